@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * anykvm.h - the library's public face: the Linux KVM API without a kernel.
+ *
+ * Everything beyond these functions is <linux/kvm.h>.  The descriptors are
+ * real file descriptors (memfds): mmap() of a vCPU's kvm_run, pread() of
+ * statistics, dup() and poll() are the kernel's own and need no function here.
+ */
+#ifndef ANYKVM_H
+#define ANYKVM_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ANYKVM_PUBLIC __attribute__((visibility("default")))
+
+/**
+ * anykvm_open - what open("/dev/kvm", flags) is for the kernel.
+ * @flags: O_RDWR, optionally O_CLOEXEC.
+ * Returns a descriptor that the caller closes with anykvm_close(), or -1 with
+ * errno (EMFILE, ENFILE, ENOMEM).
+ */
+ANYKVM_PUBLIC int anykvm_open(int flags);
+
+/**
+ * anykvm_ioctl - ioctl(2) on a system, VM, vCPU, device or statistics
+ * descriptor of this library; api.rst documents each request.
+ * @fd: from anykvm_open() or returned by an earlier request.
+ * @request: KVM_*.
+ * @arg: as the request says: a pointer, or a number cast to one.
+ * Returns as the request says; -1 with errno on error.  ENOTTY where @fd is
+ * not one of ours or does not know @request.
+ */
+ANYKVM_PUBLIC int anykvm_ioctl(int fd, unsigned long request, void *arg);
+
+/**
+ * anykvm_close - close(2) for a descriptor of this library.  The last close of
+ * a VM and of all its vCPUs frees the VM.  Memory that the client mapped stays
+ * mapped and is the client's.
+ */
+ANYKVM_PUBLIC int anykvm_close(int fd);
+
+/** anykvm_owns - 1 if @fd is a descriptor of this library, else 0. */
+ANYKVM_PUBLIC int anykvm_owns(int fd);
+
+/** anykvm_version - the library's version, "0.1.0"; static, never freed. */
+ANYKVM_PUBLIC const char *anykvm_version(void);
+
+/**
+ * anykvm_set_cpu - chooses the CPU model that VMs created from now on offer
+ * through KVM_GET_SUPPORTED_CPUID.
+ * @spec: "intel" or "amd", then ",+feature" and ",-feature" by their names in
+ * /proc/cpuinfo.  NULL is the default: the host's vendor, every feature built.
+ * Returns 0, or -1 with errno EINVAL where the vendor or a feature is unknown.
+ */
+ANYKVM_PUBLIC int anykvm_set_cpu(const char *spec);
+
+/**
+ * A private number for KVM_CHECK_EXTENSION that answers 1 here and 0 on every
+ * kernel: tells which engine runs.
+ */
+#define ANYKVM_CAP_ENGINE 0x616b766dL /* "akvm" */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
