@@ -1,0 +1,53 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Fetch a stock Debian kernel through apt and unpack it, without installing it.
+# Usage: tools/fetch-kernel.sh DIR [FLAVOUR]
+# FLAVOUR is what follows linux-image- in the name of Debian's metapackage: cloud-amd64 (the default) or amd64.
+# DIR/vmlinuz, DIR/config, DIR/lib/modules/VERSION and DIR/version are there afterwards.
+set -eu
+dir=$1
+flavour=${2:-cloud-amd64}
+[ ! -s "$dir/version" ] || exit 0
+
+say() { echo "anykvm: $*" >&2; }
+
+update_lists() {
+	if [ "$(id -u)" = 0 ]; then
+		apt-get update -qq >&2 </dev/null
+	elif command -v sudo >/dev/null 2>&1; then
+		sudo apt-get update -qq >&2 </dev/null
+	else
+		return 1
+	fi
+}
+
+# The metapackage names the newest kernel of the flavour.
+newest() {
+	apt-cache depends "linux-image-$flavour" 2>/dev/null |
+		sed -n "s/^ *Depends: \(linux-image-[0-9].*-$flavour\)\$/\1/p" | head -n 1
+}
+
+rm -rf "$dir.part"
+mkdir -p "$dir.part"
+fetch() {
+	package=$(newest)
+	[ -n "$package" ] || return 1
+	say "fetching $package"
+	# apt's own sandbox user may not write here; what it fetches is checked against signed lists either way.
+	(cd "$dir.part" && apt-get -qq -o APT::Sandbox::User="$(id -un)" download "$package" >&2 </dev/null)
+}
+fetch || { say "refreshing apt's lists"; update_lists && fetch; } || {
+	say "cannot fetch linux-image-$flavour through apt"
+	exit 1
+}
+
+dpkg-deb -x "$dir.part"/*.deb "$dir.part/unpacked"
+version=${package#linux-image-}
+mkdir -p "$dir.part/lib/modules"
+mv "$dir.part/unpacked/lib/modules/$version" "$dir.part/lib/modules/"
+mv "$dir.part/unpacked/boot/vmlinuz-$version" "$dir.part/vmlinuz"
+mv "$dir.part/unpacked/boot/config-$version" "$dir.part/config"
+rm -rf "$dir.part/unpacked" "$dir.part"/*.deb
+echo "$version" >"$dir.part/version"
+rm -rf "$dir"
+mv "$dir.part" "$dir"

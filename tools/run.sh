@@ -1,0 +1,47 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Boot Debian's kernel with anykvm, to a shell or to run a command.
+# Usage: tools/run.sh BUILDDIR [ANYKVM-RUN-OPTION...]
+#   CMD=...   run this in the guest, print its output alone, exit with its exit status; without it, and with a
+#             terminal as standard input: a shell; without either: run the shell commands read from standard input
+#   V=1       show the kernel's messages as well (they always appear before an interactive shell)
+#   KERNEL=   cloud-amd64 (the default) or amd64: which of Debian's kernels
+#   ANYKVM=   another anykvm than BUILDDIR's
+# Exit status: the command's, or else that of anykvm run (man anykvm-run).
+set -eu
+tools=$(cd "$(dirname "$0")" && pwd)
+build=$1
+shift
+anykvm=${ANYKVM:-$build/src/cli/anykvm}
+guest=$build/guest/${KERNEL:-cloud-amd64}
+
+"$tools/guest.sh" "$build" "${KERNEL:-cloud-amd64}"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+params=
+if [ -n "${CMD:-}" ]; then
+	printf '%s\n' "$CMD" >"$work/cmd"
+elif [ ! -t 0 ]; then
+	cat >"$work/cmd"
+fi
+if [ -e "$work/cmd" ]; then
+	# A second archive behind the first adds to it (the kernel's buffer-format.rst).
+	printf 'dir\tanykvm\nfile\tanykvm/cmd\t%s\t644\n' "$work/cmd" | python3 "$tools/cpio.py" "$work/extra"
+	cat "$guest/initramfs" "$work/extra" >"$work/initramfs"
+	initramfs=$work/initramfs
+	[ "${V:-}" = 1 ] || params="quiet loglevel=0"
+	exec 0</dev/null
+else
+	initramfs=$guest/initramfs
+	size=$(stty size 2>/dev/null) || size="24 80"
+	params="TERM=${TERM:-linux} ROWS=${size% *} COLUMNS=${size#* }"
+fi
+
+status=0
+"$anykvm" run -k "$guest/vmlinuz" -i "$initramfs" ${params:+-p "$params"} "$@" || status=$?
+exit "$status"
