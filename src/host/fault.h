@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Faults taken on purpose: SIGSEGV, SIGBUS and SIGFPE at an access that the
+ * engine makes for a guest or a client.
+ *
+ * The handlers are installed once a process and hand every fault that is not
+ * ours to the handler that stood there before.  A fault is ours when the
+ * faulting thread has a guard armed.  The handler never jumps out of the
+ * signal frame (that would lose the guest's vector registers, which sigreturn
+ * restores): it edits the frame so that the thread resumes in the recovery.
+ */
+#ifndef HOST_FAULT_H
+#define HOST_FAULT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "host/jump.h"
+
+enum host_fault_kind {
+	HOST_FAULT_SEGV = 1,   /* SIGSEGV: nothing mapped there, or no permission */
+	HOST_FAULT_BUS,        /* SIGBUS: file truncated, no memory behind the page */
+	HOST_FAULT_HWPOISON,   /* SIGBUS with BUS_MCEERR_AR */
+	HOST_FAULT_FPE,        /* SIGFPE: unmasked x87 or SIMD exception in a host stub */
+};
+
+/*
+ * While armed, a fault on this thread resumes at @jump with the kind as value.
+ * What the fault was is left in the guard.
+ */
+struct host_guard {
+	struct host_jump jump;
+	volatile enum host_fault_kind kind;
+	volatile uintptr_t addr;       /* si_addr */
+	volatile uintptr_t ip;         /* host instruction that faulted */
+	volatile int code;             /* si_code */
+	struct host_guard *prev;
+};
+
+/** host_fault_init - installs the handlers; idempotent.  0 or -errno. */
+int host_fault_init(void);
+
+/**
+ * host_guard_arm / host_guard_disarm - @g becomes (stops being) this thread's
+ * innermost guard.  Call host_jump_set(&g->jump) between arming and the access.
+ * Guards nest; disarm in reverse order.
+ */
+void host_guard_arm(struct host_guard *g);
+void host_guard_disarm(struct host_guard *g);
+
+/**
+ * host_copy - memcpy() between client and library memory that survives a bad
+ * address on either side.  0, or -EFAULT (the destination may be partly written).
+ */
+int host_copy(void *dst, const void *src, size_t n);
+
+#endif

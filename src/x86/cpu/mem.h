@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest memory as instructions touch it.  Every access of the guest goes
+ * through here: a hit in the software TLB gives the host pointer, everything
+ * else (page walk, split over two pages, device memory, dirty log, code pages,
+ * alignment checks, breakpoints) is the slow path.
+ *
+ * All of these may leave the instruction (#PF, #GP, #SS, #AC, exit); cpu->cur
+ * must be set.  Linear addresses; segments are applied by ea().
+ */
+#ifndef X86_CPU_MEM_H
+#define X86_CPU_MEM_H
+
+#include "x86/cpu/insn.h"
+#include "x86/mmu/tlb.h"
+
+uint64_t mem_load_slow(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+void mem_store_slow(struct x86_cpu *cpu, gva_t gva, unsigned int size, uint64_t value);
+void *mem_read_ptr_slow(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+void *mem_rmw_slow(struct x86_cpu *cpu, gva_t gva, unsigned int size, bool read);
+void mem_commit_slow(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+
+#define MEM_TYPED(bits)                                                                         \
+static ALWAYS_INLINE uint##bits##_t ld##bits(struct x86_cpu *cpu, gva_t gva)                    \
+{                                                                                               \
+	const uint8_t *p = tlb_hit_read(cpu->ctx, gva, bits / 8);                               \
+	if (likely(p))                                                                          \
+		return *(const volatile uint##bits##_t *)p;                                     \
+	return (uint##bits##_t)mem_load_slow(cpu, gva, bits / 8);                               \
+}                                                                                               \
+static ALWAYS_INLINE void st##bits(struct x86_cpu *cpu, gva_t gva, uint##bits##_t v)            \
+{                                                                                               \
+	uint8_t *p = tlb_hit_write(cpu->ctx, gva, bits / 8);                                    \
+	if (likely(p))                                                                          \
+		*(volatile uint##bits##_t *)p = v;                                              \
+	else                                                                                    \
+		mem_store_slow(cpu, gva, bits / 8, v);                                          \
+}
+MEM_TYPED(8)
+MEM_TYPED(16)
+MEM_TYPED(32)
+MEM_TYPED(64)
+
+/**
+ * mem_read_ptr - @size (1 to 64) readable bytes at @gva: host memory, or a copy
+ * in cpu->rmw_buf.  Valid until the next guest access.
+ */
+static ALWAYS_INLINE const void *mem_read_ptr(struct x86_cpu *cpu, gva_t gva, unsigned int size)
+{
+	const void *p = tlb_hit_read(cpu->ctx, gva, size);
+
+	return likely(p) ? p : mem_read_ptr_slow(cpu, gva, size);
+}
+
+/**
+ * mem_rmw - bytes to read and modify: host memory that may be written at once,
+ * or a copy in cpu->rmw_buf that mem_commit() writes back.  Both pages of a
+ * split have been checked for writing.  @size 1 to 64.
+ */
+static ALWAYS_INLINE void *mem_rmw(struct x86_cpu *cpu, gva_t gva, unsigned int size)
+{
+	void *p = tlb_hit_write(cpu->ctx, gva, size);
+
+	return likely(p) ? p : mem_rmw_slow(cpu, gva, size, true);
+}
+
+/** mem_write_ptr - like mem_rmw(), the old contents not needed (undefined in the copy). */
+static ALWAYS_INLINE void *mem_write_ptr(struct x86_cpu *cpu, gva_t gva, unsigned int size)
+{
+	void *p = tlb_hit_write(cpu->ctx, gva, size);
+
+	return likely(p) ? p : mem_rmw_slow(cpu, gva, size, false);
+}
+
+/** mem_commit - after the modification; @p as mem_rmw() or mem_write_ptr() returned it. */
+static ALWAYS_INLINE void mem_commit(struct x86_cpu *cpu, gva_t gva, unsigned int size, void *p)
+{
+	if (unlikely(p == (void *)cpu->rmw_buf))
+		mem_commit_slow(cpu, gva, size);
+}
+
+/** mem_probe_write - raises what a write of @size bytes (1 to 4096) at @gva would raise; writes nothing. */
+void mem_probe_write(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+
+/*
+ * Blocks of any length in the current privilege: for XSAVE areas, ENTER, descriptor
+ * dumps.  Not atomic across pages: probe first where that matters.
+ */
+void mem_read_block(struct x86_cpu *cpu, gva_t gva, void *dst, unsigned int size);
+void mem_write_block(struct x86_cpu *cpu, gva_t gva, const void *src, unsigned int size);
+
+/*
+ * Implicit supervisor accesses (descriptor tables, TSS, IDT; SDM 3A 4.6): made
+ * as CPL 0 whatever CPL is; SMAP applies whatever AC is.
+ */
+uint64_t sys_load(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+void sys_store(struct x86_cpu *cpu, gva_t gva, unsigned int size, uint64_t value);
+void sys_probe_write(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+
+/*
+ * The stack.  `off` is an offset in SS; wraps and segment-checks outside 64-bit
+ * mode (#SS), and is canonical-checked in it.
+ */
+gva_t stack_ea(struct x86_cpu *cpu, uint64_t off, unsigned int size, bool write);
+
+/** stack_mask - which bits of RSP are the stack pointer: 64, 32 (SS.B) or 16. */
+static inline uint64_t stack_mask(const struct x86_cpu *cpu)
+{
+	if (cpu->mode == CODE64)
+		return ~0ULL;
+	return cpu->seg[SEG_SS].db ? 0xffffffffULL : 0xffffULL;
+}
+
+static inline void stack_set_sp(struct x86_cpu *cpu, uint64_t sp)
+{
+	uint64_t mask = stack_mask(cpu);
+
+	/* With a 16-bit stack the rest of ESP stays; with a 32-bit one the upper half of RSP is cleared. */
+	if (mask == 0xffff)
+		cpu->regs[R_RSP] = (cpu->regs[R_RSP] & ~0xffffULL) | (sp & 0xffff);
+	else
+		cpu->regs[R_RSP] = sp & mask;
+}
+
+#endif

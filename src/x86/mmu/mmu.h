@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Address translation of one vCPU: the walker, the contexts, and what drops
+ * entries when.  General registers only; see x86/cpu/cpu.h.
+ */
+#ifndef X86_MMU_MMU_H
+#define X86_MMU_MMU_H
+
+#include "kvm/memslot.h"
+#include "x86/mmu/tlb.h"
+
+struct x86_cpu;
+struct mmu;
+
+enum mmu_access { MMU_READ = 0, MMU_WRITE = 1, MMU_EXEC = 2 };
+
+/* Page-fault error code, SDM 3A figure 4-12. */
+#define PF_P (1u << 0)
+#define PF_W (1u << 1)
+#define PF_U (1u << 2)
+#define PF_RSVD (1u << 3)
+#define PF_I (1u << 4)
+#define PF_PK (1u << 5)
+
+enum mmu_status {
+	MMU_OK,                 /* gpa is valid */
+	MMU_FAULT,              /* #PF with error_code */
+	MMU_MMIO,               /* the translation itself met memory outside slots (a table in a hole) */
+};
+
+struct mmu_result {
+	enum mmu_status status;
+	gpa_t gpa;
+	uint32_t error_code;
+	uint8_t page_shift;     /* of the page found: 12, 21, 22, 30 */
+	bool writable;          /* a write would be allowed too (dirty bit aside) */
+	bool dirty;             /* dirty bit set, so that writes need no walk */
+	bool global;
+};
+
+/** mmu_create - a vCPU's MMU.  NULL when out of memory.  @cpu: owner, borrowed. */
+struct mmu *mmu_create(struct x86_cpu *cpu);
+void mmu_destroy(struct mmu *mmu);
+
+/**
+ * mmu_walk - translates @gva for @access in class @cls, setting accessed and
+ * dirty bits when @set_ad.  Never raises.  SDM 3A chapter 4.
+ */
+struct mmu_result mmu_walk(struct x86_cpu *cpu, gva_t gva, enum mmu_access access, enum mmu_class cls,
+			   bool set_ad);
+
+/** mmu_select - the context of the present CR0, CR3, CR4, EFER, CPL, AC; makes one where there is none. */
+struct mmu_ctx *mmu_select(struct x86_cpu *cpu);
+
+/** mmu_system_ctx - the context of implicit supervisor accesses. */
+struct mmu_ctx *mmu_system_ctx(struct x86_cpu *cpu);
+
+/* What each event drops; SDM 3A 4.10.4.1. */
+void mmu_flush_all(struct x86_cpu *cpu);                        /* everything, global entries too */
+void mmu_flush_nonglobal(struct x86_cpu *cpu);
+void mmu_flush_pcid(struct x86_cpu *cpu, uint16_t pcid);        /* its entries, global ones kept */
+void mmu_flush_page(struct x86_cpu *cpu, gva_t gva);            /* INVLPG: this PCID, and global entries of any */
+void mmu_flush_page_pcid(struct x86_cpu *cpu, gva_t gva, uint16_t pcid);        /* INVPCID type 0 */
+/** mmu_load_cr3 - after cr3 was changed.  @keep: bit 63 of the source with CR4.PCIDE. */
+void mmu_load_cr3(struct x86_cpu *cpu, bool keep);
+/** mmu_load_pdptes - PAE: reads the four entries at @cr3 into cpu->pdpte; -EINVAL: #GP (reserved bits). */
+int mmu_load_pdptes(struct x86_cpu *cpu, uint64_t cr3) must_check;
+/** mmu_pkey_changed - PKRU or PKRS was written. */
+void mmu_pkey_changed(struct x86_cpu *cpu);
+/** mmu_drop_writes - every write goes the slow way once (dirty log was read). */
+void mmu_drop_writes(struct x86_cpu *cpu);
+/** mmu_guard_gfn - writes to @gfn by this vCPU take the slow path from now on (the page holds code). */
+void mmu_guard_gfn(struct x86_cpu *cpu, gfn_t gfn);
+/** mmu_debug_changed - DR7 or the client's breakpoints changed: pages with data breakpoints get no entry. */
+void mmu_debug_changed(struct x86_cpu *cpu);
+
+/**
+ * mmu_fetch - for the decoder: the page that @rip (linear) lies in, checked for execution.
+ * MMU_FAULT leaves the error code in *result; MMU_MMIO: code outside slots.
+ */
+enum mmu_status mmu_fetch(struct x86_cpu *cpu, gva_t rip, uint8_t **hva, gfn_t *gfn,
+			  struct mmu_result *result) must_check;
+
+/* Physical memory, slots only; used by the walker, kvmclock, the client's ioctls.  -EFAULT outside
+ * slots.  Marks dirty.  Not split-safe beyond a page: loops over pages itself. */
+int phys_read(struct x86_cpu *cpu, gpa_t gpa, void *dst, size_t n) must_check;
+int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n) must_check;
+
+struct mmu_stats {
+	uint64_t fills, walks, flushes, contexts;
+};
+const struct mmu_stats *mmu_stats(const struct x86_cpu *cpu);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The software TLB: gva -> hva, per vCPU, per context.
+ *
+ * A context belongs to one address space (root and PCID) and one privilege
+ * class, and owns its entries, so that a CR3 load with NOFLUSH, a ring crossing
+ * or STAC changes a pointer and drops nothing.  A flush gives the context a new
+ * generation; entries of another generation do not match.
+ *
+ * A tag is the page's gva with the generation in its low 12 bits.  The lookup
+ * compares the tag with the page of the access's *last* byte, so that an access
+ * split over two pages never hits.  tag_w is absent on a page whose writes need
+ * work: not dirty in its PTE, logged, read-only slot, holding decoded code.
+ */
+#ifndef X86_MMU_TLB_H
+#define X86_MMU_TLB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "kvm/types.h"
+
+#define TLB_BITS 10
+#define TLB_SIZE (1u << TLB_BITS)
+#define XTLB_BITS 8
+#define XTLB_SIZE (1u << XTLB_BITS)
+#define JUMP_BITS 12
+#define JUMP_SIZE (1u << JUMP_BITS)
+#define TLB_NO_TAG (~0ULL)
+
+struct tlb_entry {
+	uint64_t tag_r, tag_w;
+	uintptr_t addend;       /* gva + addend = hva */
+	gfn_t gfn;
+};
+
+struct xtlb_entry {             /* instruction fetches */
+	uint64_t tag;
+	uint8_t *hva;           /* of the page */
+	gfn_t gfn;
+	uint64_t pad;
+};
+
+struct block;
+
+struct jump_entry {
+	uint64_t key;           /* see block.h */
+	struct block *block;
+};
+
+enum mmu_class { MMU_SUPERVISOR, MMU_SUPERVISOR_AC, MMU_USER, MMU_CLASSES };
+
+struct mmu_ctx {
+	uint64_t gen;           /* 1 to 4094, in the tags */
+	uint64_t jump_key;      /* generation of jump[], in its keys */
+	struct mmu_space *space;
+	enum mmu_class cls;
+	bool exact;             /* every access takes the slow path: alignment checks are on */
+	uint64_t large_bloom[4];        /* 2 MiB regions that entries of large pages lie in */
+	bool huge;                      /* some entry is of a 1 GiB page */
+	uint64_t jump_bloom[16];        /* pages that jump[] has targets in */
+	struct tlb_entry d[TLB_SIZE];
+	struct xtlb_entry x[XTLB_SIZE];
+	struct jump_entry jump[JUMP_SIZE];
+};
+
+static ALWAYS_INLINE uint64_t tlb_tag(const struct mmu_ctx *c, gva_t gva, unsigned int size)
+{
+	return ((gva + size - 1) & GUEST_PAGE_MASK) | c->gen;
+}
+
+static ALWAYS_INLINE struct tlb_entry *tlb_slot(struct mmu_ctx *c, gva_t gva)
+{
+	return &c->d[(gva >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+}
+
+/** tlb_hit_read - host address of @size bytes at @gva, or NULL: take the slow path. */
+static ALWAYS_INLINE uint8_t *tlb_hit_read(struct mmu_ctx *c, gva_t gva, unsigned int size)
+{
+	const struct tlb_entry *e = tlb_slot(c, gva);
+
+	return likely(e->tag_r == tlb_tag(c, gva, size)) ? (uint8_t *)(gva + e->addend) : NULL;
+}
+
+/** tlb_hit_write - the same for a write, or a read that will be written. */
+static ALWAYS_INLINE uint8_t *tlb_hit_write(struct mmu_ctx *c, gva_t gva, unsigned int size)
+{
+	const struct tlb_entry *e = tlb_slot(c, gva);
+
+	return likely(e->tag_w == tlb_tag(c, gva, size)) ? (uint8_t *)(gva + e->addend) : NULL;
+}
+
+#endif
