@@ -229,7 +229,10 @@ struct x86_cpu {
 	uint32_t rflags;                /* all but the arithmetic flags; bit 1 set */
 	uint8_t vec_gate[VEC_CLASSES];  /* 0: this class may run at once; see vec.h */
 	bool vec_live;                  /* the guest's vector state is in the host's registers */
-	uint64_t insns;                 /* retired */
+	uint64_t insns;                 /* retired, the running block counted in whole */
+	uint32_t slice;                 /* blocks until env->slice() is asked again */
+	const volatile uint8_t *immediate_exit; /* kvm_run's; never NULL */
+	const struct block *running;    /* NULL between blocks */
 
 	/* --- control state --- */
 	struct x86_seg seg[SEG_COUNT];
@@ -265,6 +268,10 @@ struct x86_cpu {
 	const struct x86_cpuid *cpuid;  /* feature bits in effect, see cpuid.h */
 	struct x86_replay replay;
 	struct host_guard guard;
+	_Atomic bool in_guest;          /* may hold pointers to blocks and slots */
+	bool bus_locked;
+	struct x86_cpu *code_next;      /* cpus that share `code` */
+	_Atomic uint64_t code_seen;     /* last drop generation served */
 	uint8_t rmw_buf[64] __attribute__((aligned(64)));
 	struct {
 		const char *what;       /* static text */
@@ -273,6 +280,7 @@ struct x86_cpu {
 };
 
 enum x86_shadow { SHADOW_STI = 1, SHADOW_MOV_SS = 2 };
+
 
 /*
  * What the CPU asks of the world: one table, so that cpu/ and mmu/ know no
@@ -297,6 +305,9 @@ struct x86_env {
 	int (*hypercall)(struct x86_cpu *cpu);
 	/* HLT retired, R_RIP is next: sets the activity state; the loop then asks service(). */
 	void (*halt)(struct x86_cpu *cpu);
+	/* Every so many blocks, and when a kick or immediate_exit is seen: 0, or X86_RUN_INTR where a
+	 * signal is pending. */
+	int (*slice)(struct x86_cpu *cpu);
 	/* Requests are pending at a block boundary.  0: go on; else an enum x86_run_result. */
 	int (*service)(struct x86_cpu *cpu);
 	/* KVM_GUESTDBG: a #DB or #BP is the client's.  true: kvm_run is filled, exit. */
@@ -355,6 +366,22 @@ static inline bool x86_vm86(const struct x86_cpu *cpu)
 static inline void x86_request(struct x86_cpu *cpu, uint32_t bits)
 {
 	atomic_fetch_or_explicit(&cpu->requests, bits, memory_order_release);
+}
+
+/** x86_set_shadow - STI, MOV SS and POP SS: no interrupt before the next instruction has ended. */
+static inline void x86_set_shadow(struct x86_cpu *cpu, enum x86_shadow kind)
+{
+	cpu->shadow = kind;
+	x86_request(cpu, X86_REQ_STEP);
+}
+
+/**
+ * x86_replay_done - what the client answered has been used up: an instruction,
+ * or one iteration of a REP, is complete.
+ */
+static inline void x86_replay_done(struct x86_cpu *cpu)
+{
+	cpu->replay.count = cpu->replay.next = 0;
 }
 
 /* Leaving the instruction in hand: none of these returns. */

@@ -150,7 +150,7 @@ extern const struct insn_rows insn_rows_alu, insn_rows_mov, insn_rows_shift, ins
 	insn_rows_seg, insn_rows_far, insn_rows_syscall, insn_rows_int, insn_rows_cr, insn_rows_msr, insn_rows_cache,
 	insn_rows_desc, insn_rows_xsave, insn_rows_fpu, insn_rows_vec;
 
-/** insn_find_row - the row of @mnemonic (ZydisMnemonic), or NULL. */
-const struct insn_row *insn_find_row(unsigned int mnemonic);
+/** insn_index_build - all rows by mnemonic into @index[@n]; a mnemonic without a row gets NULL. */
+void insn_index_build(const struct insn_row **index, unsigned int n);
 
 #endif

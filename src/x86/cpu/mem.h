@@ -97,6 +97,25 @@ uint64_t sys_load(struct x86_cpu *cpu, gva_t gva, unsigned int size);
 void sys_store(struct x86_cpu *cpu, gva_t gva, unsigned int size, uint64_t value);
 void sys_probe_write(struct x86_cpu *cpu, gva_t gva, unsigned int size);
 
+/**
+ * x86_port_access - IN, OUT and one iteration of INS, OUTS, permissions checked:
+ * @len 1, 2 or 4 bytes at @data.  x86_mmio_access - the same for a gpa outside
+ * slots, @len 1 to 8.  They leave with an exit where the client must answer,
+ * and find its answer when the instruction runs again.
+ */
+void x86_port_access(struct x86_cpu *cpu, uint16_t port, void *data, uint8_t len, bool write);
+void x86_mmio_access(struct x86_cpu *cpu, gpa_t gpa, void *data, uint8_t len, bool write);
+
+/*
+ * A LOCKed access whose operand lies in two pages, so that no host instruction
+ * can be atomic on it: holds every other such access of the VM off.  Call after
+ * mem_rmw() gave cpu->rmw_buf; reload the operand with mem_reload() inside.
+ * The run loop unlocks when the instruction is left in the middle.
+ */
+void x86_bus_lock(struct x86_cpu *cpu);
+void x86_bus_unlock(struct x86_cpu *cpu);
+void mem_reload(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+
 /*
  * The stack.  `off` is an offset in SS; wraps and segment-checks outside 64-bit
  * mode (#SS), and is canonical-checked in it.

@@ -24,8 +24,8 @@ enum mmu_access { MMU_READ = 0, MMU_WRITE = 1, MMU_EXEC = 2 };
 
 enum mmu_status {
 	MMU_OK,                 /* gpa is valid */
-	MMU_FAULT,              /* #PF with error_code */
-	MMU_MMIO,               /* the translation itself met memory outside slots (a table in a hole) */
+	MMU_FAULT,              /* #PF with error_code; a table outside slots is not present */
+	MMU_MMIO,               /* mmu_fetch(): code outside slots */
 };
 
 struct mmu_result {

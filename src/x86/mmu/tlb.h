@@ -48,17 +48,19 @@ struct jump_entry {
 	struct block *block;
 };
 
-enum mmu_class { MMU_SUPERVISOR, MMU_SUPERVISOR_AC, MMU_USER, MMU_CLASSES };
+/* MMU_USER_AC: alignment checks are on, no data access ever hits. */
+enum mmu_class { MMU_SUPERVISOR, MMU_SUPERVISOR_AC, MMU_USER, MMU_USER_AC, MMU_CLASSES };
 
 struct mmu_ctx {
 	uint64_t gen;           /* 1 to 4094, in the tags */
 	uint64_t jump_key;      /* generation of jump[], in its keys */
 	struct mmu_space *space;
 	enum mmu_class cls;
-	bool exact;             /* every access takes the slow path: alignment checks are on */
-	uint64_t large_bloom[4];        /* 2 MiB regions that entries of large pages lie in */
+	/* Filters that spare most scans: bits by hash of what entries were made since the last flush. */
+	uint64_t large_bloom[4];        /* 2 MiB regions that lie in large pages */
 	bool huge;                      /* some entry is of a 1 GiB page */
 	uint64_t jump_bloom[16];        /* pages that jump[] has targets in */
+	uint64_t gfn_bloom[16];         /* gfns with a tag_w */
 	struct tlb_entry d[TLB_SIZE];
 	struct xtlb_entry x[XTLB_SIZE];
 	struct jump_entry jump[JUMP_SIZE];
