@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * console.c - virtio console.  Input waits in a small FIFO with a lock of its
+ * own, so that the event loop never waits for a guest that does not read or a
+ * terminal that does not take output.
+ */
+#include "vmm/virtio/console.h"
+
+#include <errno.h>
+#include <linux/virtio_console.h>
+#include <linux/virtio_ids.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/chardev.h"
+#include "vmm/virtio/iov.h"
+#include "vmm/virtio/virtio.h"
+
+#define FIFO_SIZE 4096u
+
+enum { QUEUE_RX, QUEUE_TX, QUEUES };
+
+struct console {
+	struct virtio_dev dev;
+	struct chardev *cd;
+	struct virtio_console_config config;
+	atomic_bool resized;
+
+	pthread_mutex_t fifo_lock;
+	uint8_t fifo[FIFO_SIZE];
+	size_t head, count;
+	bool refused; /* input() took less than it was offered */
+};
+
+static struct console *console_of(struct virtio_dev *dev)
+{
+	return (struct console *)((char *)dev - offsetof(struct console, dev));
+}
+
+/* On the loop's thread. */
+static size_t console_input(void *opaque, const void *buf, size_t len)
+{
+	struct console *con = opaque;
+	size_t n;
+
+	pthread_mutex_lock(&con->fifo_lock);
+	n = FIFO_SIZE - con->count < len ? FIFO_SIZE - con->count : len;
+	for (size_t i = 0; i < n; i++)
+		con->fifo[(con->head + con->count + i) % FIFO_SIZE] = ((const uint8_t *)buf)[i];
+	con->count += n;
+	con->refused = n < len;
+	pthread_mutex_unlock(&con->fifo_lock);
+	virtio_kick(&con->dev);
+	return n;
+}
+
+static void console_resized(void *opaque)
+{
+	struct console *con = opaque;
+
+	atomic_store(&con->resized, true);
+	virtio_kick(&con->dev);
+}
+
+static const struct chardev_client console_client = { .input = console_input, .resized = console_resized };
+
+/* Move up to @room bytes out of the FIFO; @more_room: the back end waits for some and now has it. */
+static size_t fifo_take(struct console *con, uint8_t *to, size_t room, bool *more_room)
+{
+	size_t n;
+
+	pthread_mutex_lock(&con->fifo_lock);
+	n = con->count < room ? con->count : room;
+	for (size_t i = 0; i < n; i++)
+		to[i] = con->fifo[(con->head + i) % FIFO_SIZE];
+	con->head = (con->head + n) % FIFO_SIZE;
+	con->count -= n;
+	*more_room = con->refused && n;
+	if (*more_room)
+		con->refused = false;
+	pthread_mutex_unlock(&con->fifo_lock);
+	return n;
+}
+
+static bool fifo_empty(struct console *con)
+{
+	bool empty;
+
+	pthread_mutex_lock(&con->fifo_lock);
+	empty = !con->count;
+	pthread_mutex_unlock(&con->fifo_lock);
+	return empty;
+}
+
+static int64_t console_receive(struct virtio_dev *dev, struct vq_chain *c)
+{
+	struct console *con = console_of(dev);
+	uint8_t buf[FIFO_SIZE];
+	bool more_room;
+	size_t n;
+
+	if (!c->in_len)
+		return -EINVAL;
+	n = fifo_take(con, buf, c->in_len < sizeof(buf) ? c->in_len : sizeof(buf), &more_room);
+	if (more_room)
+		chardev_input_ready(con->cd);
+	return (int64_t)iov_write(c->in, c->in_n, 0, buf, n);
+}
+
+static int64_t console_send(struct virtio_dev *dev, struct vq_chain *c)
+{
+	struct console *con = console_of(dev);
+	uint8_t buf[4096];
+	size_t off = 0, n;
+
+	/* By way of a copy: what is written is what was read, once. */
+	while (!atomic_load(&dev->stop) && (n = iov_read(c->out, c->out_n, off, buf, sizeof(buf)))) {
+		chardev_write(con->cd, buf, n);
+		off += n;
+	}
+	return 0;
+}
+
+/* Input for as long as there is both a byte and a buffer to put it into. */
+static void receive(struct console *con)
+{
+	struct virtio_dev *dev = &con->dev;
+	struct virtqueue *vq = &dev->vq[QUEUE_RX];
+
+	vq_notify_off(vq);
+	while (!fifo_empty(con)) {
+		enum vq_result r = vq_pop(vq, &dev->chain);
+		int64_t n;
+
+		if (r == VQ_EMPTY && !vq_notify_on(vq))
+			return;
+		if (r == VQ_EMPTY)
+			continue;
+		n = r == VQ_CHAIN ? console_receive(dev, &dev->chain) : -EIO;
+		if (n < 0) {
+			virtio_needs_reset(dev);
+			return;
+		}
+		vq_push(vq, dev->chain.head, (uint32_t)n);
+		virtio_signal(dev, vq);
+	}
+}
+
+static void read_size(struct console *con)
+{
+	uint16_t cols, rows;
+
+	chardev_size(con->cd, &cols, &rows);
+	con->config.cols = cols;
+	con->config.rows = rows;
+}
+
+static bool console_work(struct virtio_dev *dev)
+{
+	struct console *con = console_of(dev);
+
+	if (atomic_exchange(&con->resized, false)) {
+		read_size(con);
+		virtio_config_changed(dev);
+	}
+	receive(con);
+	return virtio_running(dev) && virtio_drain(dev, &dev->vq[QUEUE_TX], console_send);
+}
+
+static const struct virtio_ops console_ops = { .device_id = VIRTIO_ID_CONSOLE, .work = console_work };
+
+int virtio_console_create(struct platform *p, struct chardev *cd, struct virtio_dev **dev)
+{
+	struct console *con = calloc(1, sizeof(*con));
+	struct virtio_setup setup = {
+		.ops = &console_ops,
+		.queues = QUEUES,
+		.queue_size = 64,
+		.features = 1ull << VIRTIO_CONSOLE_F_SIZE,
+		.config_len = sizeof(con->config),
+	};
+	int err;
+
+	if (!con)
+		return -ENOMEM;
+	con->cd = cd;
+	read_size(con);
+	con->config.max_nr_ports = 1;
+	pthread_mutex_init(&con->fifo_lock, NULL);
+	setup.config = &con->config;
+	err = virtio_init(&con->dev, p, &setup);
+	if (!err)
+		err = virtio_start(&con->dev);
+	if (err) {
+		virtio_console_destroy(&con->dev);
+		return err;
+	}
+	chardev_attach(cd, &console_client, con);
+	*dev = &con->dev;
+	return 0;
+}
+
+void virtio_console_destroy(struct virtio_dev *dev)
+{
+	struct console *con;
+
+	if (!dev)
+		return;
+	con = console_of(dev);
+	virtio_fini(dev);
+	pthread_mutex_destroy(&con->fifo_lock);
+	free(con);
+}
