@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory with a descriptor. */
+#ifndef HOST_MEMFD_H
+#define HOST_MEMFD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * host_memfd - a memfd of @size bytes, zeroed, close-on-exec, whose size is
+ * sealed.  @name: for /proc.  The descriptor or -errno (EMFILE, ENFILE, ENOMEM).
+ */
+int host_memfd(const char *name, size_t size);
+
+/** host_memfd_map - maps all @size bytes shared, readable and writable; NULL on failure. */
+void *host_memfd_map(int fd, size_t size);
+
+/**
+ * host_eventfd_id - tells which eventfd @fd names: the same number for
+ * duplicates.  0; -EBADF; -EINVAL: not an eventfd.
+ */
+int host_eventfd_id(int fd, uint64_t *id);
+
+/** host_dup - a duplicate of @fd that is closed on exec; or -errno. */
+int host_dup(int fd);
+
+/** host_eventfd_signal - adds 1 without ever blocking. */
+void host_eventfd_signal(int fd);
+
+#endif
