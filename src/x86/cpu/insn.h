@@ -104,6 +104,12 @@ enum insn_row_flags {
 
 struct insn_build;
 
+/*
+ * Several rows, of one file or of several, may carry one mnemonic: MOV of a
+ * general, segment or control register, near and far CALL, MOVSD of strings and
+ * of SSE.  The row whose build() accepts the form is the instruction's; its
+ * flags and feature are the ones that count.
+ */
 struct insn_row {
 	uint16_t mnemonic;      /* ZydisMnemonic */
 	uint16_t feature;       /* enum x86_feature that must be offered, 0: always there */
