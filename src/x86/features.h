@@ -122,7 +122,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(AVX512_FP16, "avx512_fp16", 7, 0, EDX, 23, ZMM, BOTH)                                 \
 	F(SPEC_CTRL, "spec_ctrl", 7, 0, EDX, 26, NOTHING, INTEL)                                \
 	F(INTEL_STIBP, "intel_stibp", 7, 0, EDX, 27, NOTHING, INTEL)                            \
-	F(ARCH_CAPABILITIES, "arch_capabilities", 7, 0, EDX, 29, NOTHING, BOTH)                 \
+	F(ARCH_CAPABILITIES, "arch_capabilities", 7, 0, EDX, 29, NOTHING, INTEL)                \
 	F(SPEC_CTRL_SSBD, "spec_ctrl_ssbd", 7, 0, EDX, 31, NOTHING, INTEL)                      \
 	F(AVX_VNNI, "avx_vnni", 7, 1, EAX, 4, YMM, BOTH)                                        \
 	F(AVX512_BF16, "avx512_bf16", 7, 1, EAX, 5, ZMM, BOTH)                                  \
@@ -131,7 +131,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(XGETBV1, "xgetbv1", 0xd, 1, EAX, 2, NOTHING, BOTH)                                    \
 	F(XSAVES, "xsaves", 0xd, 1, EAX, 3, NOTHING, BOTH)                                      \
 	F(LAHF_LM, "lahf_lm", 0x80000001, 0, ECX, 0, NOTHING, BOTH)                             \
-	F(CMP_LEGACY, "cmp_legacy", 0x80000001, 0, ECX, 1, CLIENT, AMD)                         \
+	F(CMP_LEGACY, "cmp_legacy", 0x80000001, 0, ECX, 1, NOTHING, AMD)                               \
 	F(CR8_LEGACY, "cr8_legacy", 0x80000001, 0, ECX, 4, NOTHING, AMD)                        \
 	F(ABM, "abm", 0x80000001, 0, ECX, 5, HOST, BOTH)                                        \
 	F(SSE4A, "sse4a", 0x80000001, 0, ECX, 6, HOST, AMD)                                     \
@@ -141,7 +141,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(XOP, "xop", 0x80000001, 0, ECX, 11, YMM, AMD)                                         \
 	F(FMA4, "fma4", 0x80000001, 0, ECX, 16, YMM, AMD)                                       \
 	F(TBM, "tbm", 0x80000001, 0, ECX, 21, HOST, AMD)                                        \
-	F(TOPOEXT, "topoext", 0x80000001, 0, ECX, 22, CLIENT, AMD)                              \
+	F(TOPOEXT, "topoext", 0x80000001, 0, ECX, 22, NOTHING, AMD)                                    \
 	F(SYSCALL, "syscall", 0x80000001, 0, EDX, 11, NOTHING, BOTH)                            \
 	F(NX, "nx", 0x80000001, 0, EDX, 20, NOTHING, BOTH)                                      \
 	F(MMXEXT, "mmxext", 0x80000001, 0, EDX, 22, HOST, AMD)                                  \
@@ -159,10 +159,14 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(AMD_STIBP_ALWAYS_ON, "stibp_always_on", 0x80000008, 0, EBX, 17, CLIENT, AMD)          \
 	F(AMD_SSBD, "amd_ssbd", 0x80000008, 0, EBX, 24, NOTHING, AMD)                           \
 	F(VIRT_SSBD, "virt_ssbd", 0x80000008, 0, EBX, 25, CLIENT, AMD)                          \
-	F(AMD_SSB_NO, "amd_ssb_no", 0x80000008, 0, EBX, 26, CLIENT, AMD)                        \
+	F(AMD_SSB_NO, "amd_ssb_no", 0x80000008, 0, EBX, 26, NOTHING, AMD)                              \
+	F(BTC_NO, "btc_no", 0x80000008, 0, EBX, 29, NOTHING, AMD)                               \
 	F(NO_NESTED_DATA_BP, "no_nested_data_bp", 0x80000021, 0, EAX, 0, NOTHING, AMD)          \
 	F(LFENCE_RDTSC, "lfence_rdtsc", 0x80000021, 0, EAX, 2, NOTHING, AMD)                    \
 	F(NULL_SEL_CLR_BASE, "null_sel_clr_base", 0x80000021, 0, EAX, 6, NOTHING, AMD)          \
+	F(SRSO_NO, "srso_no", 0x80000021, 0, EAX, 29, NOTHING, AMD)                             \
+	F(TSA_SQ_NO, "tsa_sq_no", 0x80000021, 0, ECX, 1, NOTHING, AMD)                          \
+	F(TSA_L1_NO, "tsa_l1_no", 0x80000021, 0, ECX, 2, NOTHING, AMD)                          \
 	F(KVM_CLOCKSOURCE, "kvmclock", 0x40000001, 0, EAX, 0, NOTHING, BOTH)                    \
 	F(KVM_NOP_IO_DELAY, "kvm_nopiodelay", 0x40000001, 0, EAX, 1, NOTHING, BOTH)             \
 	F(KVM_CLOCKSOURCE2, "kvmclock2", 0x40000001, 0, EAX, 3, NOTHING, BOTH)                  \
