@@ -189,7 +189,7 @@ void work_matrix(void)
 	}
 }
 
-static __attribute__((noinline, noclone)) unsigned int fib(unsigned int n)
+static __attribute__((noinline)) unsigned int fib(unsigned int n)
 {
 	return n < 2 ? n : fib(n - 1) + fib(n - 2);
 }

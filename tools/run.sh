@@ -5,6 +5,7 @@
 #   CMD=...   run this in the guest, print its output alone, exit with its exit status; without it, and with a
 #             terminal as standard input: a shell; without either: run the shell commands read from standard input
 #   V=1       show the kernel's messages as well (they always appear before an interactive shell)
+#   PARAMS=   more parameters for the kernel
 #   KERNEL=   cloud-amd64 (the default) or amd64: which of Debian's kernels
 #   ANYKVM=   another anykvm than BUILDDIR's
 # Exit status: the command's, or else that of anykvm run (man anykvm-run).
@@ -34,7 +35,8 @@ if [ -e "$work/cmd" ]; then
 	printf 'dir\tanykvm\nfile\tanykvm/cmd\t%s\t644\n' "$work/cmd" | python3 "$tools/cpio.py" "$work/extra"
 	cat "$guest/initramfs" "$work/extra" >"$work/initramfs"
 	initramfs=$work/initramfs
-	[ "${V:-}" = 1 ] || params="quiet loglevel=0"
+	# Level 1 still shows a panic; 0 would hide even that.
+	[ "${V:-}" = 1 ] || params="quiet loglevel=1"
 	exec 0</dev/null
 else
 	initramfs=$guest/initramfs
@@ -42,6 +44,7 @@ else
 	params="TERM=${TERM:-linux} ROWS=${size% *} COLUMNS=${size#* }"
 fi
 
+params="$params${PARAMS:+ $PARAMS}"
 status=0
 "$anykvm" run -k "$guest/vmlinuz" -i "$initramfs" ${params:+-p "$params"} "$@" || status=$?
 exit "$status"
