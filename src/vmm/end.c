@@ -17,11 +17,21 @@ void run_panicked(struct run_ctl *c)
 	__atomic_store_n(&c->panicked, true, __ATOMIC_RELEASE);
 }
 
+void run_panic_shown(struct run_ctl *c, bool shown)
+{
+	__atomic_store_n(&c->panic_shown, shown, __ATOMIC_RELEASE);
+}
+
+static bool saw_panic(struct run_ctl *c)
+{
+	return __atomic_load_n(&c->panicked, __ATOMIC_ACQUIRE) || __atomic_load_n(&c->panic_shown, __ATOMIC_ACQUIRE);
+}
+
 void run_end(struct run_ctl *c, enum run_end end, int code, const char *fmt, ...)
 {
 	pthread_mutex_lock(&c->lock);
 	if (c->end == END_NONE) {
-		if (end == END_RESET && __atomic_load_n(&c->panicked, __ATOMIC_ACQUIRE))
+		if (end == END_RESET && saw_panic(c))
 			end = END_PANIC;
 		c->code = code;
 		if (fmt) {

@@ -24,7 +24,8 @@ struct run_ctl {
 	pthread_mutex_t lock;
 	enum run_end end;
 	int code;	  /* END_EXIT_PORT: the status; END_USER: the signal, or 0 */
-	bool panicked;	  /* atomic: the guest said that its kernel panicked */
+	bool panicked;	  /* atomic: pvpanic said that the guest's kernel panicked */
+	bool panic_shown; /* atomic: so do the last lines on the console */
 	char detail[256]; /* END_INTERNAL: one line of what and where */
 };
 
@@ -41,5 +42,8 @@ void run_end(struct run_ctl *c, enum run_end end, int code, const char *fmt, ...
 
 /** run_panicked - note a panic; the reset that follows is then END_PANIC. */
 void run_panicked(struct run_ctl *c);
+
+/** run_panic_shown - the console's last lines hold a panic message, or no longer do. */
+void run_panic_shown(struct run_ctl *c, bool shown);
 
 #endif
