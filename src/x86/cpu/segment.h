@@ -90,6 +90,7 @@ struct x86_seg_rule {
 	uint8_t cpl;
 	uint8_t vector;         /* X86_GP or X86_TS */
 	uint8_t ext;            /* ORed into error codes */
+	bool null_ss;           /* a null SS of RPL == CPL is allowed: 64-bit mode, not CPL 3 */
 };
 
 /** x86_data_check - for DS, ES, FS, GS, protected mode. */
@@ -159,7 +160,7 @@ void x86_frame_set_sp(struct x86_cpu *cpu, const struct x86_frame *f);
 
 /** x86_tss_stack - the stack of privilege @cpl from the TSS (not long mode).  #TS if beyond its limit. */
 void x86_tss_stack(struct x86_cpu *cpu, unsigned int cpl, uint8_t ext, uint16_t *ss, uint32_t *sp);
-/** x86_tss_stack64 - RSP @n (0-2), or IST @n - 3 + 1 (3-9). */
+/** x86_tss_stack64 - RSP @n (0-2), or IST @n - 2 (3-9). */
 uint64_t x86_tss_stack64(struct x86_cpu *cpu, unsigned int n, uint8_t ext);
 
 #endif
