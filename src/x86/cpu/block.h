@@ -59,6 +59,9 @@ void code_cache_touched(struct code_cache *cc);
 /** code_gfn_guarded - true if writes to @gfn must go through code_written(). */
 bool code_gfn_guarded(struct code_cache *cc, gfn_t gfn);
 
+/** code_gfn_recheck - an executable mapping of @gfn was established: compare its blocks at their next entry. */
+void code_gfn_recheck(struct code_cache *cc, gfn_t gfn);
+
 /**
  * code_written - the guest (or the library for it) writes @n bytes at @gpa:
  * drops the blocks they overlap.  Called before the write.  Returns true if

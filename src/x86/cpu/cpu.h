@@ -230,7 +230,7 @@ struct x86_cpu {
 	uint8_t vec_gate[VEC_CLASSES];  /* 0: this class may run at once; see vec.h */
 	bool vec_live;                  /* the guest's vector state is in the host's registers */
 	uint64_t insns;                 /* retired, the running block counted in whole */
-	uint32_t slice;                 /* blocks until env->slice() is asked again */
+	uint32_t slice, slices;         /* blocks until env->slice() is asked again */
 	const volatile uint8_t *immediate_exit; /* kvm_run's; never NULL */
 	const struct block *running;    /* NULL between blocks */
 

@@ -71,6 +71,10 @@ void mmu_pkey_changed(struct x86_cpu *cpu);
 void mmu_drop_writes(struct x86_cpu *cpu);
 /** mmu_guard_gfn - writes to @gfn by this vCPU take the slow path from now on (the page holds code). */
 void mmu_guard_gfn(struct x86_cpu *cpu, gfn_t gfn);
+/** mmu_forget_blocks - empties every jump cache: no pointer to a block is left in them. */
+void mmu_forget_blocks(struct x86_cpu *cpu);
+/** mmu_note_jump - the current context's jump cache now has a target in @gva's page. */
+void mmu_note_jump(struct mmu_ctx *c, gva_t gva);
 /** mmu_debug_changed - DR7 or the client's breakpoints changed: pages with data breakpoints get no entry. */
 void mmu_debug_changed(struct x86_cpu *cpu);
 
@@ -80,6 +84,21 @@ void mmu_debug_changed(struct x86_cpu *cpu);
  */
 enum mmu_status mmu_fetch(struct x86_cpu *cpu, gva_t rip, uint8_t **hva, gfn_t *gfn,
 			  struct mmu_result *result) must_check;
+
+/* Where a guest access ends up. */
+struct mmu_target {
+	uint8_t *hva;           /* host memory, or NULL: a device at gpa */
+	gpa_t gpa;
+	bool guarded;           /* a write must go through code_written() first */
+};
+
+/**
+ * mmu_access - translates @gva (canonical, checked by the caller) for a data
+ * access in class @cls, and fills the software TLB.  A write target is marked
+ * dirty.  Writes to a read-only slot are a device's.  MMU_OK or MMU_FAULT.
+ */
+enum mmu_status mmu_access(struct x86_cpu *cpu, gva_t gva, enum mmu_access access, enum mmu_class cls,
+			   struct mmu_target *t, uint32_t *error_code) must_check;
 
 /* Physical memory, slots only; used by the walker, kvmclock, the client's ioctls.  -EFAULT outside
  * slots.  Marks dirty.  Not split-safe beyond a page: loops over pages itself. */

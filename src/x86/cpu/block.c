@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: MIT */
+/* Making, finding and dropping blocks.  See block.h for the rules. */
+#include "x86/cpu/block.h"
+
+#include <stdlib.h>
+
+#include "x86/cpu/code.h"
+#include "x86/cpu/vec.h"
+#include "x86/mmu/mmu.h"
+
+static void copy_bytes(void *dst, const void *src, size_t n)
+{
+	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
+}
+
+static unsigned int block_slot(gpa_t gpa, unsigned int mode)
+{
+	return (((gpa ^ (uint64_t)mode << 56) * 0x9e3779b97f4a7c15ULL) >> 40) % CODE_HASH;
+}
+
+static unsigned int page_slot(gfn_t gfn)
+{
+	return ((gfn * 0x9e3779b97f4a7c15ULL) >> 40) % CODE_PAGE_HASH;
+}
+
+/* ------------------------------------------------------------------ the cache */
+
+struct code_cache *code_cache_create(void)
+{
+	struct code_cache *cc = calloc(1, sizeof(*cc));
+
+	if (!cc)
+		return NULL;
+	cc->decoder = decoder_create();
+	if (!cc->decoder) {
+		free(cc);
+		return NULL;
+	}
+	cc->epoch = EPOCH_STALE + 1;
+	cc->drop_gen = 1;
+	stub_init(cc);
+	return cc;
+}
+
+static void free_list(struct block *b)
+{
+	while (b) {
+		struct block *next = b->dead_next;
+
+		free(b);
+		b = next;
+	}
+}
+
+void code_cache_destroy(struct code_cache *cc)
+{
+	if (!cc)
+		return;
+	code_drop_all(cc);
+	free_list(cc->dead);
+	free_list(cc->dying);
+	for (unsigned int i = 0; i < CODE_PAGE_HASH; i++)
+		for (struct code_page *p = cc->page[i], *next; p; p = next) {
+			next = p->next;
+			free(p);
+		}
+	stub_destroy(cc);
+	decoder_destroy(cc->decoder);
+	free(cc);
+}
+
+int code_cache_join(struct code_cache *cc, struct x86_cpu *cpu)
+{
+	host_lock(&cc->lock);
+	cpu->code = cc;
+	cpu->code_next = cc->cpus;
+	cpu->code_seen = cc->drop_gen;
+	cc->cpus = cpu;
+	host_unlock(&cc->lock);
+	return 0;
+}
+
+void code_cache_leave(struct code_cache *cc, struct x86_cpu *cpu)
+{
+	host_lock(&cc->lock);
+	for (struct x86_cpu **p = &cc->cpus; *p; p = &(*p)->code_next)
+		if (*p == cpu) {
+			*p = cpu->code_next;
+			break;
+		}
+	host_unlock(&cc->lock);
+}
+
+void code_cache_touched(struct code_cache *cc)
+{
+	atomic_fetch_add_explicit(&cc->epoch, 1, memory_order_relaxed);
+}
+
+const struct code_stats *code_cache_stats(const struct code_cache *cc)
+{
+	return &cc->stats;
+}
+
+/* ------------------------------------------------------------------ pages */
+
+static struct code_page *page_find(struct code_cache *cc, gfn_t gfn)
+{
+	struct code_page *p = cc->page[page_slot(gfn)];
+
+	while (p && p->gfn != gfn)
+		p = p->next;
+	return p;
+}
+
+static bool filter_test(struct code_cache *cc, gfn_t gfn)
+{
+	unsigned int slot = page_slot(gfn);
+
+	return atomic_load_explicit(&cc->page_filter[slot / 64], memory_order_relaxed) >> (slot % 64) & 1;
+}
+
+bool code_gfn_guarded(struct code_cache *cc, gfn_t gfn)
+{
+	struct code_page *p;
+	bool guarded;
+
+	if (likely(!filter_test(cc, gfn)))
+		return false;
+	host_lock(&cc->lock);
+	p = page_find(cc, gfn);
+	guarded = p && !p->hot && (p->blocks || p->tails);
+	host_unlock(&cc->lock);
+	return guarded;
+}
+
+void code_gfn_recheck(struct code_cache *cc, gfn_t gfn)
+{
+	struct code_page *p;
+
+	if (!filter_test(cc, gfn))
+		return;
+	host_lock(&cc->lock);
+	p = page_find(cc, gfn);
+	for (struct block *b = p ? p->blocks : NULL; b; b = b->page_next)
+		b->epoch = EPOCH_STALE;
+	host_unlock(&cc->lock);
+}
+
+/* The page's record, made if need be, with every vCPU told to guard it if it held no code before. */
+static struct code_page *page_get(struct x86_cpu *cpu, gfn_t gfn)
+{
+	struct code_cache *cc = cpu->code;
+	unsigned int slot = page_slot(gfn);
+	struct code_page *p = page_find(cc, gfn);
+
+	if (!p) {
+		p = calloc(1, sizeof(*p));
+		if (!p)
+			return NULL;
+		p->gfn = gfn;
+		p->next = cc->page[slot];
+		cc->page[slot] = p;
+		atomic_fetch_or(&cc->page_filter[slot / 64], 1ULL << (slot % 64));
+	}
+	if (!p->blocks && !p->tails && !p->hot) {
+		mmu_guard_gfn(cpu, gfn);
+		for (struct x86_cpu *c = cc->cpus; c; c = c->code_next)
+			if (c != cpu)
+				x86_request(c, X86_REQ_GUARD_CODE);
+	}
+	return p;
+}
+
+/* ------------------------------------------------------------------ dropping */
+
+static void unlink_from(struct block **list, struct block *b, size_t next_offset)
+{
+	while (*list != b)
+		list = (struct block **)((char *)*list + next_offset);
+	*list = *(struct block **)((char *)b + next_offset);
+}
+
+static void kill_locked(struct code_cache *cc, struct block *b)
+{
+	unlink_from(&cc->hash[block_slot(b->gpa, b->mode)], b, offsetof(struct block, hash_next));
+	unlink_from(&b->page->blocks, b, offsetof(struct block, page_next));
+	if (b->cross)
+		unlink_from(&page_find(cc, b->gfn2)->tails, b, offsetof(struct block, page2_next));
+	b->epoch = 0;
+	b->dead = true;
+	b->dead_next = cc->dead;
+	cc->dead = b;
+	cc->dead_count++;
+	cc->stats.dropped++;
+}
+
+void code_kill(struct code_cache *cc, struct block *b)
+{
+	host_lock(&cc->lock);
+	if (!b->dead)
+		kill_locked(cc, b);
+	host_unlock(&cc->lock);
+}
+
+static void request_drop(struct code_cache *cc)
+{
+	if (cc->dying || !cc->dead)
+		return;
+	cc->dying = cc->dead;
+	cc->dead = NULL;
+	cc->dead_count = 0;
+	atomic_fetch_add(&cc->drop_gen, 1);
+	for (struct x86_cpu *c = cc->cpus; c; c = c->code_next)
+		x86_request(c, X86_REQ_DROP_CODE);
+}
+
+static void drop_all_locked(struct code_cache *cc)
+{
+	for (unsigned int i = 0; i < CODE_HASH; i++)
+		while (cc->hash[i])
+			kill_locked(cc, cc->hash[i]);
+	for (unsigned int i = 0; i < CODE_PAGE_HASH; i++)
+		for (struct code_page *p = cc->page[i]; p; p = p->next) {
+			p->hot = false;
+			p->writes = 0;
+		}
+	cc->bytes = 0;
+	request_drop(cc);
+}
+
+void code_drop_all(struct code_cache *cc)
+{
+	host_lock(&cc->lock);
+	drop_all_locked(cc);
+	host_unlock(&cc->lock);
+}
+
+/*
+ * A vCPU outside the guest holds no pointer that it will follow: it serves
+ * X86_REQ_DROP_CODE, set before drop_gen is looked at here, before it enters.
+ */
+void code_quiesce(struct code_cache *cc, struct x86_cpu *cpu)
+{
+	uint64_t gen = cc->drop_gen;
+	struct block *done;
+
+	cpu->code_seen = gen;
+	host_lock(&cc->lock);
+	for (struct x86_cpu *c = cc->cpus; c; c = c->code_next)
+		if (atomic_load(&c->in_guest) && atomic_load(&c->code_seen) < cc->drop_gen) {
+			host_unlock(&cc->lock);
+			return;
+		}
+	done = cc->dying;
+	cc->dying = NULL;
+	host_unlock(&cc->lock);
+	free_list(done);
+}
+
+static bool overlaps(const struct block *b, gpa_t gpa, unsigned int n)
+{
+	return b->gpa < gpa + n && gpa < b->gpa + b->len;
+}
+
+static bool kill_overlapping(struct code_cache *cc, struct code_page *p, gpa_t gpa, unsigned int n,
+			     const struct block *running)
+{
+	bool hit = false;
+	struct block *next;
+
+	for (struct block *b = p->blocks; b; b = next) {
+		next = b->page_next;
+		if (!overlaps(b, gpa, n))
+			continue;
+		hit |= b == running;
+		kill_locked(cc, b);
+	}
+	/* A crossing block's tail starts its page; the head's gpa says nothing about it. */
+	for (struct block *b = p->tails; b; b = next) {
+		next = b->page2_next;
+		if ((gpa & ~GUEST_PAGE_MASK) >= 15)
+			continue;
+		hit |= b == running;
+		kill_locked(cc, b);
+	}
+	return hit;
+}
+
+bool code_written(struct x86_cpu *cpu, gpa_t gpa, unsigned int n, const struct block *running)
+{
+	struct code_cache *cc = cpu->code;
+	struct code_page *p;
+	bool hit = false;
+
+	host_lock(&cc->lock);
+	p = page_find(cc, gpa_to_gfn(gpa));
+	if (p) {
+		hit = kill_overlapping(cc, p, gpa, n, running);
+		if (!p->hot && ++p->writes > CODE_HOT_WRITES) {
+			p->hot = true;
+			cc->stats.hot_pages++;
+			for (struct block *b = p->blocks; b; b = b->page_next)
+				b->epoch = EPOCH_STALE;
+		}
+	}
+	if (cc->dead_count > 1024)
+		request_drop(cc);
+	host_unlock(&cc->lock);
+	return hit;
+}
+
+/* ------------------------------------------------------------------ finding and making */
+
+struct block *code_find(struct code_cache *cc, gpa_t gpa, unsigned int mode)
+{
+	struct block *b;
+
+	host_lock(&cc->lock);
+	b = cc->hash[block_slot(gpa, mode)];
+	while (b && (b->gpa != gpa || b->mode != mode))
+		b = b->hash_next;
+	host_unlock(&cc->lock);
+	return b;
+}
+
+static bool same(const uint8_t *a, const uint8_t *b, unsigned int n)
+{
+	for (; n >= 8; n -= 8, a += 8, b += 8)
+		if (*(const uint64_t *)a != *(const volatile uint64_t *)b)
+			return false;
+	while (n--)
+		if (*a++ != *(const volatile uint8_t *)b++)
+			return false;
+	return true;
+}
+
+bool code_same(const struct block *b, const uint8_t *host, const uint8_t *host2)
+{
+	unsigned int off = b->gpa & ~GUEST_PAGE_MASK;
+	unsigned int first = b->cross ? GUEST_PAGE_SIZE - off : b->len;
+
+	return same(b->bytes, host + off, first) && (!b->cross || same(b->bytes + first, host2, b->len - first));
+}
+
+struct draft {
+	struct insn insn[(BLOCK_MAX_INSNS + 1) * DECODE_MAX_ENTRIES];
+	unsigned int n, insns, len;
+};
+
+static void add_end(struct draft *d)
+{
+	d->insn[d->n++] = (struct insn){ .fn = insn_end, .off = d->len };
+}
+
+/* Decodes from @bytes into @d.  Returns false when the first instruction does not fit in them. */
+static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int avail, unsigned int mode,
+			struct draft *d)
+{
+	unsigned int max = mode & MODE_SINGLE ? 1 : BLOCK_MAX_INSNS;
+
+	d->n = d->insns = d->len = 0;
+	while (d->insns < max) {
+		struct decode_result r = decode_insn(cpu->code->decoder, cpu, mode & 3, bytes + d->len,
+						     avail - d->len, d->len, &d->insn[d->n]);
+
+		if (r.status == DECODE_MORE)
+			break;
+		d->n += r.n;
+		d->insns++;
+		d->len += r.len;
+		if (r.end)
+			return true;
+		if (r.barrier)
+			break;
+	}
+	if (!d->insns)
+		return false;
+	add_end(d);
+	return true;
+}
+
+static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, const struct draft *d,
+			     const uint8_t *bytes, bool cross, gfn_t gfn2)
+{
+	struct code_cache *cc = cpu->code;
+	size_t size = sizeof(struct block) + d->n * sizeof(struct insn) + d->len;
+	struct block *b = malloc(size), **slot;
+	struct code_page *page, *page2 = NULL;
+
+	if (!b)
+		return NULL;
+	*b = (struct block){ .epoch = EPOCH_STALE, .gpa = gpa, .mode = mode, .cross = cross, .len = d->len,
+			     .count = d->insns, .gfn2 = gfn2 };
+	copy_bytes(b->insn, d->insn, d->n * sizeof(struct insn));
+	b->bytes = (uint8_t *)&b->insn[d->n];
+	copy_bytes(b->bytes, bytes, d->len);
+
+	host_lock(&cc->lock);
+	cc->bytes += size;
+	if (cc->bytes > CODE_BUDGET)
+		drop_all_locked(cc);
+	page = page_get(cpu, gpa_to_gfn(gpa));
+	if (cross)
+		page2 = page_get(cpu, gfn2);
+	if (!page || (cross && !page2)) {
+		host_unlock(&cc->lock);
+		free(b);
+		return NULL;
+	}
+	b->page = page;
+	b->page_next = page->blocks;
+	page->blocks = b;
+	if (cross) {
+		b->page2_next = page2->tails;
+		page2->tails = b;
+	}
+	slot = &cc->hash[block_slot(gpa, mode)];
+	b->hash_next = *slot;
+	*slot = b;
+	cc->stats.decoded++;
+	host_unlock(&cc->lock);
+	return b;
+}
+
+struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, unsigned int mode)
+{
+	unsigned int off = gpa & ~GUEST_PAGE_MASK;
+	unsigned int avail = GUEST_PAGE_SIZE - off;
+	uint8_t bytes[BLOCK_MAX_INSNS * 15];
+	struct draft d;
+
+	if (avail > sizeof(bytes))
+		avail = sizeof(bytes);
+	copy_bytes(bytes, host_page + off, avail);
+	if (!draft_block(cpu, bytes, avail, mode, &d))
+		return NULL;
+	return install(cpu, gpa, mode, &d, bytes, false, 0);
+}
+
+struct block *code_build_cross(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, gfn_t gfn2,
+			       const uint8_t *host2, unsigned int mode)
+{
+	unsigned int off = gpa & ~GUEST_PAGE_MASK;
+	unsigned int first = GUEST_PAGE_SIZE - off;
+	uint8_t bytes[15];
+	struct draft d;
+
+	if (first > 14)
+		return NULL;
+	copy_bytes(bytes, host_page + off, first);
+	copy_bytes(bytes + first, host2, 15 - first);
+	if (!draft_block(cpu, bytes, sizeof(bytes), mode | MODE_SINGLE, &d))
+		return NULL;
+	return install(cpu, gpa, mode, &d, bytes, true, gfn2);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* What block.c, smc.c, stub.c and run.c share of the code cache. */
+#ifndef X86_CPU_CODE_H
+#define X86_CPU_CODE_H
+
+#include "host/lock.h"
+
+#include "x86/cpu/block.h"
+#include "x86/cpu/decode.h"
+
+#define CODE_HASH (1u << 14)
+#define CODE_PAGE_HASH (1u << 12)
+#define CODE_BUDGET (12u << 20)         /* bytes of blocks before all are dropped */
+#define CODE_HOT_WRITES 64              /* writes to a guarded page before it is left unguarded */
+#define EPOCH_STALE 1ULL                /* compare before entry; 0 is dead */
+#define MODE_SINGLE 4                   /* in block.mode: one instruction only */
+
+struct code_page {
+	gfn_t gfn;
+	struct code_page *next;
+	struct block *blocks;           /* by page_next; those that begin here */
+	struct block *tails;            /* by page2_next; crossing ones that end here */
+	unsigned int writes;
+	bool hot;
+};
+
+struct code_cache {
+	_Atomic uint64_t epoch;         /* 2 and up */
+	struct host_lock lock;          /* everything below; never held over a guest access */
+	struct decoder *decoder;
+	struct block *hash[CODE_HASH];
+	struct code_page *page[CODE_PAGE_HASH];
+	/* One bit a hashed gfn that may hold code: lets a write's fill skip the lock. */
+	_Atomic uint64_t page_filter[CODE_PAGE_HASH / 64];
+	size_t bytes;
+	struct block *dead;             /* waiting for every vCPU to have served drop_gen */
+	unsigned int dead_count;
+	struct block *dying;            /* dead before drop_gen was raised */
+	_Atomic uint64_t drop_gen;
+	struct x86_cpu *cpus;           /* by code_next */
+	struct code_stats stats;
+	struct host_lock bus_lock;      /* x86_bus_lock() */
+
+	uint8_t *stub_w, *stub_x;       /* one memory, two mappings */
+	size_t stub_used;
+	struct stub_key *stub_key;      /* hash table, open addressing */
+	unsigned int stub_keys, stub_key_count;
+};
+
+/** code_build - decodes the block at @gpa; state put away, lock not held.  NULL: out of memory. */
+struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, unsigned int mode);
+
+/** code_build_cross - the same for one instruction that runs over into the page @gfn2 at @host2. */
+struct block *code_build_cross(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, gfn_t gfn2,
+			       const uint8_t *host2, unsigned int mode);
+
+/** code_find - the block at @gpa in @mode, or NULL. */
+struct block *code_find(struct code_cache *cc, gpa_t gpa, unsigned int mode);
+
+/** code_kill - unlinks @b: it will not be entered again. */
+void code_kill(struct code_cache *cc, struct block *b);
+
+/** code_quiesce - @cpu holds no block pointer any more; frees what no vCPU can hold. */
+void code_quiesce(struct code_cache *cc, struct x86_cpu *cpu);
+
+/** code_same - are @b's bytes still those at @host (and @host2 for the part behind the page)? */
+bool code_same(const struct block *b, const uint8_t *host, const uint8_t *host2);
+
+void stub_init(struct code_cache *cc);
+void stub_destroy(struct code_cache *cc);
+
+#endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Decoding: Zydis gives length, operands and legality; the row of the mnemonic
+ * gives the gate and the build function, which picks the handler.
+ */
+#include "x86/cpu/decode.h"
+
+#include <Zydis/Zydis.h>
+#include <stdlib.h>
+
+#include "x86/cpu/block.h"
+#include "x86/cpu/exception.h"
+#include "x86/features.h"
+
+struct decoder {
+	ZydisDecoder z[3];              /* by enum x86_code_mode */
+	const struct insn_row *row[ZYDIS_MNEMONIC_MAX_VALUE + 1];
+};
+
+/* ------------------------------------------------------------------ planted handlers */
+
+static void op_ud(struct x86_cpu *cpu, const struct insn *i)
+{
+	at(cpu, i);
+	x86_raise(cpu, X86_UD);
+}
+
+static void op_too_long(struct x86_cpu *cpu, const struct insn *i)
+{
+	at(cpu, i);
+	x86_raise_ec(cpu, X86_GP, 0);
+}
+
+static void op_check_cpl0(struct x86_cpu *cpu, const struct insn *i)
+{
+	if (unlikely(cpu->cpl)) {
+		at(cpu, i);
+		x86_raise_ec(cpu, X86_GP, 0);
+	}
+	NEXT(cpu, i);
+}
+
+static void op_check_protected(struct x86_cpu *cpu, const struct insn *i)
+{
+	if (unlikely(!x86_protected(cpu) || x86_vm86(cpu))) {
+		at(cpu, i);
+		x86_raise(cpu, X86_UD);
+	}
+	NEXT(cpu, i);
+}
+
+void insn_end(struct x86_cpu *cpu, const struct insn *i)
+{
+	cpu->regs[R_RIP] += i->off;
+}
+
+/* ------------------------------------------------------------------ operands for build functions */
+
+static const uint8_t seg_of_zydis[] = { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
+
+bool build_is_reg(const struct insn_build *b, int n)
+{
+	return n < b->zi->operand_count && b->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER;
+}
+
+bool build_is_mem(const struct insn_build *b, int n)
+{
+	return n < b->zi->operand_count && b->op[n].type == ZYDIS_OPERAND_TYPE_MEMORY;
+}
+
+bool build_is_imm(const struct insn_build *b, int n)
+{
+	return n < b->zi->operand_count && b->op[n].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+}
+
+static int gpr_number(ZydisRegister reg)
+{
+	int id = ZydisRegisterGetId(reg);
+
+	switch (ZydisRegisterGetClass(reg)) {
+	case ZYDIS_REGCLASS_GPR8:
+		/* Zydis numbers AL CL DL BL AH CH DH BH SPL BPL SIL DIL R8B... */
+		if (id >= 4 && id <= 7)
+			return (id - 4) * 8 + 1;
+		return (id >= 8 ? id - 4 : id) * 8;
+	case ZYDIS_REGCLASS_GPR16:
+	case ZYDIS_REGCLASS_GPR32:
+	case ZYDIS_REGCLASS_GPR64:
+		return id;
+	default:
+		return -1;
+	}
+}
+
+int build_gpr(const struct insn_build *b, int n)
+{
+	return build_is_reg(b, n) ? gpr_number(b->op[n].reg.value) : -1;
+}
+
+int build_opsize(const struct insn_build *b, int n)
+{
+	return b->op[n].size / 8;
+}
+
+uint64_t build_imm(const struct insn_build *b, int n)
+{
+	return b->op[n].imm.value.u;
+}
+
+bool build_has_lock(const struct insn_build *b)
+{
+	return b->zi->attributes & ZYDIS_ATTRIB_HAS_LOCK;
+}
+
+static uint8_t address_reg(ZydisRegister reg)
+{
+	if (reg == ZYDIS_REGISTER_NONE)
+		return R_ZERO;
+	if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP || reg == ZYDIS_REGISTER_IP)
+		return R_RIP;
+	return (uint8_t)ZydisRegisterGetId(reg);
+}
+
+void build_mem(struct insn *i, const struct insn_build *b, int n)
+{
+	const ZydisDecodedOperandMem *m = &b->op[n].mem;
+	uint8_t scale = 0;
+
+	while (m->scale > 1u << scale)
+		scale++;
+	i->base = address_reg(m->base);
+	i->index = ZydisRegisterGetClass(m->index) > ZYDIS_REGCLASS_GPR64 ? R_ZERO : address_reg(m->index);
+	i->scale = scale;
+	i->disp = m->disp.has_displacement ? m->disp.value : 0;
+	if (i->base == R_RIP)
+		i->disp += i->off + i->len;
+	i->memsize = b->op[n].size / 8 < 256 ? b->op[n].size / 8 : 0;
+	i->seg = SEG_DS;
+	if (m->segment >= ZYDIS_REGISTER_ES && m->segment <= ZYDIS_REGISTER_GS)
+		i->seg = seg_of_zydis[m->segment - ZYDIS_REGISTER_ES];
+	if (i->seg == SEG_SS)
+		i->ea_flags |= EA_STACK;
+	i->segbase = R_ZERO;
+	if (b->mode != CODE64 || i->seg >= SEG_FS)
+		i->segbase = R_SEGBASE + i->seg;
+	if (b->op[n].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+		i->ea_flags |= EA_WRITE;
+	if (b->zi->address_width == 16)
+		i->ea_flags |= EA_ADDR16;
+	if (b->zi->address_width == 32)
+		i->ea_flags |= EA_ADDR32;
+	if (b->mode != CODE64 || b->zi->address_width != 64)
+		i->ea_flags |= EA_SLOW;
+}
+
+/* ------------------------------------------------------------------ the decoder */
+
+static const struct insn_rows *const all_rows[] = {
+	&insn_rows_alu, &insn_rows_mov, &insn_rows_shift, &insn_rows_muldiv, &insn_rows_bit, &insn_rows_bmi,
+	&insn_rows_stack, &insn_rows_branch, &insn_rows_string, &insn_rows_flag, &insn_rows_atomic,
+	&insn_rows_io, &insn_rows_misc, &insn_rows_bcd,
+	&insn_rows_seg, &insn_rows_far, &insn_rows_syscall, &insn_rows_int, &insn_rows_cr, &insn_rows_msr,
+	&insn_rows_cache, &insn_rows_desc, &insn_rows_xsave, &insn_rows_fpu, &insn_rows_vec,
+};
+
+void insn_index_build(const struct insn_row **index, unsigned int n)
+{
+	for (unsigned int t = 0; t < ARRAY_SIZE(all_rows); t++)
+		for (unsigned int k = 0; k < all_rows[t]->count; k++)
+			if (all_rows[t]->row[k].mnemonic < n)
+				index[all_rows[t]->row[k].mnemonic] = &all_rows[t]->row[k];
+}
+
+struct decoder *decoder_create(void)
+{
+	struct decoder *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	ZydisDecoderInit(&d->z[CODE16], ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
+	ZydisDecoderInit(&d->z[CODE32], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
+	ZydisDecoderInit(&d->z[CODE64], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	insn_index_build(d->row, ARRAY_SIZE(d->row));
+	return d;
+}
+
+void decoder_destroy(struct decoder *d)
+{
+	free(d);
+}
+
+static struct decode_result invalid(struct insn *i, insn_fn *fn, unsigned int len)
+{
+	i->fn = fn;
+	i->len = len;
+	return (struct decode_result){ .status = DECODE_OK, .n = 1, .len = len, .end = true };
+}
+
+static bool row_allows(const struct insn_row *row, struct x86_cpu *cpu, enum x86_code_mode mode)
+{
+	if (row->feature && !x86_has(cpu, row->feature))
+		return false;
+	if ((row->flags & ROW_NO_64) && mode == CODE64)
+		return false;
+	return !(row->flags & ROW_ONLY_64) || mode == CODE64;
+}
+
+static uint8_t prefix_flags(const ZydisDecodedInstruction *zi)
+{
+	uint8_t f = 0;
+
+	if (zi->attributes & ZYDIS_ATTRIB_HAS_LOCK)
+		f |= EA_LOCK;
+	if (zi->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE))
+		f |= EA_REP;
+	if (zi->attributes & ZYDIS_ATTRIB_HAS_REPNE)
+		f |= EA_REPNE;
+	return f;
+}
+
+/* A check planted before the instruction: its off, but no length, so that it counts as none. */
+static struct insn *plant(struct insn *out, insn_fn *fn)
+{
+	out[1] = out[0];
+	out[0].fn = fn;
+	out[0].len = 0;
+	return &out[1];
+}
+
+struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, enum x86_code_mode mode,
+				 const uint8_t *bytes, unsigned int avail, uint16_t off,
+				 struct insn out[DECODE_MAX_ENTRIES])
+{
+	ZydisDecodedInstruction zi;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	struct insn_build b = { .zi = &zi, .op = op, .bytes = bytes, .mode = mode, .code = cpu->code };
+	struct decode_result r = { .status = DECODE_OK, .n = 1 };
+	struct insn *i = &out[0];
+	ZyanStatus s;
+
+	if (avail > 15)
+		avail = 15;
+	*i = (struct insn){ .off = off, .base = R_ZERO, .index = R_ZERO, .segbase = R_ZERO };
+	s = ZydisDecoderDecodeFull(&d->z[mode], bytes, avail, &zi, op);
+	if (s == ZYDIS_STATUS_NO_MORE_DATA && avail < 15)
+		return (struct decode_result){ .status = DECODE_MORE };
+	if (s == ZYDIS_STATUS_NO_MORE_DATA || s == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
+		return invalid(i, op_too_long, 15);
+	if (!ZYAN_SUCCESS(s) || !d->row[zi.mnemonic] || !row_allows(d->row[zi.mnemonic], cpu, mode))
+		return invalid(i, op_ud, 1);
+
+	b.row = d->row[zi.mnemonic];
+	i->len = zi.length;
+	i->opsize = zi.operand_width / 8;
+	i->ea_flags = prefix_flags(&zi);
+	if (b.row->build(i, &b) || !i->fn)
+		return invalid(i, op_ud, zi.length);
+	if (b.row->flags & ROW_CPL0) {
+		i = plant(out, op_check_cpl0);
+		r.n = 2;
+	} else if (b.row->flags & ROW_NO_VM86) {
+		i = plant(out, op_check_protected);
+		r.n = 2;
+	}
+	r.len = zi.length;
+	r.end = b.row->flags & ROW_END;
+	r.barrier = b.row->flags & ROW_BARRIER;
+	return r;
+}

@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The run loop.
+ *
+ *	x86_cpu_run
+ *	  finish the instruction whose device access the client has answered
+ *	  loop: boundary (requests, kicks, events) -> find block -> run block
+ *
+ * Everything that leaves an instruction in its middle comes back through
+ * cpu->guard.jump to resume(), which puts RIP right, delivers exceptions, and
+ * goes on with the loop or returns to the client.
+ */
+#include "x86/cpu/code.h"
+#include "x86/cpu/debug.h"
+#include "x86/cpu/exception.h"
+#include "x86/cpu/mem.h"
+#include "x86/cpu/vec.h"
+#include "x86/mmu/mmu.h"
+
+#define SLICE_BLOCKS 4096               /* some 200 us */
+#define RECHECK_SLICES 16               /* how long a client's unannounced write to code may stay unseen */
+#define JUMP_ADDRESS ((1ULL << 57) - 1)
+
+/* ------------------------------------------------------------------ finding the next block */
+
+static ALWAYS_INLINE gva_t code_linear(const struct x86_cpu *cpu)
+{
+	if (likely(cpu->mode == CODE64))
+		return cpu->regs[R_RIP];
+	return (uint32_t)(cpu->regs[R_SEGBASE + SEG_CS] + cpu->regs[R_RIP]);
+}
+
+static ALWAYS_INLINE uint64_t jump_key(const struct x86_cpu *cpu, gva_t lin)
+{
+	return (lin & JUMP_ADDRESS) | cpu->ctx->jump_key | (uint64_t)cpu->mode << 62;
+}
+
+static ALWAYS_INLINE struct jump_entry *jump_slot(const struct x86_cpu *cpu, gva_t lin)
+{
+	return &cpu->ctx->jump[(lin ^ lin >> 12) & (JUMP_SIZE - 1)];
+}
+
+static void fetch_page(struct x86_cpu *cpu, gva_t lin, uint8_t **hva, gfn_t *gfn)
+{
+	struct mmu_result r;
+
+	switch (mmu_fetch(cpu, lin, hva, gfn, &r)) {
+	case MMU_OK:
+		return;
+	case MMU_FAULT:
+		x86_raise_pf(cpu, lin, r.error_code);
+	case MMU_MMIO:
+		x86_internal(cpu, "instruction fetch outside memory slots");
+	}
+}
+
+static void check_fetch_address(struct x86_cpu *cpu, gva_t lin)
+{
+	unsigned int shift = cpu->cr4 & CR4_LA57 ? 7 : 16;
+
+	if (cpu->mode == CODE64) {
+		if ((gva_t)((int64_t)(lin << shift) >> shift) != lin)
+			x86_raise_ec(cpu, X86_GP, 0);
+	} else if (cpu->regs[R_RIP] > cpu->seg[SEG_CS].limit) {
+		x86_raise_ec(cpu, X86_GP, 0);
+	}
+}
+
+static struct block *make_block(struct x86_cpu *cpu, gva_t lin, gpa_t gpa, uint8_t *host, unsigned int mode)
+{
+	struct block *b;
+	uint8_t *host2;
+	gfn_t gfn2;
+
+	x86_vec_put(cpu);
+	b = code_build(cpu, gpa, host, mode);
+	if (b)
+		return b;
+	if ((gpa & ~GUEST_PAGE_MASK) <= GUEST_PAGE_SIZE - 15)
+		x86_internal(cpu, "out of memory for decoded code");
+	fetch_page(cpu, (lin | ~GUEST_PAGE_MASK) + 1, &host2, &gfn2);
+	b = code_build_cross(cpu, gpa, host, gfn2, host2, mode);
+	if (!b)
+		x86_internal(cpu, "out of memory for decoded code");
+	return b;
+}
+
+/* The block at @lin, its bytes compared with memory.  May raise what fetching raises. */
+static struct block *find_checked(struct x86_cpu *cpu, gva_t lin, unsigned int mode)
+{
+	uint64_t epoch = atomic_load_explicit(&cpu->code->epoch, memory_order_relaxed);
+	uint8_t *host, *host2 = NULL;
+	struct block *b;
+	gfn_t gfn, gfn2;
+
+	cpu->cur = &x86_no_insn;
+	cpu->running = NULL;
+	check_fetch_address(cpu, lin);
+	fetch_page(cpu, lin, &host, &gfn);
+	b = code_find(cpu->code, gfn_to_gpa(gfn) | (lin & ~GUEST_PAGE_MASK), mode);
+	if (b && b->cross) {
+		fetch_page(cpu, (lin | ~GUEST_PAGE_MASK) + 1, &host2, &gfn2);
+		if (gfn2 != b->gfn2) {
+			code_kill(cpu->code, b);
+			b = NULL;
+		}
+	}
+	if (b && !code_same(b, host, host2)) {
+		code_kill(cpu->code, b);
+		b = NULL;
+	}
+	if (!b)
+		b = make_block(cpu, lin, gfn_to_gpa(gfn) | (lin & ~GUEST_PAGE_MASK), host, mode);
+	/* With paging off there is no moment at which a mapping is made: compare each time. */
+	if (!b->cross && !b->page->hot && (cpu->cr0 & CR0_PG))
+		b->epoch = epoch;
+	return b;
+}
+
+static struct block *find_slow(struct x86_cpu *cpu, gva_t lin)
+{
+	struct block *b = find_checked(cpu, lin, cpu->mode);
+	struct jump_entry *e = jump_slot(cpu, lin);
+
+	e->key = jump_key(cpu, lin);
+	e->block = b;
+	mmu_note_jump(cpu->ctx, lin);
+	return b;
+}
+
+static ALWAYS_INLINE struct block *find(struct x86_cpu *cpu)
+{
+	gva_t lin = code_linear(cpu);
+	struct jump_entry *e = jump_slot(cpu, lin);
+
+	if (likely(e->key == jump_key(cpu, lin))) {
+		struct block *b = e->block;
+
+		if (likely(b->epoch == atomic_load_explicit(&cpu->code->epoch, memory_order_relaxed)))
+			return b;
+	}
+	return find_slow(cpu, lin);
+}
+
+/* ------------------------------------------------------------------ running */
+
+static ALWAYS_INLINE void run_block(struct x86_cpu *cpu, struct block *b)
+{
+	cpu->running = b;
+	cpu->insns += b->count;
+	b->insn[0].fn(cpu, b->insn);
+}
+
+/* One instruction.  It may overwrite itself, so it counts as no running block. */
+static void run_single(struct x86_cpu *cpu)
+{
+	struct block *b = find_checked(cpu, code_linear(cpu), cpu->mode | MODE_SINGLE);
+
+	cpu->running = NULL;
+	cpu->insns++;
+	b->insn[0].fn(cpu, b->insn);
+}
+
+static void step(struct x86_cpu *cpu)
+{
+	bool tf = cpu->rflags & FL_TF;
+	uint8_t shadow = cpu->shadow;
+
+	cpu->cur = &x86_no_insn;
+	x86_debug_check_insn(cpu);
+	run_single(cpu);
+	cpu->cur = &x86_no_insn;
+	if (cpu->shadow == shadow)
+		cpu->shadow = 0;
+	x86_debug_after_insn(cpu, tf);
+}
+
+/* ------------------------------------------------------------------ block boundaries */
+
+static bool take_request(struct x86_cpu *cpu, uint32_t bit)
+{
+	if (!(atomic_load_explicit(&cpu->requests, memory_order_relaxed) & bit))
+		return false;
+	atomic_fetch_and_explicit(&cpu->requests, ~bit, memory_order_acquire);
+	return true;
+}
+
+static int check_kick(struct x86_cpu *cpu)
+{
+	take_request(cpu, X86_REQ_KICK);
+	if (*cpu->immediate_exit)
+		return X86_RUN_INTR;
+	if (++cpu->slices % RECHECK_SLICES == 0)
+		code_cache_touched(cpu->code);
+	x86_vec_put(cpu);
+	return cpu->env->slice ? cpu->env->slice(cpu) : 0;
+}
+
+static void serve_engine(struct x86_cpu *cpu)
+{
+	if (take_request(cpu, X86_REQ_TLB_FLUSH))
+		mmu_flush_all(cpu);
+	if (take_request(cpu, X86_REQ_GUARD_CODE)) {
+		/* Writes until now may have hit code decoded meanwhile. */
+		mmu_drop_writes(cpu);
+		code_cache_touched(cpu->code);
+	}
+	if (take_request(cpu, X86_REQ_DROP_CODE)) {
+		x86_vec_put(cpu);
+		mmu_forget_blocks(cpu);
+		code_quiesce(cpu->code, cpu);
+	}
+}
+
+/* Requests, until there are none but stepping.  0, or what x86_cpu_run() returns. */
+static int boundary(struct x86_cpu *cpu)
+{
+	uint32_t mine = X86_REQ_STEP | X86_REQ_KICK;
+	uint32_t req;
+	int r;
+
+	cpu->cur = &x86_no_insn;
+	cpu->running = NULL;
+	if (!cpu->slice || *cpu->immediate_exit ||
+	    (atomic_load_explicit(&cpu->requests, memory_order_relaxed) & X86_REQ_KICK)) {
+		cpu->slice = SLICE_BLOCKS;
+		r = check_kick(cpu);
+		if (r)
+			return r;
+	}
+	serve_engine(cpu);
+	req = atomic_load_explicit(&cpu->requests, memory_order_acquire);
+	if (req & ~mine) {
+		x86_vec_put(cpu);
+		atomic_store(&cpu->in_guest, false);
+		r = cpu->env->service(cpu);
+		atomic_store(&cpu->in_guest, true);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* Must the next instruction run alone?  Clears what no longer asks for it. */
+static bool must_step(struct x86_cpu *cpu)
+{
+	uint32_t req = atomic_load_explicit(&cpu->requests, memory_order_relaxed);
+
+	if (!(req & X86_REQ_STEP))
+		return false;
+	if (x86_debug_wants_step(cpu))
+		return true;
+	/* An interrupt waits for the shadow's end: at the next boundary but one. */
+	if (cpu->shadow && (req & X86_REQ_EVENT))
+		return true;
+	cpu->shadow = 0;
+	take_request(cpu, X86_REQ_STEP);
+	return x86_debug_wants_step(cpu);
+}
+
+static int dispatch(struct x86_cpu *cpu)
+{
+	for (;;) {
+		uint32_t req = atomic_load_explicit(&cpu->requests, memory_order_relaxed);
+
+		if (unlikely(req | *cpu->immediate_exit) || unlikely(--cpu->slice == 0)) {
+			int r = boundary(cpu);
+
+			if (r)
+				return r;
+			if (!cpu->slice)
+				cpu->slice = SLICE_BLOCKS;
+			if (must_step(cpu)) {
+				step(cpu);
+				continue;
+			}
+			/* Requests that came in between are for the next boundary. */
+		}
+		run_block(cpu, find(cpu));
+	}
+}
+
+/* ------------------------------------------------------------------ leaving an instruction */
+
+/* Instructions of the running block that were counted and not executed. */
+static unsigned int unexecuted(const struct x86_cpu *cpu)
+{
+	const struct block *b = cpu->running;
+	unsigned int done = 0;
+
+	if (!b)
+		return cpu->cur == &x86_no_insn ? 0 : 1;
+	if (cpu->cur < b->insn || (const uint8_t *)cpu->cur >= b->bytes)
+		return 0;
+	for (const struct insn *i = b->insn; i != cpu->cur; i++)
+		done += i->len != 0;
+	return b->count - done;
+}
+
+static int deliver(struct x86_cpu *cpu)
+{
+	if (cpu->is_delivering) {
+		if (!x86_merge_exception(cpu))
+			return X86_RUN_SHUTDOWN;
+	} else if ((cpu->exc.vector == X86_DB || cpu->exc.vector == X86_BP) && cpu->env->guest_debug) {
+		x86_vec_put(cpu);
+		if (cpu->env->guest_debug(cpu, &cpu->exc))
+			return X86_RUN_EXIT;
+	}
+	x86_deliver_exception(cpu, &cpu->exc);
+	return 0;
+}
+
+static bool in_slot(const struct x86_cpu *cpu, uintptr_t addr)
+{
+	for (unsigned int i = 0; i < cpu->slots->count; i++) {
+		const struct memslot *s = &cpu->slots->slot[i];
+
+		if (addr - (uintptr_t)s->hva < s->npages << GUEST_PAGE_SHIFT)
+			return true;
+	}
+	return false;
+}
+
+static int host_fault(struct x86_cpu *cpu)
+{
+	if (cpu->guard.kind == HOST_FAULT_FPE)
+		x86_vec_fault(cpu);
+	if (in_slot(cpu, cpu->guard.addr))
+		return X86_RUN_HOST_FAULT;
+	cpu->internal.what = "host fault outside guest memory";
+	return X86_RUN_INTERNAL;
+}
+
+static void note_internal(struct x86_cpu *cpu)
+{
+	const struct block *b = cpu->running;
+	const struct insn *i = cpu->cur;
+
+	cpu->internal.len = 0;
+	if (!b)
+		return;
+	for (unsigned int n = 0; n < i->len && n < sizeof(cpu->internal.bytes); n++)
+		cpu->internal.bytes[cpu->internal.len++] = b->bytes[i->off + n];
+}
+
+/* After a jump out of an instruction.  0: go on running; else what x86_cpu_run() returns. */
+static int resume(struct x86_cpu *cpu, int how)
+{
+	bool restart = false;
+	int r = 0;
+
+	x86_bus_unlock(cpu);
+	atomic_store(&cpu->in_guest, true);
+	if (how == X86_LEAVE_INTERNAL)
+		note_internal(cpu);
+	if (how != X86_LEAVE_BREAK && !(how == X86_LEAVE_EXCEPTION && cpu->exc.trap)) {
+		cpu->insns -= unexecuted(cpu);
+		cpu->regs[R_RIP] += cpu->cur->off;
+	} else if (unexecuted(cpu)) {
+		cpu->insns -= unexecuted(cpu) - 1;
+	}
+	cpu->running = NULL;
+	cpu->cur = &x86_no_insn;
+	switch (how) {
+	case X86_LEAVE_EXCEPTION:
+		x86_replay_done(cpu);
+		r = deliver(cpu);
+		break;
+	case X86_LEAVE_EXIT:
+		return X86_RUN_EXIT;
+	case X86_LEAVE_RESTART:
+		restart = true;
+		break;
+	case X86_LEAVE_BREAK:
+		x86_replay_done(cpu);
+		break;
+	case X86_LEAVE_SHUTDOWN:
+		return X86_RUN_SHUTDOWN;
+	case X86_LEAVE_INTERNAL:
+		return X86_RUN_INTERNAL;
+	default:
+		return host_fault(cpu);
+	}
+	if (restart)
+		run_single(cpu);
+	return r;
+}
+
+static int run(struct x86_cpu *cpu)
+{
+	int how = host_jump_set(&cpu->guard.jump);
+
+	if (how) {
+		int r = resume(cpu, how);
+
+		if (r)
+			return r;
+	} else if (cpu->replay.count) {
+		/* The client answered a device access: the instruction runs again, alone, before any event. */
+		cpu->replay.next = 0;
+		run_single(cpu);
+		x86_replay_done(cpu);
+	}
+	return dispatch(cpu);
+}
+
+enum x86_run_result x86_cpu_run(struct x86_cpu *cpu)
+{
+	int r;
+
+	host_guard_arm(&cpu->guard);
+	atomic_store(&cpu->in_guest, true);
+	cpu->slice = SLICE_BLOCKS;
+	cpu->running = NULL;
+	cpu->cur = &x86_no_insn;
+	code_cache_touched(cpu->code);
+	x86_update_mode(cpu);
+	r = run(cpu);
+	x86_vec_put(cpu);
+	atomic_store(&cpu->in_guest, false);
+	host_guard_disarm(&cpu->guard);
+	return r;
+}

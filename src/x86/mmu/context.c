@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Contexts: which one is current, and what each architectural event drops.
+ * SDM 3A 4.10.4.1 lists the latter; an entry may always be dropped early.
+ */
+#include <stdlib.h>
+
+#include "x86/cpu/block.h"
+#include "x86/cpu/vec.h"
+#include "x86/mmu/internal.h"
+
+#define GEN_LAST 4094
+#define JUMP_GEN_ONE (1ULL << 57)       /* jump keys: 57 address bits, 5 of generation, 2 of code mode */
+#define JUMP_GEN_MASK (31ULL << 57)
+
+static void clear_words(uint64_t *p, size_t n, uint64_t value)
+{
+	__asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(value) : "memory");
+}
+
+static void flush_jumps(struct mmu_ctx *c)
+{
+	c->jump_key = (c->jump_key + JUMP_GEN_ONE) & JUMP_GEN_MASK;
+	if (!c->jump_key)
+		for (unsigned int i = 0; i < JUMP_SIZE; i++)
+			c->jump[i].key = ~0ULL;
+	clear_words(c->jump_bloom, ARRAY_SIZE(c->jump_bloom), 0);
+}
+
+static void flush_tags(struct mmu_ctx *c)
+{
+	if (++c->gen > GEN_LAST) {
+		c->gen = 1;
+		for (unsigned int i = 0; i < TLB_SIZE; i++)
+			c->d[i].tag_r = c->d[i].tag_w = TLB_NO_TAG;
+		for (unsigned int i = 0; i < XTLB_SIZE; i++)
+			c->x[i].tag = TLB_NO_TAG;
+	}
+	clear_words(c->large_bloom, ARRAY_SIZE(c->large_bloom), 0);
+	clear_words(c->gfn_bloom, ARRAY_SIZE(c->gfn_bloom), 0);
+	c->huge = false;
+}
+
+void mmu_ctx_flush(struct mmu_ctx *c)
+{
+	flush_tags(c);
+	flush_jumps(c);
+}
+
+static bool same_region(uint64_t tag, uint64_t gen, gva_t gva, unsigned int shift)
+{
+	return (tag & ~GUEST_PAGE_MASK) == gen && tag >> shift == gva >> shift;
+}
+
+static void flush_region(struct mmu_ctx *c, gva_t gva, unsigned int shift)
+{
+	for (unsigned int i = 0; i < TLB_SIZE; i++) {
+		if (same_region(c->d[i].tag_r, c->gen, gva, shift))
+			c->d[i].tag_r = TLB_NO_TAG;
+		if (same_region(c->d[i].tag_w, c->gen, gva, shift))
+			c->d[i].tag_w = TLB_NO_TAG;
+	}
+	for (unsigned int i = 0; i < XTLB_SIZE; i++)
+		if (same_region(c->x[i].tag, c->gen, gva, shift))
+			c->x[i].tag = TLB_NO_TAG;
+	flush_jumps(c);
+}
+
+void mmu_ctx_flush_page(struct mmu_ctx *c, gva_t gva)
+{
+	struct tlb_entry *e = tlb_slot(c, gva);
+	struct xtlb_entry *x = &c->x[(gva >> GUEST_PAGE_SHIFT) & (XTLB_SIZE - 1)];
+	uint64_t tag = tlb_tag(c, gva & GUEST_PAGE_MASK, 1);
+
+	if (e->tag_r == tag)
+		e->tag_r = TLB_NO_TAG;
+	if (e->tag_w == tag)
+		e->tag_w = TLB_NO_TAG;
+	if (x->tag == tag)
+		x->tag = TLB_NO_TAG;
+	if (bloom_test(c->jump_bloom, ARRAY_SIZE(c->jump_bloom), gva >> GUEST_PAGE_SHIFT))
+		flush_jumps(c);
+	/* The page may be a piece of a large one: then all pieces go. */
+	if (c->huge)
+		flush_region(c, gva, 30);
+	else if (bloom_test(c->large_bloom, ARRAY_SIZE(c->large_bloom), gva >> 21))
+		flush_region(c, gva, 22);       /* 4 MiB covers 2 MiB pages and those of 32-bit paging */
+}
+
+/* ---------------------------------------------------------------- selection */
+
+static struct mmu_ctx *ctx_alloc(void)
+{
+	struct mmu_ctx *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->gen = GEN_LAST;
+	c->jump_key = JUMP_GEN_MASK;
+	mmu_ctx_flush(c);
+	return c;
+}
+
+struct mmu *mmu_create(struct x86_cpu *cpu)
+{
+	struct mmu *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->spare = ctx_alloc();
+	if (!m->spare) {
+		free(m);
+		return NULL;
+	}
+	return m;
+}
+
+void mmu_destroy(struct mmu *m)
+{
+	if (!m)
+		return;
+	for (unsigned int s = 0; s < MMU_SPACES; s++)
+		for (unsigned int c = 0; c < MMU_CLASSES; c++)
+			free(m->space[s].ctx[c]);
+	free(m->spare);
+	free(m);
+}
+
+/* Mode bits that an entry's rights were computed with. */
+static uint32_t current_role(const struct x86_cpu *cpu)
+{
+	uint32_t role = 1;      /* a free slot has role 0 */
+
+	if (cpu->cr0 & CR0_PG) {
+		role |= (cpu->cr0 & CR0_WP) >> 15 | 1u << 2;
+		role |= (cpu->cr4 & (CR4_PSE | CR4_PAE)) >> 1;                          /* bits 3, 4 */
+		role |= (cpu->cr4 & (CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PKS)) >> 12;   /* 8 to 12 */
+		role |= (cpu->cr4 & CR4_LA57) << 1;                                     /* 13 */
+		role |= (cpu->efer & (EFER_LMA | EFER_NX)) << 5;                        /* 15, 16 */
+	}
+	return role;
+}
+
+static enum mmu_class current_class(const struct x86_cpu *cpu)
+{
+	if (cpu->cpl == 3)
+		return (cpu->rflags & FL_AC) && (cpu->cr0 & CR0_AM) ? MMU_USER_AC : MMU_USER;
+	return (cpu->rflags & FL_AC) && (cpu->cr4 & CR4_SMAP) ? MMU_SUPERVISOR_AC : MMU_SUPERVISOR;
+}
+
+static void space_recycle(struct mmu_space *s)
+{
+	for (unsigned int c = 0; c < MMU_CLASSES; c++)
+		if (s->ctx[c])
+			mmu_ctx_flush(s->ctx[c]);
+}
+
+static struct mmu_space *space_find(struct mmu *m, uint64_t root, uint16_t pcid, uint32_t role)
+{
+	struct mmu_space *oldest = &m->space[0];
+
+	for (unsigned int i = 0; i < MMU_SPACES; i++) {
+		struct mmu_space *s = &m->space[i];
+
+		if (s->root == root && s->pcid == pcid && s->role == role)
+			return s;
+		if (s->used < oldest->used)
+			oldest = s;
+	}
+	space_recycle(oldest);
+	oldest->root = root;
+	oldest->pcid = pcid;
+	oldest->role = role;
+	m->stats.contexts++;
+	return oldest;
+}
+
+static struct mmu_ctx *steal_ctx(struct mmu *m)
+{
+	struct mmu_space *victim = NULL;
+	enum mmu_class cls = 0;
+	struct mmu_ctx *c = m->spare;
+
+	if (c) {
+		m->spare = NULL;
+		return c;
+	}
+	for (unsigned int i = 0; i < MMU_SPACES; i++)
+		for (unsigned int k = 0; k < MMU_CLASSES; k++)
+			if (m->space[i].ctx[k] && (!victim || m->space[i].used < victim->used)) {
+				victim = &m->space[i];
+				cls = k;
+			}
+	c = victim->ctx[cls];
+	victim->ctx[cls] = NULL;
+	mmu_ctx_flush(c);
+	return c;
+}
+
+static struct mmu_ctx *space_ctx(struct x86_cpu *cpu, struct mmu_space *s, enum mmu_class cls)
+{
+	struct mmu_ctx *c = s->ctx[cls];
+
+	if (likely(c))
+		return c;
+	x86_vec_put(cpu);
+	c = ctx_alloc();
+	if (!c)
+		c = steal_ctx(cpu->mmu);
+	c->space = s;
+	c->cls = cls;
+	s->ctx[cls] = c;
+	return c;
+}
+
+static struct mmu_space *current_space(struct x86_cpu *cpu)
+{
+	struct mmu *m = cpu->mmu;
+	uint32_t role = current_role(cpu);
+	uint64_t root = ~0ULL;
+	uint16_t pcid = 0;
+
+	if (cpu->cr0 & CR0_PG) {
+		root = cpu->cr3 & (cpu->cr4 & CR4_PAE && !(cpu->efer & EFER_LMA) ? ~0x1fULL : ~0xfffULL);
+		pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
+	}
+	if (likely(m->cur && m->cur->root == root && m->cur->pcid == pcid && m->cur->role == role))
+		return m->cur;
+	m->cur = space_find(m, root, pcid, role);
+	m->cur->used = ++m->clock;
+	return m->cur;
+}
+
+struct mmu_ctx *mmu_select(struct x86_cpu *cpu)
+{
+	return space_ctx(cpu, current_space(cpu), current_class(cpu));
+}
+
+struct mmu_ctx *mmu_system_ctx(struct x86_cpu *cpu)
+{
+	return space_ctx(cpu, current_space(cpu), MMU_SUPERVISOR);
+}
+
+/* -------------------------------------------------------------------- flushes */
+
+static void for_each_ctx(struct x86_cpu *cpu, void (*fn)(struct mmu_ctx *c))
+{
+	struct mmu *m = cpu->mmu;
+
+	for (unsigned int i = 0; i < MMU_SPACES; i++)
+		for (unsigned int k = 0; k < MMU_CLASSES; k++)
+			if (m->space[i].ctx[k])
+				fn(m->space[i].ctx[k]);
+	m->stats.flushes++;
+}
+
+void mmu_flush_all(struct x86_cpu *cpu)
+{
+	for_each_ctx(cpu, mmu_ctx_flush);
+}
+
+void mmu_flush_nonglobal(struct x86_cpu *cpu)
+{
+	mmu_flush_all(cpu);
+}
+
+void mmu_flush_pcid(struct x86_cpu *cpu, uint16_t pcid)
+{
+	struct mmu *m = cpu->mmu;
+
+	for (unsigned int i = 0; i < MMU_SPACES; i++)
+		if (m->space[i].role && m->space[i].pcid == pcid)
+			space_recycle(&m->space[i]);
+	m->stats.flushes++;
+}
+
+/*
+ * A global entry of the page may sit in any space, so the page goes from each.
+ */
+void mmu_flush_page(struct x86_cpu *cpu, gva_t gva)
+{
+	struct mmu *m = cpu->mmu;
+
+	for (unsigned int i = 0; i < MMU_SPACES; i++)
+		for (unsigned int k = 0; k < MMU_CLASSES; k++)
+			if (m->space[i].ctx[k])
+				mmu_ctx_flush_page(m->space[i].ctx[k], gva);
+}
+
+void mmu_flush_page_pcid(struct x86_cpu *cpu, gva_t gva, uint16_t pcid)
+{
+	struct mmu *m = cpu->mmu;
+
+	for (unsigned int i = 0; i < MMU_SPACES; i++)
+		for (unsigned int k = 0; k < MMU_CLASSES; k++)
+			if (m->space[i].ctx[k] && m->space[i].pcid == pcid)
+				mmu_ctx_flush_page(m->space[i].ctx[k], gva);
+}
+
+void mmu_load_cr3(struct x86_cpu *cpu, bool keep)
+{
+	if (!(cpu->cr4 & CR4_PCIDE))
+		mmu_flush_pcid(cpu, 0);
+	else if (!keep)
+		mmu_flush_pcid(cpu, cpu->cr3 & 0xfff);
+	cpu->ctx = mmu_select(cpu);
+}
+
+void mmu_pkey_changed(struct x86_cpu *cpu)
+{
+	if (cpu->cr4 & (CR4_PKE | CR4_PKS))
+		for_each_ctx(cpu, flush_tags);
+}
+
+static void drop_writes(struct mmu_ctx *c)
+{
+	for (unsigned int i = 0; i < TLB_SIZE; i++)
+		c->d[i].tag_w = TLB_NO_TAG;
+	clear_words(c->gfn_bloom, ARRAY_SIZE(c->gfn_bloom), 0);
+}
+
+void mmu_drop_writes(struct x86_cpu *cpu)
+{
+	for_each_ctx(cpu, drop_writes);
+}
+
+void mmu_guard_gfn(struct x86_cpu *cpu, gfn_t gfn)
+{
+	struct mmu *m = cpu->mmu;
+
+	for (unsigned int i = 0; i < MMU_SPACES; i++)
+		for (unsigned int k = 0; k < MMU_CLASSES; k++) {
+			struct mmu_ctx *c = m->space[i].ctx[k];
+
+			if (!c || !bloom_test(c->gfn_bloom, ARRAY_SIZE(c->gfn_bloom), gfn))
+				continue;
+			for (unsigned int n = 0; n < TLB_SIZE; n++)
+				if (c->d[n].gfn == gfn)
+					c->d[n].tag_w = TLB_NO_TAG;
+		}
+}
+
+void mmu_debug_changed(struct x86_cpu *cpu)
+{
+	for_each_ctx(cpu, flush_tags);
+}
+
+void mmu_forget_blocks(struct x86_cpu *cpu)
+{
+	for_each_ctx(cpu, flush_jumps);
+}
+
+void mmu_note_jump(struct mmu_ctx *c, gva_t gva)
+{
+	bloom_set(c->jump_bloom, ARRAY_SIZE(c->jump_bloom), gva >> GUEST_PAGE_SHIFT);
+}
+
+const struct mmu_stats *mmu_stats(const struct x86_cpu *cpu)
+{
+	return &cpu->mmu->stats;
+}
+
+/* -------------------------------------------------------------------- fetches */
+
+enum mmu_status mmu_fetch(struct x86_cpu *cpu, gva_t rip, uint8_t **hva, gfn_t *gfn, struct mmu_result *result)
+{
+	struct mmu_ctx *c = cpu->ctx;
+	struct xtlb_entry *x = &c->x[(rip >> GUEST_PAGE_SHIFT) & (XTLB_SIZE - 1)];
+	uint64_t tag = tlb_tag(c, rip, 1);
+	const struct memslot *slot;
+
+	if (likely(x->tag == tag)) {
+		*hva = x->hva;
+		*gfn = x->gfn;
+		return MMU_OK;
+	}
+	*result = mmu_walk(cpu, rip, MMU_EXEC, c->cls, true);
+	if (result->status != MMU_OK)
+		return result->status;
+	cpu->mmu->stats.fills++;
+	slot = memslots_find(cpu->slots, gpa_to_gfn(result->gpa));
+	if (!slot)
+		return MMU_MMIO;
+	x->tag = tag;
+	x->gfn = *gfn = gpa_to_gfn(result->gpa);
+	x->hva = *hva = memslot_hva(slot, x->gfn);
+	ctx_note_page(c, rip, result->page_shift);
+	code_gfn_recheck(cpu->code, x->gfn);
+	return MMU_OK;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* Page-table formats: what the one walker needs to know of each.  SDM 3A, 4.3 to 4.5. */
+#ifndef X86_MMU_FORMAT_H
+#define X86_MMU_FORMAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pt_format {
+	uint8_t levels;
+	uint8_t entry_bytes;    /* 4 or 8 */
+	uint8_t index_bits;     /* per level */
+	uint8_t leaf_levels;    /* bit n: an entry of level n may map a page (level 1 always does) */
+	bool root_in_regs;      /* the top level's entries are the PDPTEs that MOV CR3 loaded */
+	uint64_t present, write, user, accessed, dirty, page_size, global;
+	uint64_t no_exec;       /* 0: the format has no such bit */
+};
+
+/* The bits that 32-bit, PAE and long-mode entries have in common. */
+#define PT_P (1ULL << 0)
+#define PT_W (1ULL << 1)
+#define PT_U (1ULL << 2)
+#define PT_A (1ULL << 5)
+#define PT_D (1ULL << 6)
+#define PT_PS (1ULL << 7)
+#define PT_G (1ULL << 8)
+#define PT_NX (1ULL << 63)
+#define PT_PKEY_SHIFT 59
+
+#define PT_COMMON .present = PT_P, .write = PT_W, .user = PT_U, .accessed = PT_A, .dirty = PT_D, \
+	.page_size = PT_PS, .global = PT_G
+
+extern const struct pt_format pt_format_32, pt_format_pae, pt_format_long4, pt_format_long5;
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of mmu/ share and nobody else sees. */
+#ifndef X86_MMU_INTERNAL_H
+#define X86_MMU_INTERNAL_H
+
+#include "x86/cpu/cpu.h"
+#include "x86/mmu/mmu.h"
+
+#define MMU_SPACES 16
+
+/* An address space: what the root and the mode bits name.  Owns a context a privilege class. */
+struct mmu_space {
+	uint64_t root;          /* CR3 without PCID; ~0 with paging off */
+	uint16_t pcid;
+	uint32_t role;
+	uint64_t used;          /* mmu->clock at the last selection */
+	struct mmu_ctx *ctx[MMU_CLASSES];
+};
+
+struct mmu {
+	uint64_t clock;
+	struct mmu_space *cur;
+	struct mmu_space space[MMU_SPACES];
+	struct mmu_ctx *spare;  /* never NULL before the first selection: there is always one to give */
+	struct mmu_stats stats;
+};
+
+/* Drops all of @c's entries. */
+void mmu_ctx_flush(struct mmu_ctx *c);
+/* Drops what @c knows of the page at @gva, large pages included. */
+void mmu_ctx_flush_page(struct mmu_ctx *c, gva_t gva);
+
+static inline void bloom_set(uint64_t *bloom, unsigned int words, uint64_t value)
+{
+	uint64_t h = (value * 0x9e3779b97f4a7c15ULL) >> 40;
+
+	bloom[h / 64 % words] |= 1ULL << (h % 64);
+}
+
+static inline bool bloom_test(const uint64_t *bloom, unsigned int words, uint64_t value)
+{
+	uint64_t h = (value * 0x9e3779b97f4a7c15ULL) >> 40;
+
+	return bloom[h / 64 % words] >> (h % 64) & 1;
+}
+
+/* Notes that an entry for @gva came from a page of 2^@shift bytes. */
+static inline void ctx_note_page(struct mmu_ctx *c, gva_t gva, unsigned int shift)
+{
+	if (shift == GUEST_PAGE_SHIFT)
+		return;
+	bloom_set(c->large_bloom, ARRAY_SIZE(c->large_bloom), gva >> 21);
+	if (shift == 22)        /* a 4 MiB page is two such regions */
+		bloom_set(c->large_bloom, ARRAY_SIZE(c->large_bloom), gva >> 21 ^ 1);
+	if (shift == 30)
+		c->huge = true;
+}
+
+#endif

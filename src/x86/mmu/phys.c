@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* Guest-physical memory for the library's own use: through slots only, dirty log and code pages served. */
+#include <errno.h>
+
+#include "x86/cpu/block.h"
+#include "x86/mmu/internal.h"
+
+static void copy_bytes(void *dst, const void *src, size_t n)
+{
+	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
+}
+
+static size_t page_rest(gpa_t gpa, size_t n)
+{
+	size_t rest = GUEST_PAGE_SIZE - (gpa & ~GUEST_PAGE_MASK);
+
+	return n < rest ? n : rest;
+}
+
+int phys_read(struct x86_cpu *cpu, gpa_t gpa, void *dst, size_t n)
+{
+	uint8_t *out = dst;
+
+	while (n) {
+		size_t part = page_rest(gpa, n);
+		const struct memslot *slot = memslots_find(cpu->slots, gpa_to_gfn(gpa));
+
+		if (!slot)
+			return -EFAULT;
+		copy_bytes(out, memslot_hva(slot, gpa_to_gfn(gpa)) + (gpa & ~GUEST_PAGE_MASK), part);
+		gpa += part;
+		out += part;
+		n -= part;
+	}
+	return 0;
+}
+
+#define KVM_MEM_READONLY_FLAG (1u << 1)         /* KVM_MEM_READONLY of <linux/kvm.h> */
+
+int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n)
+{
+	const uint8_t *in = src;
+
+	while (n) {
+		size_t part = page_rest(gpa, n);
+		const struct memslot *slot = memslots_find(cpu->slots, gpa_to_gfn(gpa));
+
+		if (!slot || (slot->flags & KVM_MEM_READONLY_FLAG))
+			return -EFAULT;
+		if (code_gfn_guarded(cpu->code, gpa_to_gfn(gpa)))
+			code_written(cpu, gpa, part, NULL);
+		copy_bytes(memslot_hva(slot, gpa_to_gfn(gpa)) + (gpa & ~GUEST_PAGE_MASK), in, part);
+		memslot_mark_dirty(slot, gpa_to_gfn(gpa));
+		gpa += part;
+		in += part;
+		n -= part;
+	}
+	return 0;
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The walker: one loop for every format.  SDM 3A chapter 4.
+ *
+ * It reads the tables where they are, in the client's memory, and sets accessed
+ * and dirty bits by compare-and-exchange there, since another vCPU or the client
+ * may write the same entry.  A table outside slots reads as not present, as it
+ * does in KVM.
+ */
+#include "x86/cpu/block.h"
+#include "x86/mmu/format.h"
+#include "x86/mmu/internal.h"
+
+struct walk {
+	const struct pt_format *fmt;
+	uint64_t entry[5];              /* by level - 1 */
+	uint8_t *where[5];
+	const struct memslot *slot[5];
+	gpa_t at[5];
+	uint64_t all;                   /* AND of the entries: user and write must be set in each */
+	bool no_exec;
+	bool nx_reserved;               /* EFER.NXE clear */
+};
+
+static const struct pt_format *walk_format(const struct x86_cpu *cpu)
+{
+	if (!(cpu->cr4 & CR4_PAE))
+		return &pt_format_32;
+	if (!(cpu->efer & EFER_LMA))
+		return &pt_format_pae;
+	return cpu->cr4 & CR4_LA57 ? &pt_format_long5 : &pt_format_long4;
+}
+
+static uint64_t bits(unsigned int lo, unsigned int hi)          /* lo..hi inclusive */
+{
+	return (~0ULL >> (63 - hi)) & (~0ULL << lo);
+}
+
+static uint64_t address_mask(const struct x86_cpu *cpu)
+{
+	return cpu->maxphyaddr >= 52 ? bits(12, 51) : bits(12, cpu->maxphyaddr - 1);
+}
+
+/* Bits that must be zero in @entry at @level.  SDM 3A tables 4-4 to 4-20. */
+static uint64_t reserved_bits(const struct x86_cpu *cpu, const struct walk *w, unsigned int level, uint64_t entry)
+{
+	bool leaf = level > 1 && (entry & w->fmt->page_size);
+	uint64_t r;
+
+	if (w->fmt->entry_bytes == 4) {
+		if (!leaf || level == 1 || !(cpu->cr4 & CR4_PSE))
+			return 0;
+		/* PSE-36: bits 20:13 are physical address 39:32, as far as MAXPHYADDR goes. */
+		r = 1ULL << 21;
+		if (cpu->maxphyaddr < 40)
+			r |= bits(13 + cpu->maxphyaddr - 32, 20);
+		return r;
+	}
+	r = cpu->maxphyaddr < 52 ? bits(cpu->maxphyaddr, 51) : 0;
+	if (w->nx_reserved)
+		r |= PT_NX;
+	if (w->fmt == &pt_format_pae)
+		r |= bits(52, 62);
+	if (leaf && !(w->fmt->leaf_levels >> level & 1))
+		return r | PT_PS;
+	if (leaf)
+		r |= bits(13, 12 + 9 * (level - 1) - 1);
+	return r;
+}
+
+static bool fetch_entry(struct x86_cpu *cpu, struct walk *w, unsigned int level, gpa_t at, uint64_t *entry)
+{
+	const struct memslot *slot = memslots_find(cpu->slots, gpa_to_gfn(at));
+	uint8_t *p;
+
+	if (!slot)
+		return false;
+	p = memslot_hva(slot, gpa_to_gfn(at)) + (at & ~GUEST_PAGE_MASK);
+	*entry = w->fmt->entry_bytes == 4 ? *(volatile uint32_t *)p : *(volatile uint64_t *)p;
+	w->where[level - 1] = p;
+	w->slot[level - 1] = slot;
+	w->at[level - 1] = at;
+	return true;
+}
+
+static bool is_leaf(const struct x86_cpu *cpu, const struct walk *w, unsigned int level, uint64_t entry)
+{
+	if (level == 1)
+		return true;
+	if (!(entry & w->fmt->page_size) || !(w->fmt->leaf_levels >> level & 1))
+		return false;
+	return w->fmt->entry_bytes == 8 || (cpu->cr4 & CR4_PSE);
+}
+
+/* Protection keys, SDM 3A 4.6.2: true where the key of this leaf forbids the access. */
+static bool pkey_forbids(const struct x86_cpu *cpu, uint64_t leaf, bool user_page, enum mmu_access access,
+			 bool user_access)
+{
+	unsigned int key = leaf >> PT_PKEY_SHIFT & 15;
+	uint64_t rights;
+
+	if (access == MMU_EXEC || !x86_long_mode(cpu))
+		return false;
+	if (user_page) {
+		if (!(cpu->cr4 & CR4_PKE))
+			return false;
+		rights = cpu->pkru;
+	} else {
+		if (!(cpu->cr4 & CR4_PKS))
+			return false;
+		rights = cpu->pkrs;
+	}
+	rights = rights >> (2 * key) & 3;
+	if (rights & 1)
+		return true;
+	return (rights & 2) && access == MMU_WRITE && (user_access || (cpu->cr0 & CR0_WP));
+}
+
+/* Whether the rights that the walk collected allow @access.  SDM 3A 4.6.1.  *pk: a key forbade it. */
+static bool permits(const struct x86_cpu *cpu, const struct walk *w, uint64_t leaf, enum mmu_access access,
+		    enum mmu_class cls, bool *pk)
+{
+	bool user_page = w->all & PT_U, user = cls == MMU_USER || cls == MMU_USER_AC;
+
+	*pk = false;
+	if (user && !user_page)
+		return false;
+	if (access == MMU_EXEC) {
+		if (w->no_exec)
+			return false;
+		return user || !user_page || !(cpu->cr4 & CR4_SMEP);
+	}
+	if (!user && user_page && (cpu->cr4 & CR4_SMAP) && cls == MMU_SUPERVISOR)
+		return false;
+	if (access == MMU_WRITE && !(w->all & PT_W) && (user || (cpu->cr0 & CR0_WP)))
+		return false;
+	*pk = pkey_forbids(cpu, leaf, user_page, access, user);
+	return !*pk;
+}
+
+static struct mmu_result fault(const struct x86_cpu *cpu, enum mmu_access access, enum mmu_class cls, uint32_t ec)
+{
+	if (access == MMU_WRITE)
+		ec |= PF_W;
+	if (cls == MMU_USER || cls == MMU_USER_AC)
+		ec |= PF_U;
+	/* SDM 3A 4.7: the I/D flag only means something with NX or SMEP in use. */
+	if (access == MMU_EXEC && (((cpu->cr4 & CR4_PAE) && (cpu->efer & EFER_NX)) || (cpu->cr4 & CR4_SMEP)))
+		ec |= PF_I;
+	return (struct mmu_result){ .status = MMU_FAULT, .error_code = ec };
+}
+
+/* ORs @set into the entry at @level, unless it has changed since it was read: then the walk is to be done again. */
+static bool set_bits(struct x86_cpu *cpu, struct walk *w, unsigned int level, uint64_t set)
+{
+	uint64_t old = w->entry[level - 1];
+	gpa_t at = w->at[level - 1];
+	void *p = w->where[level - 1];
+
+	if (code_gfn_guarded(cpu->code, gpa_to_gfn(at)))
+		code_written(cpu, at, w->fmt->entry_bytes, NULL);
+	if (w->fmt->entry_bytes == 4) {
+		uint32_t old32 = old;
+
+		if (!__atomic_compare_exchange_n((uint32_t *)p, &old32, old32 | (uint32_t)set, false,
+						 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+			return false;
+	} else if (!__atomic_compare_exchange_n((uint64_t *)p, &old, old | set, false,
+						__ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+		return false;
+	}
+	memslot_mark_dirty(w->slot[level - 1], gpa_to_gfn(at));
+	return true;
+}
+
+#define KVM_MEM_READONLY_FLAG (1u << 1)         /* KVM_MEM_READONLY of <linux/kvm.h> */
+
+enum ad_result { AD_DONE, AD_AGAIN, AD_READONLY };
+
+static enum ad_result set_accessed_dirty(struct x86_cpu *cpu, struct walk *w, unsigned int leaf_level,
+					 enum mmu_access access)
+{
+	unsigned int top = w->fmt->root_in_regs ? w->fmt->levels - 1 : w->fmt->levels;
+
+	for (unsigned int level = top; level >= leaf_level; level--) {
+		uint64_t set = w->fmt->accessed;
+
+		if (level == leaf_level && access == MMU_WRITE)
+			set |= w->fmt->dirty;
+		set &= ~w->entry[level - 1];
+		if (!set)
+			continue;
+		if (w->slot[level - 1]->flags & KVM_MEM_READONLY_FLAG)
+			return AD_READONLY;
+		if (!set_bits(cpu, w, level, set))
+			return AD_AGAIN;
+		w->entry[level - 1] |= set;
+	}
+	return AD_DONE;
+}
+
+static gpa_t leaf_address(const struct x86_cpu *cpu, const struct walk *w, unsigned int level, uint64_t leaf, gva_t gva)
+{
+	unsigned int shift = GUEST_PAGE_SHIFT + (level - 1) * w->fmt->index_bits;
+	uint64_t offset = gva & ((1ULL << shift) - 1);
+
+	if (w->fmt->entry_bytes == 4 && level == 2)
+		return (leaf & bits(22, 31)) | (leaf & bits(13, 20)) << 19 | offset;
+	if (w->fmt->entry_bytes == 4)
+		return (leaf & bits(12, 31)) | offset;
+	return (leaf & address_mask(cpu) & ~((1ULL << shift) - 1)) | offset;
+}
+
+static struct mmu_result walk_once(struct x86_cpu *cpu, gva_t gva, enum mmu_access access, enum mmu_class cls,
+				   bool set_ad, bool *again)
+{
+	struct walk w = { .fmt = walk_format(cpu), .all = PT_W | PT_U };
+	uint64_t table = cpu->cr3 & (w.fmt->entry_bytes == 4 ? bits(12, 31) : address_mask(cpu));
+	struct mmu_result r;
+	unsigned int level = w.fmt->levels;
+	uint64_t e;
+	bool pk;
+
+	w.nx_reserved = w.fmt->no_exec && !(cpu->efer & EFER_NX);
+	if (w.fmt->root_in_regs) {
+		e = cpu->pdpte[gva >> 30 & 3];
+		if (!(e & PT_P))
+			return fault(cpu, access, cls, 0);
+		table = e & address_mask(cpu);
+		level--;
+	}
+	for (;; level--) {
+		unsigned int shift = GUEST_PAGE_SHIFT + (level - 1) * w.fmt->index_bits;
+		uint64_t index = gva >> shift & ((1ULL << w.fmt->index_bits) - 1);
+
+		if (!fetch_entry(cpu, &w, level, table + index * w.fmt->entry_bytes, &e))
+			return fault(cpu, access, cls, 0);
+		w.entry[level - 1] = e;
+		if (!(e & w.fmt->present))
+			return fault(cpu, access, cls, 0);
+		if (e & reserved_bits(cpu, &w, level, e))
+			return fault(cpu, access, cls, PF_P | PF_RSVD);
+		w.all &= e;
+		w.no_exec |= w.fmt->no_exec && (e & w.fmt->no_exec);
+		if (is_leaf(cpu, &w, level, e))
+			break;
+		table = e & (w.fmt->entry_bytes == 4 ? bits(12, 31) : address_mask(cpu));
+	}
+	if (!permits(cpu, &w, e, access, cls, &pk))
+		return fault(cpu, access, cls, PF_P | (pk ? PF_PK : 0));
+	if (set_ad) {
+		switch (set_accessed_dirty(cpu, &w, level, access)) {
+		case AD_DONE:
+			break;
+		case AD_AGAIN:
+			*again = true;
+			return fault(cpu, access, cls, 0);
+		case AD_READONLY:
+			return fault(cpu, access, cls, PF_P);
+		}
+	}
+	r = (struct mmu_result){
+		.status = MMU_OK,
+		.gpa = leaf_address(cpu, &w, level, e, gva),
+		.page_shift = GUEST_PAGE_SHIFT + (level - 1) * w.fmt->index_bits,
+		.dirty = w.entry[level - 1] & w.fmt->dirty,
+		.global = (e & w.fmt->global) && (cpu->cr4 & CR4_PGE),
+	};
+	r.writable = permits(cpu, &w, e, MMU_WRITE, cls, &pk);
+	return r;
+}
+
+struct mmu_result mmu_walk(struct x86_cpu *cpu, gva_t gva, enum mmu_access access, enum mmu_class cls, bool set_ad)
+{
+	struct mmu_result r;
+	bool again;
+
+	if (!(cpu->cr0 & CR0_PG))
+		return (struct mmu_result){ .status = MMU_OK, .gpa = (uint32_t)gva, .page_shift = GUEST_PAGE_SHIFT,
+					    .writable = true, .dirty = true };
+	cpu->mmu->stats.walks++;
+	do {
+		again = false;
+		r = walk_once(cpu, gva, access, cls, set_ad, &again);
+	} while (again);
+	return r;
+}
+
+int mmu_load_pdptes(struct x86_cpu *cpu, uint64_t cr3)
+{
+	/* SDM 3A table 4-8: P, PWT, PCD, ignored 11:9 and the address may be set. */
+	uint64_t allowed = PT_P | 1ULL << 3 | 1ULL << 4 | bits(9, 11) | address_mask(cpu);
+	uint64_t e[4];
+
+	if (phys_read(cpu, cr3 & bits(5, 31), e, sizeof(e)))
+		return -22 /* EINVAL */;
+	for (int i = 0; i < 4; i++)
+		if ((e[i] & PT_P) && (e[i] & ~allowed))
+			return -22;
+	for (int i = 0; i < 4; i++)
+		cpu->pdpte[i] = e[i];
+	return 0;
+}
