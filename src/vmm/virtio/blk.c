@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "vmm/err.h"
-#include "vmm/virtio/image.h"
+#include "vmm/virtio/disk.h"
 #include "vmm/virtio/iov.h"
 #include "vmm/virtio/virtio.h"
 
@@ -22,7 +22,7 @@
 
 struct blk {
 	struct virtio_dev dev;
-	struct image img;
+	struct disk disk;
 	struct virtio_blk_config config;
 	char id[VIRTIO_BLK_ID_BYTES];
 };
@@ -45,8 +45,8 @@ static struct blk *blk_of(struct virtio_dev *dev)
 /* Whether @len bytes at @sector lie on the disk, in whole sectors. */
 static bool on_disk(const struct blk *b, uint64_t sector, uint64_t len)
 {
-	return !(len % IMAGE_SECTOR) && sector <= b->img.sectors &&
-	       len / IMAGE_SECTOR <= b->img.sectors - sector;
+	return !(len % DISK_SECTOR) && sector <= b->disk.sectors &&
+	       len / DISK_SECTOR <= b->disk.sectors - sector;
 }
 
 static uint8_t status_of(int err)
@@ -59,27 +59,27 @@ static uint8_t status_of(int err)
 /* Without FLUSH the driver takes a completed write for a safe one (5.2.6.2). */
 static int write_through(struct blk *b, int err)
 {
-	return err || virtio_has(&b->dev, VIRTIO_BLK_F_FLUSH) ? err : image_flush(&b->img);
+	return err || virtio_has(&b->dev, VIRTIO_BLK_F_FLUSH) ? err : disk_flush(&b->disk);
 }
 
 static int do_in(struct blk *b, const struct blk_req *r)
 {
 	if (!on_disk(b, r->sector, r->in_len))
 		return -EIO;
-	return image_read(&b->img, r->c->in, r->c->in_n, 0, r->sector * IMAGE_SECTOR, r->in_len);
+	return disk_read(&b->disk, r->c->in, r->c->in_n, 0, r->sector * DISK_SECTOR, r->in_len);
 }
 
 static int do_out(struct blk *b, const struct blk_req *r)
 {
-	if (b->img.read_only || !on_disk(b, r->sector, r->out_len))
+	if (b->disk.read_only || !on_disk(b, r->sector, r->out_len))
 		return -EIO;
-	return write_through(b, image_write(&b->img, r->c->out, r->c->out_n, OUT_HEADER,
-					    r->sector * IMAGE_SECTOR, r->out_len));
+	return write_through(b, disk_write(&b->disk, r->c->out, r->c->out_n, OUT_HEADER,
+					    r->sector * DISK_SECTOR, r->out_len));
 }
 
 static int do_flush(struct blk *b, const struct blk_req *r)
 {
-	return b->img.read_only ? 0 : image_flush(&b->img);
+	return b->disk.read_only ? 0 : disk_flush(&b->disk);
 }
 
 static int do_get_id(struct blk *b, const struct blk_req *r)
@@ -92,32 +92,32 @@ static int do_get_id(struct blk *b, const struct blk_req *r)
 
 /* The ranges of a discard or write-zeroes request; @flags: the bits that may be set in each. */
 static int each_range(struct blk *b, const struct blk_req *r, uint32_t max, uint32_t flags,
-		      int (*fn)(struct image *img, uint64_t off, uint64_t len, bool unmap))
+		      int (*fn)(struct disk *disk, uint64_t off, uint64_t len, bool unmap))
 {
 	struct virtio_blk_discard_write_zeroes range[MAX_RANGES];
 	size_t n = r->out_len / sizeof(range[0]);
 	int err = 0;
 
-	if (b->img.read_only || !n || n > MAX_RANGES || r->out_len % sizeof(range[0]))
+	if (b->disk.read_only || !n || n > MAX_RANGES || r->out_len % sizeof(range[0]))
 		return -EIO;
 	iov_read(r->c->out, r->c->out_n, OUT_HEADER, range, r->out_len);
 	for (size_t i = 0; i < n && !err; i++) {
-		uint64_t len = (uint64_t)range[i].num_sectors * IMAGE_SECTOR;
+		uint64_t len = (uint64_t)range[i].num_sectors * DISK_SECTOR;
 
 		if (range[i].flags & ~flags)
 			return -EOPNOTSUPP;
 		if (range[i].num_sectors > max || !on_disk(b, range[i].sector, len))
 			return -EIO;
 		if (len)
-			err = fn(&b->img, range[i].sector * IMAGE_SECTOR, len,
+			err = fn(&b->disk, range[i].sector * DISK_SECTOR, len,
 				 range[i].flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
 	}
 	return write_through(b, err);
 }
 
-static int discard_range(struct image *img, uint64_t off, uint64_t len, bool unmap)
+static int discard_range(struct disk *disk, uint64_t off, uint64_t len, bool unmap)
 {
-	return image_discard(img, off, len);
+	return disk_discard(disk, off, len);
 }
 
 static int do_discard(struct blk *b, const struct blk_req *r)
@@ -127,7 +127,7 @@ static int do_discard(struct blk *b, const struct blk_req *r)
 
 static int do_write_zeroes(struct blk *b, const struct blk_req *r)
 {
-	return each_range(b, r, MAX_ZEROES_SECTORS, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP, image_zero);
+	return each_range(b, r, MAX_ZEROES_SECTORS, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP, disk_zero);
 }
 
 static int (*const blk_do[])(struct blk *b, const struct blk_req *r) = {
@@ -176,9 +176,9 @@ static void blk_configure(struct blk *b, const char *path)
 	base = base && base[1] ? base + 1 : path;
 	memcpy(b->id, base, strnlen(base, sizeof(b->id)));
 	b->config = (struct virtio_blk_config){
-		.capacity = b->img.sectors,
+		.capacity = b->disk.sectors,
 		.seg_max = VQ_MAX_SIZE - 2, /* header and status take one each */
-		.blk_size = IMAGE_SECTOR,
+		.blk_size = DISK_SECTOR,
 		.max_discard_sectors = MAX_DISCARD_SECTORS,
 		.max_discard_seg = MAX_RANGES,
 		.discard_sector_alignment = 8,
@@ -214,7 +214,7 @@ int virtio_blk_create(struct platform *p, const struct virtio_blk_opts *o, struc
 	if (!b)
 		return vmm_fail(e, ENOMEM, "%s: out of memory", o->path);
 	setup.config = (const void *)&b->config;
-	err = image_open(&b->img, o->path, o->read_only, o->cached, &b->dev.stop, e);
+	err = disk_open(&b->disk, o->path, o->read_only, o->cached, &b->dev.stop, e);
 	if (!err) {
 		blk_configure(b, o->path);
 		err = virtio_init(&b->dev, p, &setup);
@@ -237,6 +237,6 @@ void virtio_blk_destroy(struct virtio_dev *dev)
 		return;
 	b = blk_of(dev);
 	virtio_fini(dev);
-	image_close(&b->img);
+	disk_close(&b->disk);
 	free(b);
 }
