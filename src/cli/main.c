@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <string.h>
+
+#include "anykvm.h"
+#include "cli/cli.h"
+
+static int version_main(const struct command *cmd, int argc, char **argv)
+{
+	printf("anykvm %s\n", anykvm_version());
+	return EXIT_OK;
+}
+
+static void overview(FILE *f)
+{
+	fputs("usage: anykvm COMMAND [OPTIONS]\n\nKVM for machines that have none.\n\ncommands:\n", f);
+	for (const struct command *c = commands; c->name; c++)
+		fprintf(f, "  %-10s%s\n", c->name, c->summary);
+	fputs("\n'anykvm help COMMAND' tells more.\n", f);
+}
+
+static int help_main(const struct command *cmd, int argc, char **argv)
+{
+	bool words = argc > 1 && !strcmp(argv[1], "--words");
+	const char *name = argv[1 + words];
+	const struct command *about = name ? command_find(name) : NULL;
+
+	if (name && !about) {
+		say("help: %s: no such command", name);
+		overview(stderr);
+		return EXIT_BAD_USAGE;
+	}
+	if (words)
+		words_print(about);
+	else if (about)
+		command_help(about);
+	else
+		overview(stdout);
+	return EXIT_OK;
+}
+
+const struct command commands[] = {
+	{ "run", "Boot a Linux kernel in a machine of anykvm's own.",
+	  "run -k KERNEL [-i INITRD] [-p PARAMS] [-c CPUS] [-m SIZE] [-d DISK[,ro]]... [OPTIONS]", run_options,
+	  run_main },
+	{ "doctor", "Say what this machine has, and what anykvm would use.", "doctor [--json]", doctor_options,
+	  doctor_main },
+	{ "version", "Print the version.", "version", NULL, version_main },
+	{ "help", "Explain a command.", "help [COMMAND]", NULL, help_main },
+	{ .name = NULL },
+};
+
+static const struct {
+	const char *option, *command;
+} synonyms[] = {
+	{ "--help", "help" }, { "-h", "help" }, { "--version", "version" }, { "-V", "version" },
+};
+
+const struct command *command_find(const char *name)
+{
+	for (const struct command *c = commands; c->name; c++)
+		if (!strcmp(c->name, name))
+			return c;
+	for (size_t i = 0; i < sizeof(synonyms) / sizeof(synonyms[0]); i++)
+		if (!strcmp(synonyms[i].option, name))
+			return command_find(synonyms[i].command);
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *cmd;
+
+	if (argc < 2) {
+		overview(stderr);
+		return EXIT_BAD_USAGE;
+	}
+	cmd = command_find(argv[1]);
+	if (!cmd) {
+		say("%s: no such command", argv[1]);
+		overview(stderr);
+		return EXIT_BAD_USAGE;
+	}
+	return cmd->main(cmd, argc - 1, argv + 1);
+}
