@@ -20,14 +20,13 @@ struct host_watch {
 	int fd;
 	void (*fn)(struct host_watch *w);       /* fd is readable */
 	struct host_watch *next;                /* private */
-	bool dead;
 };
 
 struct host_timer {
 	struct host_service *service;
 	void (*fn)(struct host_timer *t);       /* the deadline has passed; the timer is disarmed */
 	uint64_t deadline;                      /* private: CLOCK_MONOTONIC ns; 0: disarmed */
-	size_t slot;                            /* in the heap */
+	size_t slot;                            /* private: in the heap */
 };
 
 struct host_service {
@@ -37,10 +36,11 @@ struct host_service {
 	bool started, stopping;
 	int epoll_fd, timer_fd, event_fd;
 	void *running;                  /* the watch or timer whose callback runs */
-	struct host_watch *dead;        /* removed: not to be looked at after this round of events */
+	struct host_watch *watches;
 	uint64_t programmed;            /* what timer_fd is set to; 0: nothing */
 	struct host_timer **heap;       /* armed timers, earliest first */
-	size_t heap_count, heap_size, timers;
+	size_t heap_count, heap_size;
+	size_t timers;                  /* initialized ones: room that the heap must have */
 };
 
 /** host_service_init - makes no thread and no descriptor yet. */

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Signal glue: see fault.h.  What is mutable at file scope here is the list of
+ * handlers that stood before ours, and each thread's innermost guard: signal
+ * dispositions belong to the process, so no VM can own them.
+ *
+ * 1. A fault is ours only when the kernel raised it for an instruction
+ *    (si_code > 0, not BUS_MCEERR_AO) on a thread with a guard armed.  Signals
+ *    that somebody sent always go on to the handler before ours.
+ * 2. The client may install its own handlers after us; host_fault_init() is
+ *    called again where a thread starts to run guests, and goes back in front.
+ *    If that handler remembers ours and calls it, the two would call each
+ *    other for ever: inside a chained call we use the handler of the first
+ *    installation.
+ */
+#include "host/fault.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define SAVED_MAX 16
+
+#define EFLAGS_TF (1 << 8)
+#define EFLAGS_DF (1 << 10)
+#define EFLAGS_AC (1 << 18)
+
+static const int fault_signals[] = { SIGSEGV, SIGBUS, SIGFPE };
+#define FAULT_SIGNALS (sizeof(fault_signals) / sizeof(fault_signals[0]))
+
+/* Handlers found before ours: written under the lock, published by `latest`, never changed then. */
+static struct {
+	pthread_mutex_t lock;
+	struct {
+		struct sigaction saved[SAVED_MAX];
+		unsigned int count;
+		_Atomic(const struct sigaction *) latest;
+	} signal[FAULT_SIGNALS];
+} glue = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static __thread struct host_guard *innermost __attribute__((tls_model("initial-exec")));
+static __thread int chained __attribute__((tls_model("initial-exec")));
+
+static int signal_index(int sig)
+{
+	return sig == SIGSEGV ? 0 : sig == SIGBUS ? 1 : 2;
+}
+
+static enum host_fault_kind kind_of(int sig, const siginfo_t *info)
+{
+	if (sig == SIGSEGV)
+		return HOST_FAULT_SEGV;
+	if (sig == SIGFPE)
+		return HOST_FAULT_FPE;
+	return info->si_code == BUS_MCEERR_AR ? HOST_FAULT_HWPOISON : HOST_FAULT_BUS;
+}
+
+static bool raised_by_instruction(int sig, const siginfo_t *info)
+{
+	return info->si_code > 0 && !(sig == SIGBUS && info->si_code == BUS_MCEERR_AO);
+}
+
+/* What happens without any handler: the same instruction faults again, or the signal is sent again. */
+static void fall_to_default(int sig, const siginfo_t *info)
+{
+	struct sigaction dfl = { .sa_handler = SIG_DFL };
+
+	sigaction(sig, &dfl, NULL);
+	if (!raised_by_instruction(sig, info))
+		syscall(SYS_tgkill, getpid(), (pid_t)syscall(SYS_gettid), sig);
+}
+
+static void chain(int sig, siginfo_t *info, void *context)
+{
+	int n = signal_index(sig);
+	const struct sigaction *old = chained ? &glue.signal[n].saved[0] : atomic_load(&glue.signal[n].latest);
+	sigset_t mask = old->sa_mask, before;
+
+	if (old->sa_handler == SIG_IGN && !raised_by_instruction(sig, info))
+		return;
+	/* The kernel does not let a fault be ignored: it kills. */
+	if (old->sa_handler == SIG_DFL || old->sa_handler == SIG_IGN) {
+		fall_to_default(sig, info);
+		return;
+	}
+	if (old->sa_flags & SA_NODEFER)
+		sigdelset(&mask, sig);
+	else
+		sigaddset(&mask, sig);
+	pthread_sigmask(old->sa_flags & SA_NODEFER ? SIG_SETMASK : SIG_BLOCK, &mask, &before);
+	chained++;
+	if (old->sa_flags & SA_SIGINFO)
+		old->sa_sigaction(sig, info, context);
+	else
+		old->sa_handler(sig);
+	chained--;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* The registers that host_jump_to() would load, put into the interrupted frame. */
+static void resume_at(ucontext_t *uc, const struct host_jump *j, enum host_fault_kind kind)
+{
+	greg_t *r = uc->uc_mcontext.gregs;
+
+	r[REG_RBX] = (greg_t)j->rbx;
+	r[REG_RBP] = (greg_t)j->rbp;
+	r[REG_R12] = (greg_t)j->r12;
+	r[REG_R13] = (greg_t)j->r13;
+	r[REG_R14] = (greg_t)j->r14;
+	r[REG_R15] = (greg_t)j->r15;
+	r[REG_RSP] = (greg_t)j->rsp;
+	r[REG_RIP] = (greg_t)j->rip;
+	r[REG_RAX] = kind;
+	/* The guest's own flags may be in the register; the ABI wants DF clear. */
+	r[REG_EFL] &= ~(greg_t)(EFLAGS_DF | EFLAGS_AC | EFLAGS_TF);
+}
+
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	struct host_guard *g = innermost;
+	ucontext_t *uc = context;
+	int err = errno;
+
+	if (g && raised_by_instruction(sig, info)) {
+		g->kind = kind_of(sig, info);
+		g->addr = (uintptr_t)info->si_addr;
+		g->ip = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
+		g->code = info->si_code;
+		resume_at(uc, &g->jump, g->kind);
+	} else {
+		chain(sig, info, context);
+	}
+	errno = err;
+}
+
+static int install(unsigned int n)
+{
+	struct sigaction ours = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
+	struct sigaction *old;
+
+	/* Beyond the last slot a change of handlers overwrites that one: it is still a handler of this process. */
+	if (glue.signal[n].count < SAVED_MAX)
+		old = &glue.signal[n].saved[glue.signal[n].count];
+	else
+		old = &glue.signal[n].saved[SAVED_MAX - 1];
+	if (sigaction(fault_signals[n], NULL, old))
+		return -errno;
+	if ((old->sa_flags & SA_SIGINFO) && old->sa_sigaction == on_fault)
+		return 0;
+	atomic_store(&glue.signal[n].latest, old);
+	if (glue.signal[n].count < SAVED_MAX)
+		glue.signal[n].count++;
+	sigemptyset(&ours.sa_mask);
+	return sigaction(fault_signals[n], &ours, NULL) ? -errno : 0;
+}
+
+int host_fault_init(void)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&glue.lock);
+	for (unsigned int n = 0; n < FAULT_SIGNALS && !r; n++)
+		r = install(n);
+	pthread_mutex_unlock(&glue.lock);
+	return r;
+}
+
+void host_guard_arm(struct host_guard *g)
+{
+	g->prev = innermost;
+	g->kind = 0;
+	/* The jump must be seen set before the guard is: both by this thread's handler only. */
+	atomic_signal_fence(memory_order_seq_cst);
+	innermost = g;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+void host_guard_disarm(struct host_guard *g)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	innermost = g->prev;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+int host_copy(void *dst, const void *src, size_t n)
+{
+	struct host_guard g;
+
+	if (!n)
+		return 0;
+	host_guard_arm(&g);
+	if (host_jump_set(&g.jump)) {
+		host_guard_disarm(&g);
+		return -EFAULT;
+	}
+	/* Not memcpy(): sanitizers check its arguments, and these are allowed to be wrong. */
+	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
+	host_guard_disarm(&g);
+	return 0;
+}
