@@ -167,8 +167,28 @@ void insn_index_build(const struct insn_row **index, unsigned int n)
 {
 	for (unsigned int t = 0; t < ARRAY_SIZE(all_rows); t++)
 		for (unsigned int k = 0; k < all_rows[t]->count; k++)
-			if (all_rows[t]->row[k].mnemonic < n)
+			if (all_rows[t]->row[k].mnemonic < n && !index[all_rows[t]->row[k].mnemonic])
 				index[all_rows[t]->row[k].mnemonic] = &all_rows[t]->row[k];
+}
+
+/*
+ * A mnemonic may have several rows (MOV of general, segment and control
+ * registers): the index has the first; this is the one after @row.
+ */
+static const struct insn_row *next_row(const struct insn_row *row)
+{
+	const struct insn_row *found = NULL;
+
+	for (unsigned int t = 0; t < ARRAY_SIZE(all_rows); t++)
+		for (unsigned int k = 0; k < all_rows[t]->count; k++) {
+			const struct insn_row *r = &all_rows[t]->row[k];
+
+			if (r == row)
+				found = r;
+			else if (found && r->mnemonic == row->mnemonic)
+				return r;
+		}
+	return NULL;
 }
 
 struct decoder *decoder_create(void)
@@ -246,14 +266,20 @@ struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, e
 		return (struct decode_result){ .status = DECODE_MORE };
 	if (s == ZYDIS_STATUS_NO_MORE_DATA || s == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
 		return invalid(i, op_too_long, 15);
-	if (!ZYAN_SUCCESS(s) || !d->row[zi.mnemonic] || !row_allows(d->row[zi.mnemonic], cpu, mode))
+	if (!ZYAN_SUCCESS(s))
 		return invalid(i, op_ud, 1);
 
-	b.row = d->row[zi.mnemonic];
 	i->len = zi.length;
 	i->opsize = zi.operand_width / 8;
 	i->ea_flags = prefix_flags(&zi);
-	if (b.row->build(i, &b) || !i->fn)
+	for (b.row = d->row[zi.mnemonic]; b.row; b.row = next_row(b.row)) {
+		const struct insn blank = *i;
+
+		if (row_allows(b.row, cpu, mode) && !b.row->build(i, &b) && i->fn)
+			break;
+		*i = blank;
+	}
+	if (!b.row)
 		return invalid(i, op_ud, zi.length);
 	if (b.row->flags & ROW_CPL0) {
 		i = plant(out, op_check_cpl0);
