@@ -156,6 +156,7 @@ bool virtio_drain(struct virtio_dev *dev, struct virtqueue *vq,
 	for (;;) {
 		enum vq_result r;
 		int64_t written;
+		uint16_t head;
 
 		if (done == VIRTIO_BATCH || atomic_load(&dev->stop))
 			break;
@@ -164,12 +165,13 @@ bool virtio_drain(struct virtio_dev *dev, struct virtqueue *vq,
 			break;
 		if (r == VQ_EMPTY)
 			continue;
+		head = dev->chain.head; /* serve() may use the chain for another queue */
 		written = r == VQ_CHAIN ? serve(dev, &dev->chain) : -EIO;
 		if (written < 0) {
 			virtio_needs_reset(dev);
 			return false;
 		}
-		vq_push(vq, dev->chain.head, written > UINT32_MAX ? UINT32_MAX : (uint32_t)written);
+		vq_push(vq, head, written > UINT32_MAX ? UINT32_MAX : (uint32_t)written);
 		/* One interrupt a chain at most; with event indices the driver makes it fewer. */
 		virtio_signal(dev, vq);
 		done++;
