@@ -160,17 +160,40 @@ static int set_disk(void *args, const char *v, struct vmm_err *err)
 	return 0;
 }
 
+/* One "hostfwd=..." of "user,hostfwd=...,hostfwd=..."; @len: up to the next comma. */
+static int add_forward(struct run_args *a, const char *piece, size_t len, struct vmm_err *err)
+{
+	static const char key[] = "hostfwd=";
+	struct machine_config *c = &a->cfg;
+	char text[256];
+
+	if (len < sizeof(key) - 1 || len >= sizeof(text) || strncmp(piece, key, sizeof(key) - 1))
+		return vmm_fail(err, EINVAL, "-n %.*s: unknown: give hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT", (int)len,
+				piece);
+	if (c->forward_count == MACHINE_MAX_FORWARDS)
+		return vmm_fail(err, EINVAL, "-n: at most %u forwarded ports", MACHINE_MAX_FORWARDS);
+	len -= sizeof(key) - 1;
+	memcpy(text, piece + sizeof(key) - 1, len);
+	text[len] = 0;
+	return usernet_parse_fwd(text, &c->forwards[c->forward_count++], err);
+}
+
 static int set_net(void *args, const char *v, struct vmm_err *err)
 {
 	struct run_args *a = args;
+	size_t len = strcspn(v, ",");
+	int r = 0;
 
-	if (!strcmp(v, "none"))
-		a->cfg.net = NULL;
-	else if (!strcmp(v, "user") || !strncmp(v, "user,", 5))
-		a->cfg.net = v;
-	else
-		return bad(err, "-n", v, "unknown network: give user, user,hostfwd=tcp::HOSTPORT-:GUESTPORT, or none");
-	return 0;
+	a->cfg.forward_count = 0;
+	a->cfg.net = len == 4 && !strncmp(v, "user", 4);
+	if (!a->cfg.net && strcmp(v, "none"))
+		return bad(err, "-n", v, "unknown network: give user, user,hostfwd=tcp::PORT-:PORT, or none");
+	while (v[len] && !r) {
+		v += len + 1;
+		len = strcspn(v, ",");
+		r = add_forward(a, v, len, err);
+	}
+	return r;
 }
 
 static int set_share(void *args, const char *v, struct vmm_err *err)

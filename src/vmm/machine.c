@@ -26,6 +26,7 @@
 #include "vmm/dev/power.h"
 #include "vmm/dev/rtc.h"
 #include "vmm/dev/serial.h"
+#include "vmm/devices.h"
 #include "vmm/irq.h"
 #include "vmm/platform.h"
 #include "vmm/stats.h"
@@ -48,6 +49,7 @@ struct machine {
 	struct irq_line serial_irq, rtc_irq;
 	struct rtc rtc;
 	struct power power;
+	struct devices devices;
 	struct vcpu *vcpus;
 	unsigned int vcpu_count;
 	bool stuck; /* a vCPU did not come out of KVM_RUN: nothing that it uses may go */
@@ -281,6 +283,16 @@ static int make_power(struct machine *m)
 	return err ? fail(m, err, "power management") : 0;
 }
 
+static int make_devices(struct machine *m)
+{
+	return devices_create(&m->devices, &m->pf, m->cfg, &m->term.cd, m->err);
+}
+
+static void unmake_devices(struct machine *m)
+{
+	devices_destroy(&m->devices);
+}
+
 static int make_acpi(struct machine *m)
 {
 	struct acpi_opts opts = { .cpus = m->cfg->cpus, .virtio_slots = m->pf.virtio_slots };
@@ -339,6 +351,7 @@ static const struct part {
 	{ make_serial, unmake_serial },
 	{ make_rtc, unmake_rtc },
 	{ make_power, NULL },
+	{ make_devices, unmake_devices },
 	{ make_acpi, NULL },
 	{ make_vcpus, unmake_vcpus },
 };

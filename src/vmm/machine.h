@@ -9,10 +9,12 @@
 #include "vmm/end.h"
 #include "vmm/err.h"
 #include "vmm/kvm.h"
+#include "vmm/virtio/usernet.h"
 
 #define MACHINE_MAX_CPUS   254u
 #define MACHINE_MAX_DISKS  8u
 #define MACHINE_MAX_SHARES 4u
+#define MACHINE_MAX_FORWARDS 16u
 
 struct machine_disk {
 	const char *path;
@@ -38,7 +40,9 @@ struct machine_config {
 	unsigned int disk_count;
 	struct machine_share shares[MACHINE_MAX_SHARES];
 	unsigned int share_count;
-	const char *net;      /* "user[,hostfwd=...]", or NULL for none */
+	bool net;	      /* a network in user space */
+	struct usernet_fwd forwards[MACHINE_MAX_FORWARDS];
+	unsigned int forward_count;
 	enum machine_console console;
 	const char *stats;    /* file for statistics, or NULL */
 	bool verbose;
