@@ -18,9 +18,11 @@ stage=$dir/stage.$$
 trap 'rm -rf "$stage"' EXIT
 mkdir -p "$stage/lib/modules/$version"
 
-# The program that tells anykvm the exit status of what the guest ran; it needs no C library.
-${CC:-cc} -Os -static -nostdlib -ffreestanding -fno-stack-protector -Wl,--build-id=none -s \
-	-o "$stage/exit-code" "$tools/guest/exit-code.c"
+# They need no C library, which keeps the initramfs small.
+for program in exit-code foreground; do
+	${CC:-cc} -Os -Wall -Wextra -static -nostdlib -ffreestanding -fno-stack-protector -Wl,--build-id=none -s \
+		-o "$stage/$program" "$tools/guest/$program.c"
+done
 
 # A module and all that it depends on, by the names that it carries itself.  Some are built in: not found.
 modules_left="virtio_mmio virtio_blk virtio_net virtio_console virtio-rng 9pnet_virtio 9p ext4 virtio_pci"
@@ -52,13 +54,11 @@ done
 	echo "file init $tools/guest/init"
 	echo "file bin/busybox $busybox"
 	echo "file anykvm/exit-code $stage/exit-code"
+	echo "file anykvm/foreground $stage/foreground"
 	echo "file usr/share/udhcpc/default.script $tools/guest/udhcpc"
-	for applet in poweroff halt reboot; do
-		echo "file sbin/$applet $tools/guest/$applet"
-	done
 	"$busybox" --list-full | while read -r applet; do
 		case $applet in
-		bin/busybox | linuxrc | sbin/init | sbin/poweroff | sbin/halt | sbin/reboot) ;;
+		bin/busybox | linuxrc) ;;
 		*) echo "link $applet /bin/busybox" ;;
 		esac
 	done

@@ -5,9 +5,9 @@
 cpus=$3
 echo 1..6
 
-boot 'poweroff' -c "$cpus"
+boot 'poweroff; sleep 60; exit 9' -c "$cpus"
 check 'a guest that powers off ends with 0' '[ "$status" = 0 ]'
-boot 'reboot' -c "$cpus"
+boot 'reboot; sleep 60; exit 9' -c "$cpus"
 check 'a guest that resets ends with 3' '[ "$status" = 3 ]'
 check 'and it is said in one line' '[ "$(grep -c "^anykvm: " "$err")" = 1 ]'
 export PARAMS=panic=-1

@@ -59,7 +59,8 @@ class Terminal:
             if pid:
                 return os.waitstatus_to_exitcode(status)
             self.read(0.2)
-        os.kill(self.pid, signal.SIGTERM)
+        # The shell between us and anykvm would wait for it first.
+        os.killpg(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         return None
 
