@@ -241,6 +241,11 @@ struct x86_cpu {
 	uint64_t cr0, cr2, cr3, cr4, efer;
 	uint64_t pdpte[4];              /* PAE, as loaded by MOV CR3 */
 	uint64_t dr[4], dr6, dr7;
+	struct {                        /* KVM_SET_GUEST_DEBUG: the client's in place of the guest's */
+		bool active;            /* dr, dr7 count instead of the guest's */
+		bool step;              /* #DB after every instruction, as if TF were set */
+		uint64_t dr[4], dr7;
+	} client_debug;
 	uint64_t xcr0, xss;
 	uint32_t pkru;
 	uint64_t pkrs;

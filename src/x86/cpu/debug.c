@@ -9,21 +9,32 @@
 /* DR7.R/W values; SDM 3B, 17.2.4. */
 enum { BP_EXEC = 0, BP_WRITE = 1, BP_IO = 2, BP_ACCESS = 3 };
 
+/* The breakpoints in force: the client's, where it has set any. */
+static const uint64_t *bp_dr(const struct x86_cpu *cpu)
+{
+	return unlikely(cpu->client_debug.active) ? cpu->client_debug.dr : cpu->dr;
+}
+
+static uint64_t bp_dr7(const struct x86_cpu *cpu)
+{
+	return unlikely(cpu->client_debug.active) ? cpu->client_debug.dr7 : cpu->dr7;
+}
+
 static bool bp_enabled(const struct x86_cpu *cpu, unsigned int n)
 {
-	return (cpu->dr7 >> (2 * n)) & 3;
+	return (bp_dr7(cpu) >> (2 * n)) & 3;
 }
 
 static unsigned int bp_kind(const struct x86_cpu *cpu, unsigned int n)
 {
-	return (cpu->dr7 >> (16 + 4 * n)) & 3;
+	return (bp_dr7(cpu) >> (16 + 4 * n)) & 3;
 }
 
 static unsigned int bp_len(const struct x86_cpu *cpu, unsigned int n)
 {
 	static const uint8_t len[] = { 1, 2, 8, 4 };
 
-	return len[(cpu->dr7 >> (18 + 4 * n)) & 3];
+	return len[(bp_dr7(cpu) >> (18 + 4 * n)) & 3];
 }
 
 /* Bits n of DR0-3 that are enabled, of one of @kinds (a mask), and meet @size bytes at @addr. */
@@ -32,7 +43,7 @@ static uint32_t bp_match(const struct x86_cpu *cpu, unsigned int kinds, uint64_t
 	uint32_t hit = 0;
 
 	for (unsigned int n = 0; n < 4; n++) {
-		uint64_t len = bp_len(cpu, n), start = cpu->dr[n] & ~(len - 1);
+		uint64_t len = bp_len(cpu, n), start = bp_dr(cpu)[n] & ~(len - 1);
 
 		if (bp_enabled(cpu, n) && (kinds & 1u << bp_kind(cpu, n)) &&
 		    addr < start + len && start < addr + size)
@@ -57,9 +68,9 @@ static unsigned int io_kind(const struct x86_cpu *cpu)
 
 bool x86_debug_wants_step(const struct x86_cpu *cpu)
 {
-	if ((cpu->rflags & FL_TF) || cpu->pending_db)
+	if ((cpu->rflags & FL_TF) || cpu->client_debug.step || cpu->pending_db)
 		return true;
-	return (cpu->dr7 & DR7_ENABLE_MASK) && bp_any(cpu, 0xf);
+	return (bp_dr7(cpu) & DR7_ENABLE_MASK) && bp_any(cpu, 0xf);
 }
 
 void x86_debug_check_insn(struct x86_cpu *cpu)
@@ -67,12 +78,12 @@ void x86_debug_check_insn(struct x86_cpu *cpu)
 	gva_t rip = cpu->regs[R_RIP];
 	uint32_t hit = 0;
 
-	if (!(cpu->dr7 & DR7_ENABLE_MASK) || (cpu->rflags & FL_RF) || (cpu->shadow & SHADOW_MOV_SS))
+	if (!(bp_dr7(cpu) & DR7_ENABLE_MASK) || (cpu->rflags & FL_RF) || (cpu->shadow & SHADOW_MOV_SS))
 		return;
 	if (cpu->mode != CODE64)
 		rip = (uint32_t)(rip + *seg_base(cpu, SEG_CS));
 	for (unsigned int n = 0; n < 4; n++)
-		if (bp_enabled(cpu, n) && bp_kind(cpu, n) == BP_EXEC && cpu->dr[n] == rip)
+		if (bp_enabled(cpu, n) && bp_kind(cpu, n) == BP_EXEC && bp_dr(cpu)[n] == rip)
 			hit |= DR6_B(n);
 	if (hit) {
 		at(cpu, &x86_no_insn);
@@ -85,7 +96,7 @@ void x86_debug_check_data(struct x86_cpu *cpu, gva_t gva, unsigned int size, boo
 	unsigned int kinds = 1u << BP_ACCESS | (write ? 1u << BP_WRITE : 0);
 	uint32_t hit;
 
-	if (!(cpu->dr7 & DR7_ENABLE_MASK))
+	if (!(bp_dr7(cpu) & DR7_ENABLE_MASK))
 		return;
 	hit = bp_match(cpu, kinds, gva, size);
 	if (hit) {
@@ -98,7 +109,7 @@ void x86_debug_check_io(struct x86_cpu *cpu, uint16_t port, unsigned int size)
 {
 	uint32_t hit;
 
-	if (!(cpu->dr7 & DR7_ENABLE_MASK) || !io_kind(cpu))
+	if (!(bp_dr7(cpu) & DR7_ENABLE_MASK) || !io_kind(cpu))
 		return;
 	hit = bp_match(cpu, io_kind(cpu), port, size);
 	if (hit) {
@@ -109,7 +120,7 @@ void x86_debug_check_io(struct x86_cpu *cpu, uint16_t port, unsigned int size)
 
 bool x86_debug_data_page(const struct x86_cpu *cpu, gva_t gva)
 {
-	if (!(cpu->dr7 & DR7_ENABLE_MASK))
+	if (!(bp_dr7(cpu) & DR7_ENABLE_MASK))
 		return false;
 	return bp_match(cpu, 1u << BP_WRITE | 1u << BP_ACCESS, gva & GUEST_PAGE_MASK, GUEST_PAGE_SIZE);
 }
@@ -123,7 +134,7 @@ void x86_debug_after_insn(struct x86_cpu *cpu, bool tf)
 	if (cpu->shadow & SHADOW_MOV_SS)
 		return;
 	cpu->pending_db = 0;
-	if (tf)
+	if (tf || cpu->client_debug.step)
 		db |= DR6_BS;
 	if (db)
 		x86_raise_db_trap(cpu, db);
