@@ -42,14 +42,39 @@ static void publish_eoi_vectors(struct ioapic *io)
 	for (unsigned int pin = 0; pin < PINS; pin++) {
 		const redir_t *e = &io->state.redirtbl[pin];
 
-		if (e->fields.trig_mode || pin == RTC_PIN ||
-		    io->ops->pins.ack_wanted(io->vm, KVM_IRQCHIP_IOAPIC, pin))
+		if (e->fields.trig_mode || pin == RTC_PIN || io->ack_pins >> pin & 1)
 			v[e->fields.vector / 64] |= 1ull << e->fields.vector % 64;
 	}
 	/* An RTC interrupt on its way ends under the vector it was sent with. */
 	if (io->rtc_pending)
 		v[io->rtc_vector / 64] |= 1ull << io->rtc_vector % 64;
 	apic_bus_set_eoi_vectors(io->bus, v);
+}
+
+/* Without the lock: who is asked may hold locks of its own when it drives pins. */
+static uint32_t ask_ack_pins(struct ioapic *io)
+{
+	uint32_t pins = 0;
+
+	for (unsigned int pin = 0; pin < PINS; pin++)
+		if (io->ops->pins.ack_wanted(io->vm, KVM_IRQCHIP_IOAPIC, pin))
+			pins |= 1u << pin;
+	return pins;
+}
+
+void ioapic_acks_changed(struct ioapic *io)
+{
+	uint32_t pins = ask_ack_pins(io), asked;
+
+	/* Asks again behind it: of two that do this at once, the last to store has the last answer. */
+	do {
+		asked = pins;
+		pthread_mutex_lock(&io->lock);
+		io->ack_pins = asked;
+		publish_eoi_vectors(io);
+		pthread_mutex_unlock(&io->lock);
+		pins = ask_ack_pins(io);
+	} while (pins != asked);
 }
 
 void ioapic_init(struct ioapic *io, struct apic_bus *bus, const struct ioapic_ops *ops, void *vm)
@@ -62,7 +87,7 @@ void ioapic_init(struct ioapic *io, struct apic_bus *bus, const struct ioapic_op
 	io->state.base_address = IOAPIC_DEFAULT_BASE;
 	for (unsigned int pin = 0; pin < PINS; pin++)
 		io->state.redirtbl[pin].fields.mask = 1;
-	publish_eoi_vectors(io);
+	ioapic_acks_changed(io);
 }
 
 void ioapic_destroy(struct ioapic *io)
@@ -201,13 +226,6 @@ void ioapic_retry(struct ioapic *io)
 	for (unsigned int pin = 0; pin < PINS; pin++)
 		if (io->state.redirtbl[pin].fields.trig_mode && io->state.irr >> pin & 1)
 			service(io, pin, false);
-	pthread_mutex_unlock(&io->lock);
-}
-
-void ioapic_acks_changed(struct ioapic *io)
-{
-	pthread_mutex_lock(&io->lock);
-	publish_eoi_vectors(io);
 	pthread_mutex_unlock(&io->lock);
 }
 

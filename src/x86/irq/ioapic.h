@@ -37,6 +37,7 @@ struct ioapic {
 	struct apic_bus *bus;
 	struct kvm_ioapic_state state;
 	uint32_t irr_delivered;		/* edges in state.irr that were sent */
+	uint32_t ack_pins;		/* whose acknowledgement somebody wants, also of edges */
 	uint32_t lines[KVM_IOAPIC_NUM_PINS];
 	uint32_t successive[KVM_IOAPIC_NUM_PINS];	/* EOIs that found the pin still high */
 	/* The RTC's interrupt: who has not finished it, with which vector. */
@@ -71,7 +72,11 @@ void ioapic_eoi(struct ioapic *io, unsigned int index, uint8_t vector, bool leve
 /** ioapic_retry - sends what ioapic_ops.retry_later() put off. */
 void ioapic_retry(struct ioapic *io);
 
-/** ioapic_acks_changed - pins.ack_wanted() answers differently now, for some pin. */
+/**
+ * ioapic_acks_changed - pins.ack_wanted() answers differently now for some
+ * pin, since somebody came or went or the routing changed.  The caller holds no
+ * lock that ack_wanted() takes.
+ */
 void ioapic_acks_changed(struct ioapic *io);
 
 /**

@@ -21,16 +21,18 @@ enum irq_source {
 
 /**
  * struct irq_pin_ops - what a chip reports.  @chip is KVM_IRQCHIP_*; @pin
- * counts from 0, and from 8 for KVM_IRQCHIP_PIC_SLAVE.  acked() and masked()
- * are called with no lock of the chip held, so they may drive its pins;
- * ack_wanted() is called under the I/O APIC's lock and may not.
+ * counts from 0, and from 8 for KVM_IRQCHIP_PIC_SLAVE.  All are called with no
+ * lock of the chip held, so they may drive its pins.
  */
 struct irq_pin_ops {
 	/* The guest finished an interrupt from @pin. */
 	void (*acked)(void *vm, unsigned int chip, unsigned int pin);
 	/* The guest masked or unmasked @pin. */
 	void (*masked)(void *vm, unsigned int chip, unsigned int pin, bool masked);
-	/* 1 if somebody waits for acked() of @pin; then also EOIs of edge triggered pins are reported. */
+	/*
+	 * 1 if somebody waits for acked() of @pin; then also EOIs of edge triggered pins are reported.  Asked
+	 * by ioapic_init() and ioapic_acks_changed() alone.
+	 */
 	bool (*ack_wanted)(void *vm, unsigned int chip, unsigned int pin);
 };
 
