@@ -184,7 +184,6 @@ struct fake_vm *fake_new(void)
 	ioapic_init(&vm->ioapic, &vm->bus, &ioapic_ops, vm);
 	pic_init(&vm->pic, &pic_ops, vm);
 	pit_init(&vm->pit, true, &pit_ops, vm);
-	vm->chips = (struct irq_chips){ &vm->bus, &vm->pic, &vm->ioapic };
 	return vm;
 }
 

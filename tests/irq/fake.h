@@ -11,7 +11,6 @@
 #include "x86/irq/lapic.h"
 #include "x86/irq/pic.h"
 #include "x86/irq/pit.h"
-#include "x86/irq/route.h"
 
 #define FAKE_CPUS	4
 #define FAKE_KHZ	2000000u	/* the guest's TSC: 2 per ns */
@@ -34,7 +33,6 @@ struct fake_vm {
 	struct ioapic ioapic;
 	struct pic pic;
 	struct pit pit;
-	struct irq_chips chips;
 	uint64_t pit_deadline, retry_delay;
 	unsigned int ticks, raised, retries, nr_eoi;
 	unsigned int acked[3][KVM_IOAPIC_NUM_PINS];

@@ -226,6 +226,26 @@ static void lint0_pulse(void **state)
 	assert_int_equal(vm->cpu[0].nmis, 0);
 }
 
+static void msi(void **state)
+{
+	struct fake_vm *vm = *state;
+	struct apic_msg m;
+
+	assert_int_equal(apic_msg_from_msi(&m, 0xfee0f00c, 0x12345601, 0xc7a3, false), 0);
+	assert_int_equal(m.dest, 0x0f);
+	assert_true(m.logical && m.redir_hint && m.level_trig && m.assert);
+	assert_int_equal(m.delivery, APIC_EXTINT);
+	assert_int_equal(m.vector, 0xa3);
+	/* The upper address counts only in x2APIC format, and then its low byte is reserved. */
+	assert_int_equal(apic_msg_from_msi(&m, 0xfee0f000, 0x12345601, 0x31, true), -EINVAL);
+	assert_int_equal(apic_msg_from_msi(&m, 0xfee0f000, 0x12345600, 0x31, true), 0);
+	assert_int_equal(m.dest, 0x1234560f);
+	assert_false(m.logical || m.redir_hint || m.level_trig);
+	apic_msg_from_msi(&m, 0xfee02000, 0, 0x4000 | V, false);
+	assert_int_equal(apic_bus_deliver(&vm->bus, NULL, &m, NULL), 1);
+	assert_int_equal(got(vm), 4);
+}
+
 static void full_bus(void **state)
 {
 	static struct apic_bus bus;
@@ -243,7 +263,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		UNIT(physical), UNIT(flat), UNIT(cluster), UNIT(x2apic), UNIT(mixed), UNIT(large_ids),
 		UNIT(ipis), UNIT(x2apic_ipi_is_exact), UNIT(lowest_priority), UNIT(lint0_pulse),
-		UNIT(full_bus),
+		UNIT(msi), UNIT(full_bus),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,6 +32,23 @@ void apic_bus_init(struct apic_bus *bus, const struct apic_bus_ops *ops, void *v
 	bus->mmio_hole = true;
 }
 
+int apic_msg_from_msi(struct apic_msg *msg, uint32_t address_lo, uint32_t address_hi, uint32_t data,
+		      bool x2apic_format)
+{
+	if (x2apic_format && (address_hi & 0xff))
+		return -EINVAL;
+	*msg = (struct apic_msg){
+		.dest = (address_lo >> 12 & 0xff) | (x2apic_format ? address_hi : 0),
+		.vector = data & 0xff,
+		.delivery = data >> 8 & 7,
+		.logical = address_lo & 1u << 2,
+		.redir_hint = address_lo & 1u << 3,
+		.level_trig = data & 1u << 15,
+		.assert = true,
+	};
+	return 0;
+}
+
 static unsigned int count(const struct apic_bus *bus)
 {
 	return __atomic_load_n(&bus->count, __ATOMIC_ACQUIRE);

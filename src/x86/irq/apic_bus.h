@@ -52,6 +52,15 @@ struct apic_msg {
 	bool redir_hint;	/* an MSI that may go to any one of its destinations */
 };
 
+/**
+ * apic_msg_from_msi - the message that an MSI is (SDM 3A, 11.11).
+ * @address_hi: with @x2apic_format (KVM_X2APIC_API_USE_32BIT_IDS) its bits 31:8
+ * are those of the destination, and bits 7:0 reserved.
+ * Returns 0, or -EINVAL where those are not 0.
+ */
+int apic_msg_from_msi(struct apic_msg *msg, uint32_t address_lo, uint32_t address_hi, uint32_t data,
+		      bool x2apic_format);
+
 /** struct apic_dests - a set of local APICs, by their index on the bus. */
 struct apic_dests {
 	uint64_t map[APIC_BUS_MAX / 64];
