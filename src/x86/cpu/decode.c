@@ -15,6 +15,7 @@
 struct decoder {
 	ZydisDecoder z[3];              /* by enum x86_code_mode */
 	const struct insn_row *row[ZYDIS_MNEMONIC_MAX_VALUE + 1];
+	const struct insn_row *isa[ZYDIS_ISA_SET_MAX_VALUE + 1];
 };
 
 /* ------------------------------------------------------------------ planted handlers */
@@ -201,6 +202,8 @@ struct decoder *decoder_create(void)
 	ZydisDecoderInit(&d->z[CODE32], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
 	ZydisDecoderInit(&d->z[CODE64], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	insn_index_build(d->row, ARRAY_SIZE(d->row));
+	for (unsigned int k = 0; k < insn_isa_rows.count; k++)
+		d->isa[insn_isa_rows.row[k].isa_set] = &insn_isa_rows.row[k].row;
 	return d;
 }
 
@@ -247,6 +250,27 @@ static struct insn *plant(struct insn *out, insn_fn *fn)
 	return &out[1];
 }
 
+static bool try_row(struct insn *i, struct insn_build *b, struct x86_cpu *cpu, const struct insn_row *row)
+{
+	const struct insn blank = *i;
+
+	b->row = row;
+	if (row_allows(row, cpu, b->mode) && !row->build(i, b) && i->fn)
+		return true;
+	*i = blank;
+	return false;
+}
+
+/* By the mnemonic's own rows, else by that of its ISA set.  Leaves in b->row which one took it. */
+static bool build(const struct decoder *d, struct x86_cpu *cpu, struct insn *i,
+		  struct insn_build *b)
+{
+	for (const struct insn_row *row = d->row[b->zi->mnemonic]; row; row = next_row(row))
+		if (try_row(i, b, cpu, row))
+			return true;
+	return d->isa[b->zi->meta.isa_set] && try_row(i, b, cpu, d->isa[b->zi->meta.isa_set]);
+}
+
 struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, enum x86_code_mode mode,
 				 const uint8_t *bytes, unsigned int avail, uint16_t off,
 				 struct insn out[DECODE_MAX_ENTRIES])
@@ -272,14 +296,7 @@ struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, e
 	i->len = zi.length;
 	i->opsize = zi.operand_width / 8;
 	i->ea_flags = prefix_flags(&zi);
-	for (b.row = d->row[zi.mnemonic]; b.row; b.row = next_row(b.row)) {
-		const struct insn blank = *i;
-
-		if (row_allows(b.row, cpu, mode) && !b.row->build(i, &b) && i->fn)
-			break;
-		*i = blank;
-	}
-	if (!b.row)
+	if (!build(d, cpu, i, &b))
 		return invalid(i, op_ud, zi.length);
 	if (b.row->flags & ROW_CPL0) {
 		i = plant(out, op_check_cpl0);

@@ -125,6 +125,18 @@ struct insn_rows {
 	unsigned int count;
 };
 
+/* One row for all mnemonics of an ISA set (ZydisISASet) that have none of their own. */
+struct insn_isa_row {
+	uint16_t isa_set;
+	struct insn_row row;
+};
+
+struct insn_isa_rows {
+	const struct insn_isa_row *row;
+	unsigned int count;
+};
+extern const struct insn_isa_rows insn_isa_rows;
+
 /* What a build function sees.  Zydis types are behind pointers so that handlers need not include it. */
 struct insn_build {
 	const struct ZydisDecodedInstruction_ *zi;

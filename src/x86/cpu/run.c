@@ -10,11 +10,13 @@
  * cpu->guard.jump to resume(), which puts RIP right, delivers exceptions, and
  * goes on with the loop or returns to the client.
  */
+#include <signal.h>
+
 #include "x86/cpu/code.h"
 #include "x86/cpu/debug.h"
 #include "x86/cpu/exception.h"
 #include "x86/cpu/mem.h"
-#include "x86/cpu/vec.h"
+#include "x86/cpu/vec_state.h"
 #include "x86/mmu/mmu.h"
 
 #define SLICE_BLOCKS 4096               /* some 200 us */
@@ -322,10 +324,13 @@ static bool in_slot(const struct x86_cpu *cpu, uintptr_t addr)
 	return false;
 }
 
-static int host_fault(struct x86_cpu *cpu)
+/* SI_KERNEL without an address: #GP of the host, in a stub whose operand the guest's rules forbid. */
+static int host_fault(struct x86_cpu *cpu, enum vec_class c)
 {
 	if (cpu->guard.kind == HOST_FAULT_FPE)
-		x86_vec_fault(cpu);
+		x86_vec_fault(cpu, c);
+	if (cpu->guard.code == SI_KERNEL && code_stub_owns(cpu->code, cpu->guard.ip))
+		x86_raise_ec(cpu, X86_GP, 0);
 	if (in_slot(cpu, cpu->guard.addr))
 		return X86_RUN_HOST_FAULT;
 	cpu->internal.what = "host fault outside guest memory";
@@ -347,10 +352,12 @@ static void note_internal(struct x86_cpu *cpu)
 /* After a jump out of an instruction.  0: go on running; else what x86_cpu_run() returns. */
 static int resume(struct x86_cpu *cpu, int how)
 {
+	enum vec_class c = cpu->cur->src2;
 	bool restart = false;
 	int r = 0;
 
 	x86_bus_unlock(cpu);
+	vec_undo(cpu);
 	atomic_store(&cpu->in_guest, true);
 	if (how == X86_LEAVE_INTERNAL)
 		note_internal(cpu);
@@ -380,7 +387,7 @@ static int resume(struct x86_cpu *cpu, int how)
 	case X86_LEAVE_INTERNAL:
 		return X86_RUN_INTERNAL;
 	default:
-		return host_fault(cpu);
+		return host_fault(cpu, c);
 	}
 	if (restart)
 		run_single(cpu);

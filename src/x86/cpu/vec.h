@@ -28,8 +28,8 @@ void x86_vec_put(struct x86_cpu *cpu);
 /** x86_vec_update_gate - after CR0, CR4, XCR0, CPUID or vec_live changed. */
 void x86_vec_update_gate(struct x86_cpu *cpu);
 
-/** x86_vec_fault - a SIGFPE in a stub: raises #XM or #MF for the guest, does not return. */
-void x86_vec_fault(struct x86_cpu *cpu) __attribute__((noreturn));
+/** x86_vec_fault - a SIGFPE in a stub of class @c: raises #XM or #MF for the guest, does not return. */
+void x86_vec_fault(struct x86_cpu *cpu, enum vec_class c) __attribute__((noreturn));
 
 /** vec_xsave_image - the XSAVE image (standard format), 64-byte aligned; state must be put. */
 void *vec_xsave_image(struct vec_state *v);

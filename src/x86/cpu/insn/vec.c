@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Vector instructions, executed by the host.
+ *
+ * A stub is the guest's own instruction, encoded again with [rdi] for its memory
+ * operand and r8.. for its explicit general registers, between loads and stores
+ * of those from cpu->regs:
+ *
+ *	pinsrw xmm1, [rbx+4], 2   ->   pinsrw xmm1, [rdi], 2; ret
+ *	movq   rcx, xmm3          ->   mov r8, [rsi+8]; movq r8, xmm3; mov [rsi+8], r8; ret
+ *	ptest  xmm0, xmm1         ->   ptest xmm0, xmm1; lahf; seto al; ret
+ *
+ * Implicit RAX, RCX and RDX keep their places.  The vector registers are the
+ * guest's own, see vec.h.
+ */
+#include "x86/cpu/insn/vec.h"
+
+#include <Zydis/Zydis.h>
+
+#include "x86/cpu/block.h"
+#include "x86/cpu/mem.h"
+#include "x86/cpu/vec_state.h"
+#include "x86/features.h"
+
+/* ------------------------------------------------------------------ handlers */
+
+static ALWAYS_INLINE uint16_t call(struct x86_cpu *cpu, const struct insn *i, void *mem)
+{
+	return ((vec_stub *)(uintptr_t)i->ptr)(mem, cpu->regs, cpu->fl);
+}
+
+static ALWAYS_INLINE gva_t operand(struct x86_cpu *cpu, const struct insn *i, bool write)
+{
+	gva_t a = ea(cpu, i, i->memsize, write);
+
+	if (unlikely(i->aux & VEC_ALIGNED) && unlikely(a & (i->memsize - 1)))
+		x86_raise_ec(cpu, X86_GP, 0);
+	return a;
+}
+
+/* SDM 1 8.1.8: where the last x87 instruction and its operand were.  Kept here, since the host would note the stub. */
+static ALWAYS_INLINE void note_x87(struct x86_cpu *cpu, const struct insn *i, gva_t operand)
+{
+	cpu->vec->fip = insn_rip(cpu, i);
+	cpu->vec->fdp = operand;
+	cpu->vec->fop = i->aux & VEC_FOP;
+}
+
+#ifdef __SANITIZE_ADDRESS__
+/* A sanitizer's runtime may use vector registers between any two instructions. */
+#define SETTLE(cpu) x86_vec_put(cpu)
+#else
+#define SETTLE(cpu) ((void)0)
+#endif
+
+static void vec_reg(struct x86_cpu *cpu, const struct insn *i)
+{
+	at(cpu, i);
+	vec_gate(cpu, i);
+	call(cpu, i, NULL);
+	SETTLE(cpu);
+	NEXT(cpu, i);
+}
+
+static void vec_reg_flags(struct x86_cpu *cpu, const struct insn *i)
+{
+	at(cpu, i);
+	vec_gate(cpu, i);
+	cpu->fl = call(cpu, i, NULL);
+	SETTLE(cpu);
+	NEXT(cpu, i);
+}
+
+/* Reading the operand may have put the state away (a device answered): hence the second gate. */
+static ALWAYS_INLINE void *fetch(struct x86_cpu *cpu, const struct insn *i)
+{
+	void *p;
+
+	at(cpu, i);
+	vec_gate(cpu, i);
+	p = (void *)mem_read_ptr(cpu, operand(cpu, i, false), i->memsize);
+	vec_gate(cpu, i);
+	return p;
+}
+
+static void vec_read(struct x86_cpu *cpu, const struct insn *i)
+{
+	call(cpu, i, fetch(cpu, i));
+	SETTLE(cpu);
+	NEXT(cpu, i);
+}
+
+static void vec_read_flags(struct x86_cpu *cpu, const struct insn *i)
+{
+	cpu->fl = call(cpu, i, fetch(cpu, i));
+	SETTLE(cpu);
+	NEXT(cpu, i);
+}
+
+/*
+ * The stub works on a copy, whose write-back may exit to the client: then the
+ * instruction runs again, and must find the state as before (an FSTP has popped).
+ */
+static void run_buffered(struct x86_cpu *cpu, const struct insn *i, gva_t a, void *p)
+{
+	struct vec_state *v = cpu->vec;
+
+	x86_vec_put(cpu);
+	for (unsigned int n = 0; n < sizeof(v->image) / 8; n++)
+		((uint64_t *)&v->undo)[n] = ((uint64_t *)&v->image)[n];
+	vec_gate(cpu, i);
+	v->undo_valid = true;
+	call(cpu, i, p);
+	SETTLE(cpu);
+	mem_commit(cpu, a, i->memsize, p);
+	v->undo_valid = false;
+}
+
+void vec_run_write(struct x86_cpu *cpu, const struct insn *i, gva_t a, void *p)
+{
+	if (unlikely(p == (void *)cpu->rmw_buf)) {
+		run_buffered(cpu, i, a, p);
+		return;
+	}
+	vec_gate(cpu, i);
+	call(cpu, i, p);
+	SETTLE(cpu);
+}
+
+static void vec_write(struct x86_cpu *cpu, const struct insn *i)
+{
+	gva_t a;
+
+	at(cpu, i);
+	vec_gate(cpu, i);
+	a = operand(cpu, i, true);
+	vec_run_write(cpu, i, a, mem_write_ptr(cpu, a, i->memsize));
+	NEXT(cpu, i);
+}
+
+static void x87_reg(struct x86_cpu *cpu, const struct insn *i)
+{
+	at(cpu, i);
+	vec_gate(cpu, i);
+	note_x87(cpu, i, cpu->vec->fdp);
+	call(cpu, i, NULL);
+	SETTLE(cpu);
+	NEXT(cpu, i);
+}
+
+static void x87_reg_flags(struct x86_cpu *cpu, const struct insn *i)
+{
+	at(cpu, i);
+	vec_gate(cpu, i);
+	note_x87(cpu, i, cpu->vec->fdp);
+	cpu->fl = call(cpu, i, NULL);
+	SETTLE(cpu);
+	NEXT(cpu, i);
+}
+
+static void x87_read(struct x86_cpu *cpu, const struct insn *i)
+{
+	void *p = fetch(cpu, i);
+
+	note_x87(cpu, i, ea_offset(cpu, i));
+	call(cpu, i, p);
+	SETTLE(cpu);
+	NEXT(cpu, i);
+}
+
+static void x87_write(struct x86_cpu *cpu, const struct insn *i)
+{
+	gva_t a;
+	void *p;
+
+	at(cpu, i);
+	vec_gate(cpu, i);
+	a = operand(cpu, i, true);
+	p = mem_write_ptr(cpu, a, i->memsize);
+	vec_gate(cpu, i);
+	note_x87(cpu, i, ea_offset(cpu, i));
+	vec_run_write(cpu, i, a, p);
+	NEXT(cpu, i);
+}
+
+/* ------------------------------------------------------------------ making a stub */
+
+struct emit {
+	uint8_t b[96];
+	unsigned int n;
+};
+
+static void put(struct emit *e, const uint8_t *bytes, unsigned int n)
+{
+	while (n--)
+		e->b[e->n++] = *bytes++;
+}
+
+#define PUT(e, ...) put(e, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+
+/* mov between host register @host and cpu->regs[@guest], which RSI points at. */
+static void move_gpr(struct emit *e, unsigned int host, unsigned int guest, bool store)
+{
+	PUT(e, 0x48 | (host >= 8 ? 4 : 0), store ? 0x89 : 0x8b, 0x46 | (host & 7) << 3, guest * 8);
+}
+
+struct gpr_use {
+	uint8_t host, guest;
+	bool write;
+};
+
+static bool is_gpr(ZydisRegister reg)
+{
+	ZydisRegisterClass c = ZydisRegisterGetClass(reg);
+
+	return c >= ZYDIS_REGCLASS_GPR8 && c <= ZYDIS_REGCLASS_GPR64;
+}
+
+/*
+ * Collects the general registers that the instruction uses; explicit ones are
+ * given host registers in @req.  -1: a form that stubs do not cover.
+ */
+static int collect_gprs(const struct insn_build *b, ZydisEncoderRequest *req, struct gpr_use use[4])
+{
+	int n = 0, next = 8;
+
+	for (int k = 0; k < b->zi->operand_count; k++) {
+		const ZydisDecodedOperand *op = &b->op[k];
+		int id;
+
+		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !is_gpr(op->reg.value))
+			continue;
+		id = ZydisRegisterGetId(op->reg.value);
+		if (n == 4 || (ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR8 && id > 3))
+			return -1;
+		use[n].guest = id;
+		use[n].write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+		if (op->visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT) {
+			req->operands[k].reg.value =
+				ZydisRegisterEncode(ZydisRegisterGetClass(op->reg.value), next);
+			use[n].host = next++;
+		} else if (id > R_RDX) {
+			return -1;
+		} else {
+			use[n].host = id;
+		}
+		n++;
+	}
+	return n;
+}
+
+static bool writes_flags(const struct insn_build *b)
+{
+	const ZydisAccessedFlags *f = b->zi->cpu_flags;
+
+	return f && (f->modified | f->set_0 | f->set_1);
+}
+
+static bool reads_flags(const struct insn_build *b)
+{
+	return b->zi->cpu_flags && b->zi->cpu_flags->tested;
+}
+
+const void *vec_make_stub(const struct insn_build *b)
+{
+	ZydisEncoderRequest req;
+	struct gpr_use use[4];
+	struct emit e = { .n = 0 };
+	ZyanUSize len = sizeof(e.b) - 40;
+	int gprs;
+
+	if (!ZYAN_SUCCESS(ZydisEncoderDecodedInstructionToEncoderRequest(b->zi, b->op, b->zi->operand_count_visible,
+									  &req)))
+		return NULL;
+	req.machine_mode = ZYDIS_MACHINE_MODE_LONG_64;
+	req.address_size_hint = ZYDIS_ADDRESS_SIZE_HINT_NONE;
+	req.prefixes &= ~(ZYDIS_ATTRIB_HAS_SEGMENT | ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
+			  ZYDIS_ATTRIB_HAS_REPNE);
+	for (unsigned int k = 0; k < req.operand_count; k++)
+		if (req.operands[k].type == ZYDIS_OPERAND_TYPE_MEMORY) {
+			req.operands[k].mem.base = ZYDIS_REGISTER_RDI;
+			req.operands[k].mem.index = ZYDIS_REGISTER_NONE;
+			req.operands[k].mem.scale = 0;
+			req.operands[k].mem.displacement = 0;
+		}
+	gprs = collect_gprs(b, &req, use);
+	if (gprs < 0)
+		return NULL;
+	for (int k = 0; k < gprs; k++)
+		move_gpr(&e, use[k].host, use[k].guest, false);
+	if (reads_flags(b))
+		PUT(&e, 0x89, 0xd0, 0x04, 0x7f, 0x9e);          /* mov eax, edx; add al, 127; sahf */
+	if (!ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&req, e.b + e.n, &len)))
+		return NULL;
+	e.n += len;
+	for (int k = 0; k < gprs; k++)
+		if (use[k].write)
+			move_gpr(&e, use[k].host, use[k].guest, true);
+	if (writes_flags(b))
+		PUT(&e, 0x9f, 0x0f, 0x90, 0xc0);                /* lahf; seto al */
+	PUT(&e, 0xc3);
+	return code_stub(b->code, e.b, e.n);
+}
+
+/* ------------------------------------------------------------------ building */
+
+static enum vec_class class_of(const struct insn_build *b)
+{
+	bool mmx = false, xmm = false;
+
+	if (b->zi->meta.isa_set == ZYDIS_ISA_SET_X87 || b->zi->meta.isa_set == ZYDIS_ISA_SET_SSE3X87 ||
+	    b->zi->meta.isa_set == ZYDIS_ISA_SET_FCMOV)
+		return VEC_X87;
+	if (b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+		return VEC_AVX;
+	for (int k = 0; k < b->zi->operand_count; k++)
+		if (b->op[k].type == ZYDIS_OPERAND_TYPE_REGISTER) {
+			mmx |= ZydisRegisterGetClass(b->op[k].reg.value) == ZYDIS_REGCLASS_MMX;
+			xmm |= ZydisRegisterGetClass(b->op[k].reg.value) == ZYDIS_REGCLASS_XMM;
+		}
+	return (mmx && !xmm) || b->zi->meta.isa_set == ZYDIS_ISA_SET_PENTIUMMMX ? VEC_MMX : VEC_SSE;
+}
+
+/*
+ * Whether the operand must be aligned is asked of the host, once a form: an
+ * unaligned access that must not be gives #GP, which Linux reports as a SIGSEGV.
+ */
+static bool probe_alignment(const void *stub)
+{
+	uint8_t buf[160] __attribute__((aligned(64)));
+	uint64_t regs[R_COUNT];
+	struct host_guard guard;
+	uint32_t mxcsr;
+	volatile bool faulted = false;
+
+	for (unsigned int k = 0; k < sizeof(buf); k++)
+		buf[k] = 0;
+	for (unsigned int k = 0; k < R_COUNT; k++)
+		regs[k] = 0;
+	__asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+	host_guard_arm(&guard);
+	if (!host_jump_set(&guard.jump))
+		((vec_stub *)(uintptr_t)stub)(buf + 1, regs, 0);
+	else
+		faulted = true;
+	host_guard_disarm(&guard);
+	__asm__ volatile("ldmxcsr %0" : : "m"(mxcsr));
+	return faulted;
+}
+
+static int mem_operand(const struct insn_build *b)
+{
+	for (int k = 0; k < b->zi->operand_count_visible; k++)
+		if (b->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY)
+			return k;
+	return -1;
+}
+
+static insn_fn *pick(const struct insn *i, bool mem, bool write, bool flags)
+{
+	if (i->src2 == VEC_X87) {
+		if (!mem)
+			return flags ? x87_reg_flags : x87_reg;
+		return write ? x87_write : x87_read;
+	}
+	if (!mem)
+		return flags ? vec_reg_flags : vec_reg;
+	if (write)
+		return vec_write;
+	return flags ? vec_read_flags : vec_read;
+}
+
+int vec_build(struct insn *i, const struct insn_build *b)
+{
+	int m = mem_operand(b);
+	bool write = m >= 0 && (b->op[m].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
+
+	i->src2 = class_of(b);
+	if (m >= 0)
+		build_mem(i, b, m);
+	i->ptr = vec_make_stub(b);
+	if (!i->ptr)
+		return -2 /* ENOENT */;
+	i->aux = (b->zi->opcode & 7) << 8 | (i->src2 == VEC_X87 ? b->zi->raw.modrm.mod << 6 |
+		 b->zi->raw.modrm.reg << 3 | b->zi->raw.modrm.rm : 0);
+	if (i->src2 != VEC_X87)
+		i->aux = m >= 0 && i->memsize >= 16 && probe_alignment(i->ptr) ? VEC_ALIGNED : 0;
+	i->fn = pick(i, m >= 0, write, writes_flags(b));
+	return 0;
+}
+
+/* ------------------------------------------------------------------ rows, by ISA set */
+
+#define ISA(set, feat) { ZYDIS_ISA_SET_##set, { .feature = X86_F_##feat, .build = vec_build } }
+
+static const struct insn_isa_row isa_rows[] = {
+	ISA(X87, FPU), ISA(SSE3X87, PNI), ISA(FCMOV, CMOV),
+	ISA(PENTIUMMMX, MMX),
+	ISA(SSE, SSE), ISA(SSEMXCSR, SSE), ISA(SSE2, SSE2), ISA(SSE2MMX, SSE2), ISA(SSE3, PNI),
+	ISA(SSSE3, SSSE3), ISA(SSSE3MMX, SSSE3), ISA(SSE4, SSE4_1), ISA(SSE42, SSE4_2), ISA(SSE4A, SSE4A),
+	ISA(AES, AES), ISA(PCLMULQDQ, PCLMULQDQ), ISA(SHA, SHA_NI), ISA(GFNI, GFNI),
+	ISA(AVX, AVX), ISA(AVX2, AVX2), ISA(F16C, F16C), ISA(FMA, FMA), ISA(AVXAES, AES),
+	ISA(VAES, VAES), ISA(VPCLMULQDQ, VPCLMULQDQ), ISA(AVX_GFNI, GFNI), ISA(AVX_VNNI, AVX_VNNI),
+};
+
+const struct insn_isa_rows insn_isa_rows = { isa_rows, ARRAY_SIZE(isa_rows) };

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Vector instructions whose memory access a stub cannot make: masked moves,
+ * which suppress the faults of masked-off elements, and gathers, which access
+ * an element at a time and keep what is done when one faults (SDM 2,
+ * VMASKMOVPS, VGATHERDPS).  They work on the state in its image.
+ */
+#include "x86/cpu/insn/vec.h"
+
+#include <Zydis/Zydis.h>
+
+#include "x86/cpu/mem.h"
+#include "x86/cpu/vec_state.h"
+#include "x86/features.h"
+
+/* The 32 bytes of a YMM register in the image are in two places. */
+static uint8_t *ymm_byte(struct xsave_image *m, unsigned int reg, unsigned int byte)
+{
+	return byte < 16 ? &m->xmm[reg][byte] : &m->ymm_high[reg][byte - 16];
+}
+
+static uint64_t get(struct xsave_image *m, unsigned int reg, unsigned int element, unsigned int size)
+{
+	const uint8_t *p = ymm_byte(m, reg, element * size);
+
+	return size == 4 ? *(const uint32_t *)p : *(const uint64_t *)p;
+}
+
+static void set(struct xsave_image *m, unsigned int reg, unsigned int element, unsigned int size, uint64_t value)
+{
+	uint8_t *p = ymm_byte(m, reg, element * size);
+
+	if (size == 4)
+		*(uint32_t *)p = value;
+	else
+		*(uint64_t *)p = value;
+}
+
+static bool sign(uint64_t value, unsigned int size)
+{
+	return value >> (8 * size - 1) & 1;
+}
+
+/* The image with every component that the instruction may touch in use, so that what it holds counts. */
+static struct xsave_image *image(struct x86_cpu *cpu, const struct insn *i)
+{
+	struct xsave_image *m = &cpu->vec->image;
+
+	at(cpu, i);
+	vec_gate(cpu, i);
+	x86_vec_put(cpu);
+	if (!(m->xstate_bv & XFEATURE_AVX) && i->src2 == VEC_AVX)
+		for (unsigned int k = 0; k < sizeof(m->ymm_high) / 8; k++)
+			((uint64_t *)m->ymm_high)[k] = 0;
+	if (!(m->xstate_bv & XFEATURE_SSE))
+		for (unsigned int k = 0; k < sizeof(m->xmm) / 8; k++)
+			((uint64_t *)m->xmm)[k] = 0;
+	m->xstate_bv |= XFEATURE_SSE | (i->src2 == VEC_AVX ? XFEATURE_AVX : 0);
+	return m;
+}
+
+static void clear_from(struct xsave_image *m, unsigned int reg, unsigned int byte)
+{
+	for (; byte < 32; byte += 4)
+		*(uint32_t *)ymm_byte(m, reg, byte) = 0;
+}
+
+/* dst: register; src: mask register; opsize: vector bytes; aux: element bytes. */
+static void maskmov_load(struct x86_cpu *cpu, const struct insn *i)
+{
+	struct xsave_image *m = image(cpu, i);
+	gva_t a = ea(cpu, i, i->memsize, false);
+	unsigned int size = i->aux, n = i->memsize / size;
+	uint64_t value[8];
+
+	for (unsigned int k = 0; k < n; k++) {
+		value[k] = 0;
+		if (sign(get(m, i->src, k, size), size))
+			value[k] = size == 4 ? ld32(cpu, a + 4 * k) : ld64(cpu, a + 8 * k);
+	}
+	for (unsigned int k = 0; k < n; k++)
+		set(m, i->dst, k, size, value[k]);
+	clear_from(m, i->dst, i->memsize);
+	NEXT(cpu, i);
+}
+
+static void maskmov_store(struct x86_cpu *cpu, const struct insn *i)
+{
+	struct xsave_image *m = image(cpu, i);
+	gva_t a = ea(cpu, i, i->memsize, true);
+	unsigned int size = i->aux, n = i->memsize / size;
+
+	for (unsigned int k = 0; k < n; k++)
+		if (sign(get(m, i->src, k, size), size))
+			mem_probe_write(cpu, a + size * k, size);
+	for (unsigned int k = 0; k < n; k++) {
+		if (!sign(get(m, i->src, k, size), size))
+			continue;
+		if (size == 4)
+			st32(cpu, a + 4 * k, get(m, i->dst, k, 4));
+		else
+			st64(cpu, a + 8 * k, get(m, i->dst, k, 8));
+	}
+	NEXT(cpu, i);
+}
+
+/* MASKMOVDQU, MASKMOVQ: bytes at DS:rDI.  dst: data register, src: mask. */
+static void maskmov_bytes(struct x86_cpu *cpu, const struct insn *i)
+{
+	struct xsave_image *m = image(cpu, i);
+	gva_t a = ea(cpu, i, i->memsize, true);
+	bool mmx = i->aux;
+	const uint8_t *data = mmx ? m->st[i->dst] : m->xmm[i->dst];
+	const uint8_t *mask = mmx ? m->st[i->src] : m->xmm[i->src];
+
+	for (unsigned int k = 0; k < i->memsize; k++)
+		if (mask[k] & 0x80)
+			mem_probe_write(cpu, a + k, 1);
+	for (unsigned int k = 0; k < i->memsize; k++)
+		if (mask[k] & 0x80)
+			st8(cpu, a + k, data[k]);
+	NEXT(cpu, i);
+}
+
+static unsigned int reg_of(const struct insn_build *b, int n)
+{
+	return ZydisRegisterGetId(b->op[n].reg.value);
+}
+
+static int build_maskmov(struct insn *i, const struct insn_build *b)
+{
+	bool store = build_is_mem(b, 0);
+	int m = store ? 0 : 2;
+
+	i->src2 = VEC_AVX;
+	build_mem(i, b, m);
+	i->memsize = b->zi->avx.vector_length / 8;
+	i->dst = reg_of(b, store ? 2 : 0);
+	i->src = reg_of(b, 1);
+	i->aux = (uintptr_t)b->row->arg;
+	i->fn = store ? maskmov_store : maskmov_load;
+	return 0;
+}
+
+static int build_maskmov_bytes(struct insn *i, const struct insn_build *b)
+{
+	bool mmx = ZydisRegisterGetClass(b->op[0].reg.value) == ZYDIS_REGCLASS_MMX;
+
+	build_mem(i, b, 2);
+	i->memsize = mmx ? 8 : 16;
+	i->dst = reg_of(b, 0);
+	i->src = reg_of(b, 1);
+	i->aux = mmx;
+	i->src2 = mmx ? VEC_MMX : b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? VEC_AVX : VEC_SSE;
+	i->fn = maskmov_bytes;
+	return 0;
+}
+
+/* --------------------------------------------------------------------- gathers */
+
+/* What a gather's aux holds: index register 3:0, index bytes 7:4, element bytes 11:8, elements 15:12. */
+#define GATHER(reg, index, size, n) ((reg) | (index) << 4 | (size) << 8 | (n) << 12)
+
+static gva_t element(struct x86_cpu *cpu, const struct insn *i, uint64_t index, unsigned int size)
+{
+	struct insn one = *i;
+
+	one.disp += (int64_t)(index << i->scale);
+	if (i->ea_flags & EA_SLOW)
+		return ea_slow(cpu, &one, size, false);
+	return ea(cpu, i, size, false) + (index << i->scale);
+}
+
+/*
+ * dst: destination, src: mask.  Each element is committed, and its mask cleared,
+ * before the next is read: a fault leaves what the instruction goes on from.
+ */
+static void gather(struct x86_cpu *cpu, const struct insn *i)
+{
+	struct xsave_image *m = image(cpu, i);
+	unsigned int vidx = i->aux & 15, isize = i->aux >> 4 & 15, size = i->aux >> 8 & 15, n = i->aux >> 12;
+
+	for (unsigned int k = 0; k < n; k++) {
+		uint64_t index = get(m, vidx, k, isize);
+		gva_t a;
+
+		if (!sign(get(m, i->src, k, size), size)) {
+			set(m, i->src, k, size, 0);
+			continue;
+		}
+		if (isize == 4)
+			index = (int64_t)(int32_t)index;
+		a = element(cpu, i, index, size);
+		set(m, i->dst, k, size, size == 4 ? ld32(cpu, a) : ld64(cpu, a));
+		set(m, i->src, k, size, 0);
+	}
+	clear_from(m, i->dst, n * size);
+	clear_from(m, i->src, 0);
+}
+
+static void gather_next(struct x86_cpu *cpu, const struct insn *i)
+{
+	gather(cpu, i);
+	NEXT(cpu, i);
+}
+
+/* row->arg: index bytes and element bytes, as in GATHER. */
+static int build_gather(struct insn *i, const struct insn_build *b)
+{
+	unsigned int isize = (uintptr_t)b->row->arg >> 4 & 15, size = (uintptr_t)b->row->arg >> 8 & 15;
+	unsigned int vlen = b->zi->avx.vector_length / 8;
+	unsigned int index = ZydisRegisterGetId(b->op[1].mem.index);
+
+	if (b->zi->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
+		return -2 /* ENOENT */;
+	i->src2 = VEC_AVX;
+	i->dst = reg_of(b, 0);
+	i->src = reg_of(b, 2);
+	/* SDM 2: any two of destination, index and mask the same: #UD. */
+	if (i->dst == i->src || i->dst == index || i->src == index)
+		return -2;
+	build_mem(i, b, 1);
+	i->index = R_ZERO;
+	i->aux = GATHER(index, isize, size, vlen / (isize > size ? isize : size));
+	i->fn = gather_next;
+	return 0;
+}
+
+/* LDMXCSR: a reserved bit is #GP(0), before anything else happens to the state. */
+static void ldmxcsr(struct x86_cpu *cpu, const struct insn *i)
+{
+	uint32_t value;
+
+	at(cpu, i);
+	vec_gate(cpu, i);
+	value = ld32(cpu, ea(cpu, i, 4, false));
+	if (value & ~cpu->vec->image.mxcsr_mask)
+		x86_raise_ec(cpu, X86_GP, 0);
+	vec_gate(cpu, i);
+	__asm__ volatile("ldmxcsr %0" : : "m"(value));
+	NEXT(cpu, i);
+}
+
+static int build_ldmxcsr(struct insn *i, const struct insn_build *b)
+{
+	build_mem(i, b, 0);
+	i->src2 = b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? VEC_AVX : VEC_SSE;
+	i->fn = ldmxcsr;
+	return 0;
+}
+
+#define MASKMOV(mn, feat, size) { ZYDIS_MNEMONIC_##mn, X86_F_##feat, 0, 0, build_maskmov, (const void *)size }
+#define GATHER_ROW(mn, index, size) \
+	{ ZYDIS_MNEMONIC_##mn, X86_F_AVX2, 0, 0, build_gather, (const void *)(index << 4 | size << 8) }
+
+static const struct insn_row rows[] = {
+	MASKMOV(VMASKMOVPS, AVX, 4), MASKMOV(VMASKMOVPD, AVX, 8),
+	MASKMOV(VPMASKMOVD, AVX2, 4), MASKMOV(VPMASKMOVQ, AVX2, 8),
+	{ ZYDIS_MNEMONIC_MASKMOVDQU, X86_F_SSE2, 0, 0, build_maskmov_bytes, NULL },
+	{ ZYDIS_MNEMONIC_VMASKMOVDQU, X86_F_AVX, 0, 0, build_maskmov_bytes, NULL },
+	{ ZYDIS_MNEMONIC_MASKMOVQ, X86_F_SSE, 0, 0, build_maskmov_bytes, NULL },
+	GATHER_ROW(VGATHERDPS, 4, 4), GATHER_ROW(VGATHERQPS, 8, 4),
+	GATHER_ROW(VGATHERDPD, 4, 8), GATHER_ROW(VGATHERQPD, 8, 8),
+	GATHER_ROW(VPGATHERDD, 4, 4), GATHER_ROW(VPGATHERQD, 8, 4),
+	GATHER_ROW(VPGATHERDQ, 4, 8), GATHER_ROW(VPGATHERQQ, 8, 8),
+	{ ZYDIS_MNEMONIC_LDMXCSR, X86_F_SSE, 0, 0, build_ldmxcsr, NULL },
+	{ ZYDIS_MNEMONIC_VLDMXCSR, X86_F_AVX, 0, 0, build_ldmxcsr, NULL },
+};
+
+const struct insn_rows insn_rows_vec = { rows, ARRAY_SIZE(rows) };

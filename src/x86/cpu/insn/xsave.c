@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The XSAVE family, between the image and guest memory.  SDM 1, 13.7 to 13.12.
+ * Components are a table: where each lies in the standard format, how long it
+ * is, and where the engine keeps it.
+ */
+#include <Zydis/Zydis.h>
+
+#include "x86/cpu/insn/vec.h"
+#include "x86/cpu/mem.h"
+#include "x86/cpu/vec_state.h"
+#include "x86/features.h"
+#include "x86/mmu/mmu.h"
+
+#define XCOMP_COMPACT (1ULL << 63)
+#define HEADER_OFFSET 512
+#define MXCSR_OFFSET 24
+#define MXCSR_INITIAL 0x1f80u
+
+/* Extended components; the legacy two have places of their own in both formats. */
+static const struct component {
+	uint8_t bit;
+	uint16_t offset, size;
+} components[] = {
+	{ 2, XSAVE_AVX_OFFSET, 256 },
+	{ 9, XSAVE_PKRU_OFFSET, 8 },
+};
+
+struct area {
+	gva_t at;
+	uint64_t rfbm;          /* requested-feature bitmap */
+	struct xsave_image *m;
+};
+
+/* The checks that all forms share, and the image brought up to date. */
+static struct area begin(struct x86_cpu *cpu, const struct insn *i, bool write, uint64_t enabled)
+{
+	struct area r;
+
+	at(cpu, i);
+	if (!(cpu->cr4 & CR4_OSXSAVE))
+		x86_raise(cpu, X86_UD);
+	if (cpu->cr0 & CR0_TS)
+		x86_raise(cpu, X86_NM);
+	r.at = ea(cpu, i, 64, write);
+	if (r.at & 63)
+		x86_raise_ec(cpu, X86_GP, 0);
+	x86_vec_put(cpu);
+	vec_normalize(cpu->vec);
+	r.m = &cpu->vec->image;
+	*(uint32_t *)((uint8_t *)r.m + XSAVE_PKRU_OFFSET) = cpu->pkru;
+	*(uint32_t *)((uint8_t *)r.m + XSAVE_PKRU_OFFSET + 4) = 0;
+	r.rfbm = (cpu->regs[R_RDX] << 32 | (uint32_t)cpu->regs[R_RAX]) & enabled;
+	return r;
+}
+
+static uint64_t in_use(const struct x86_cpu *cpu, const struct xsave_image *m)
+{
+	uint64_t used = m->xstate_bv & (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX);
+
+	return used | (cpu->pkru ? XFEATURE_PKRU : 0);
+}
+
+/* Offset of @c in an area with the components @xcomp: standard if 0. */
+static unsigned int place(const struct component *c, uint64_t xcomp)
+{
+	unsigned int at = HEADER_OFFSET + XSAVE_HEADER;
+
+	if (!(xcomp & XCOMP_COMPACT))
+		return c->offset;
+	for (const struct component *k = components; k != c; k++)
+		if (xcomp >> k->bit & 1)
+			at += k->size;
+	return at;
+}
+
+static void probe(struct x86_cpu *cpu, gva_t at, unsigned int n)
+{
+	for (unsigned int done = 0; done < n; done += 64)
+		mem_probe_write(cpu, at + done, 64);
+}
+
+static void put(struct x86_cpu *cpu, const struct area *r, unsigned int at, const void *from, unsigned int n)
+{
+	mem_write_block(cpu, r->at + at, from, n);
+}
+
+/* Writes the components in @save.  A 32-bit operand size keeps the pointers at 32 bits. */
+static void save(struct x86_cpu *cpu, const struct insn *i, const struct area *r, uint64_t which, uint64_t mxcsr_with,
+		 uint64_t xcomp)
+{
+	const uint8_t *m = (const uint8_t *)r->m;
+
+	probe(cpu, r->at, HEADER_OFFSET + XSAVE_HEADER);
+	for (unsigned int k = 0; k < ARRAY_SIZE(components); k++)
+		if (which >> components[k].bit & 1)
+			probe(cpu, r->at + (place(&components[k], xcomp) & ~63u), components[k].size + 63);
+	if (which & XFEATURE_X87) {
+		uint8_t head[24];
+
+		for (unsigned int k = 0; k < 24; k++)
+			head[k] = m[k];
+		if (i->opsize != 8)
+			*(uint32_t *)(head + 12) = *(uint32_t *)(head + 20) = 0;
+		put(cpu, r, 0, head, 24);
+		put(cpu, r, 32, r->m->st, 128);
+	}
+	if (mxcsr_with)
+		put(cpu, r, MXCSR_OFFSET, m + MXCSR_OFFSET, 8);
+	if (which & XFEATURE_SSE)
+		put(cpu, r, 160, r->m->xmm, cpu->mode == CODE64 ? 256 : 128);
+	for (unsigned int k = 0; k < ARRAY_SIZE(components); k++)
+		if (which >> components[k].bit & 1)
+			put(cpu, r, place(&components[k], xcomp), m + components[k].offset, components[k].size);
+}
+
+static void xsave(struct x86_cpu *cpu, const struct insn *i)
+{
+	struct area r = begin(cpu, i, true, cpu->xcr0);
+	uint64_t used = in_use(cpu, r.m);
+	uint64_t bv;
+
+	/* XSAVEOPT (aux) leaves out what is in its initial state.  MXCSR goes with SSE or AVX. */
+	save(cpu, i, &r, i->aux ? r.rfbm & used : r.rfbm, r.rfbm & (XFEATURE_SSE | XFEATURE_AVX), 0);
+	bv = (ld64(cpu, r.at + HEADER_OFFSET) & ~r.rfbm) | (used & r.rfbm);
+	st64(cpu, r.at + HEADER_OFFSET, bv);
+	NEXT(cpu, i);
+}
+
+/* XSAVEC, and XSAVES: no supervisor component exists. */
+static void xsavec(struct x86_cpu *cpu, const struct insn *i)
+{
+	struct area r = begin(cpu, i, true, cpu->xcr0 | cpu->xss);
+	uint64_t xcomp = XCOMP_COMPACT | r.rfbm;
+	uint64_t used = in_use(cpu, r.m);
+
+	if (r.m->mxcsr != MXCSR_INITIAL)
+		used |= XFEATURE_SSE;
+	save(cpu, i, &r, r.rfbm & used, r.rfbm & used & XFEATURE_SSE, xcomp);
+	st64(cpu, r.at + HEADER_OFFSET, used & r.rfbm);
+	st64(cpu, r.at + HEADER_OFFSET + 8, xcomp);
+	NEXT(cpu, i);
+}
+
+static void take(struct x86_cpu *cpu, const struct area *r, unsigned int at, void *to, unsigned int n)
+{
+	mem_read_block(cpu, r->at + at, to, n);
+}
+
+static bool header_ok(const struct x86_cpu *cpu, const uint64_t *h, uint64_t enabled, bool compact_only)
+{
+	uint64_t rest = 0;
+
+	for (unsigned int k = 2; k < 8; k++)
+		rest |= h[k];
+	if (h[1] & XCOMP_COMPACT) {
+		if (!x86_has(cpu, X86_F_XSAVEC))
+			return false;
+		return !(h[1] & ~XCOMP_COMPACT & ~enabled) && !(h[0] & ~h[1]) && !rest;
+	}
+	/* Standard form: bytes 23:8 must be zero.  XRSTORS takes no standard form. */
+	return !compact_only && !h[1] && !h[2] && !(h[0] & ~enabled);
+}
+
+static void finish(struct x86_cpu *cpu, struct xsave_image *m, const struct xsave_image *in, uint64_t rfbm,
+		   uint64_t bv)
+{
+	const uint64_t *from = (const uint64_t *)in;
+	uint64_t *to = (uint64_t *)m;
+
+	for (unsigned int k = 0; k < XSAVE_IMAGE_SIZE / 8; k++)
+		if (k != MXCSR_OFFSET / 8 && k < HEADER_OFFSET / 8 - 12)
+			to[k] = from[k];
+	for (unsigned int k = XSAVE_AVX_OFFSET / 8; k < XSAVE_AVX_OFFSET / 8 + 32; k++)
+		to[k] = from[k];
+	m->mxcsr = in->mxcsr;
+	m->xstate_bv = (m->xstate_bv & ~rfbm) | (bv & rfbm & ~XFEATURE_PKRU);
+	vec_normalize(cpu->vec);
+	if (rfbm & XFEATURE_PKRU) {
+		uint32_t pkru = bv & XFEATURE_PKRU ? *(const uint32_t *)((const uint8_t *)in + XSAVE_PKRU_OFFSET) : 0;
+
+		if (pkru != cpu->pkru) {
+			cpu->pkru = pkru;
+			mmu_pkey_changed(cpu);
+		}
+	}
+}
+
+static void xrstor(struct x86_cpu *cpu, const struct insn *i)
+{
+	uint64_t enabled = i->aux ? cpu->xcr0 | cpu->xss : cpu->xcr0;
+	struct area r = begin(cpu, i, false, enabled);
+	struct xsave_image in = *r.m;
+	uint64_t h[8], load;
+	bool compact;
+
+	take(cpu, &r, HEADER_OFFSET, h, sizeof(h));
+	if (!header_ok(cpu, h, enabled, i->aux))
+		x86_raise_ec(cpu, X86_GP, 0);
+	compact = h[1] & XCOMP_COMPACT;
+	load = h[0] & r.rfbm;
+	if (load & XFEATURE_X87) {
+		take(cpu, &r, 0, &in, 24);
+		take(cpu, &r, 32, in.st, 128);
+		if (i->opsize != 8) {
+			in.fip = (uint32_t)in.fip;
+			in.fdp = (uint32_t)in.fdp;
+		}
+	}
+	/* The standard form loads MXCSR whenever SSE or AVX is asked for, whatever XSTATE_BV says. */
+	if (compact ? load & XFEATURE_SSE : r.rfbm & (XFEATURE_SSE | XFEATURE_AVX))
+		take(cpu, &r, MXCSR_OFFSET, &in.mxcsr, 4);
+	else if (compact && (r.rfbm & XFEATURE_SSE))
+		in.mxcsr = MXCSR_INITIAL;
+	if (in.mxcsr & ~r.m->mxcsr_mask)
+		x86_raise_ec(cpu, X86_GP, 0);
+	if (load & XFEATURE_SSE)
+		take(cpu, &r, 160, in.xmm, cpu->mode == CODE64 ? 256 : 128);
+	for (unsigned int k = 0; k < ARRAY_SIZE(components); k++)
+		if (load >> components[k].bit & 1)
+			take(cpu, &r, place(&components[k], h[1]), (uint8_t *)&in + components[k].offset,
+			     components[k].size);
+	finish(cpu, r.m, &in, r.rfbm, h[0]);
+	NEXT(cpu, i);
+}
+
+static int build_xsave(struct insn *i, const struct insn_build *b)
+{
+	build_mem(i, b, 0);
+	i->fn = (insn_fn *)(uintptr_t)b->row->arg;
+	return 0;
+}
+
+/* XSAVEOPT, XRSTORS: the same bodies with aux set. */
+static int build_xsave_aux(struct insn *i, const struct insn_build *b)
+{
+	i->aux = 1;
+	return build_xsave(i, b);
+}
+
+#define FN(f) (const void *)(uintptr_t)f
+#define BOTH(mn, feat, flags, build, fn)                                                        \
+	{ ZYDIS_MNEMONIC_##mn, X86_F_##feat, flags, 0, build, FN(fn) },                         \
+	{ ZYDIS_MNEMONIC_##mn##64, X86_F_##feat, flags, 0, build, FN(fn) }
+
+static const struct insn_row rows[] = {
+	BOTH(XSAVE, XSAVE, 0, build_xsave, xsave),
+	BOTH(XSAVEOPT, XSAVEOPT, 0, build_xsave_aux, xsave),
+	BOTH(XSAVEC, XSAVEC, 0, build_xsave, xsavec),
+	BOTH(XSAVES, XSAVES, ROW_CPL0, build_xsave, xsavec),
+	BOTH(XRSTOR, XSAVE, 0, build_xsave, xrstor),
+	BOTH(XRSTORS, XSAVES, ROW_CPL0, build_xsave_aux, xrstor),
+};
+
+const struct insn_rows insn_rows_xsave = { rows, ARRAY_SIZE(rows) };

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Moving the guest's vector state between its XSAVE image and the host's
+ * registers, and the gates in front of it.
+ *
+ * PKRU is not among the components that move: the engine checks protection keys
+ * in software, and the host's own PKRU stays.
+ */
+#include "x86/cpu/vec.h"
+
+#include <cpuid.h>
+#include <stdlib.h>
+
+#include "x86/cpu/exception.h"
+#include "x86/cpu/vec_state.h"
+#include "x86/features.h"
+
+static uint64_t read_host_xcr0(void)
+{
+	uint32_t eax, ebx, ecx, edx;
+
+	if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE))
+		return 0;
+	__asm__ volatile("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
+	return eax | (uint64_t)edx << 32;
+}
+
+/*
+ * AVX-512 is left out: masked memory operands with fault suppression are not
+ * built.  PKRU needs no host support.
+ */
+uint64_t vec_supported_xcr0(void)
+{
+	uint64_t host = read_host_xcr0() & (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX);
+
+	return host ? host | XFEATURE_PKRU : 0;
+}
+
+size_t vec_xsave_size(void)
+{
+	return XSAVE_PKRU_OFFSET + 8;
+}
+
+static uint64_t moved_components(void)
+{
+	/* A constant of the host; the register is cheap to read (XGETBV runs in user mode). */
+	return read_host_xcr0() & (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX);
+}
+
+struct vec_state *vec_state_create(void)
+{
+	struct vec_state *v = aligned_alloc(64, sizeof(*v));
+
+	if (v)
+		vec_state_reset(v, false);
+	return v;
+}
+
+void vec_state_destroy(struct vec_state *v)
+{
+	free(v);
+}
+
+/* SDM 3A table 9-1: INIT leaves the vector state alone. */
+void vec_state_reset(struct vec_state *v, bool init)
+{
+	if (init)
+		return;
+	for (size_t i = 0; i < sizeof(*v) / 8; i++)
+		((uint64_t *)v)[i] = 0;
+	v->image.fcw = 0x37f;   /* as after FNINIT: what KVM hands out at creation */
+	v->image.mxcsr = 0x1f80;
+	v->image.mxcsr_mask = 0xffff;
+	v->image.xstate_bv = XFEATURE_X87 | XFEATURE_SSE;
+}
+
+void *vec_xsave_image(struct vec_state *v)
+{
+	return &v->image;
+}
+
+static void load(struct x86_cpu *cpu)
+{
+	struct vec_state *v = cpu->vec;
+	uint64_t mask = moved_components();
+
+	__asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(v->host_mxcsr), "=m"(v->host_fcw));
+	v->fip = v->image.fip;
+	v->fdp = v->image.fdp;
+	v->fop = v->image.fop;
+	if (mask)
+		__asm__ volatile("xrstor64 %0" : : "m"(v->image), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)));
+	else
+		__asm__ volatile("fxrstor64 %0" : : "m"(v->image));
+	cpu->vec_live = true;
+	x86_vec_update_gate(cpu);
+}
+
+void x86_vec_put(struct x86_cpu *cpu)
+{
+	struct vec_state *v = cpu->vec;
+	uint64_t mask;
+
+	if (!cpu->vec_live)
+		return;
+	mask = moved_components();
+	if (mask)
+		__asm__ volatile("xsave64 %0" : "+m"(v->image) : "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32))
+				 : "memory");
+	else
+		__asm__ volatile("fxsave64 %0" : "=m"(v->image));
+	if (mask & XFEATURE_AVX)
+		__asm__ volatile("vzeroupper");
+	__asm__ volatile("fninit\n\tfldcw %0\n\tldmxcsr %1" : : "m"(v->host_fcw), "m"(v->host_mxcsr));
+	v->image.fip = v->fip;
+	v->image.fdp = v->fdp;
+	v->image.fop = v->fop;
+	cpu->vec_live = false;
+	x86_vec_update_gate(cpu);
+}
+
+static void zero(void *p, size_t n)
+{
+	__asm__ volatile("rep stosb" : "+D"(p), "+c"(n) : "a"(0) : "memory");
+}
+
+/* SDM 1 13.6: initial configurations. */
+void vec_normalize(struct vec_state *v)
+{
+	struct xsave_image *m = &v->image;
+
+	if (!(m->xstate_bv & XFEATURE_X87)) {
+		zero(m, 24);
+		m->fcw = 0x37f;
+		zero(m->st, sizeof(m->st));
+	}
+	if (!(m->xstate_bv & XFEATURE_SSE))
+		zero(m->xmm, sizeof(m->xmm));
+	if (!(m->xstate_bv & XFEATURE_AVX))
+		zero(m->ymm_high, sizeof(m->ymm_high));
+	m->mxcsr_mask = 0xffff;
+}
+
+void vec_undo(struct x86_cpu *cpu)
+{
+	struct vec_state *v = cpu->vec;
+
+	if (!v->undo_valid)
+		return;
+	v->undo_valid = false;
+	x86_vec_put(cpu);
+	for (size_t i = 0; i < sizeof(v->image) / 8; i++)
+		((uint64_t *)&v->image)[i] = ((uint64_t *)&v->undo)[i];
+}
+
+/* ------------------------------------------------------------------ gates */
+
+enum gate { GATE_OPEN, GATE_LOAD, GATE_NM, GATE_UD };
+
+/* SDM 3A tables 9-2 (x87), 12-1 (MMX), 13-1 (SSE), SDM 1 14.x (AVX). */
+static enum gate gate_of(const struct x86_cpu *cpu, enum vec_class c)
+{
+	bool ts = cpu->cr0 & CR0_TS, em = cpu->cr0 & CR0_EM;
+
+	switch (c) {
+	case VEC_X87:
+		if (ts || em)
+			return GATE_NM;
+		break;
+	case VEC_MMX:
+		if (em)
+			return GATE_UD;
+		break;
+	case VEC_SSE:
+		if (em || !(cpu->cr4 & CR4_OSFXSR))
+			return GATE_UD;
+		break;
+	default:
+		if (!(cpu->cr4 & CR4_OSXSAVE) || !x86_protected(cpu) || x86_vm86(cpu))
+			return GATE_UD;
+		if ((cpu->xcr0 & (XFEATURE_SSE | XFEATURE_AVX)) != (XFEATURE_SSE | XFEATURE_AVX))
+			return GATE_UD;
+		if (c == VEC_AVX512 && (cpu->xcr0 & XFEATURE_AVX512) != XFEATURE_AVX512)
+			return GATE_UD;
+	}
+	if (ts)
+		return GATE_NM;
+	return cpu->vec_live ? GATE_OPEN : GATE_LOAD;
+}
+
+void x86_vec_update_gate(struct x86_cpu *cpu)
+{
+	for (unsigned int c = 0; c < VEC_CLASSES; c++)
+		cpu->vec_gate[c] = gate_of(cpu, c);
+}
+
+void x86_vec_enter(struct x86_cpu *cpu, enum vec_class c)
+{
+	switch (gate_of(cpu, c)) {
+	case GATE_UD:
+		x86_raise(cpu, X86_UD);
+	case GATE_NM:
+		x86_raise(cpu, X86_NM);
+	case GATE_LOAD:
+		load(cpu);
+		break;
+	case GATE_OPEN:
+		break;
+	}
+}
+
+/* An unmasked exception: the state, with its flags, is in the host's registers again. */
+void x86_vec_fault(struct x86_cpu *cpu, enum vec_class c)
+{
+	uint16_t fsw;
+
+	x86_vec_put(cpu);
+	fsw = cpu->vec->image.fsw;
+	/* The class tells which of the two it was: only x87 and MMX look at ES. */
+	if (c == VEC_X87 || c == VEC_MMX) {
+		if (fsw & 0x80)
+			x86_raise(cpu, X86_MF);
+		x86_internal(cpu, "x87 fault without an exception");
+	}
+	x86_raise(cpu, cpu->cr4 & CR4_OSXMMEXCPT ? X86_XM : X86_UD);
+}
