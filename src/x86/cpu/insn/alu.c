@@ -49,20 +49,20 @@ static void name##bits##_rm(struct x86_cpu *cpu, const struct insn *i)					\
 	DO_REG(name, bits, *p);										\
 }
 
-#define MEM_HANDLER(name, bits, form, f, source)							\
+#define MEM_HANDLER(name, bits, form, mem, f, source)							\
 SLOW_FN static void name##bits##_##form(struct x86_cpu *cpu, const struct insn *i)			\
 {													\
 	gva_t a = ea(cpu, i, bits / 8, true);								\
-	U_##bits *p = mem_rmw(cpu, a, bits / 8);							\
+	U_##bits *p = mem##_rmw(cpu, a, bits / 8);							\
 	uint32_t fl = cpu->fl;										\
 	f(p, source, &fl);										\
-	mem_commit(cpu, a, bits / 8, p);								\
+	mem##_commit(cpu, a, bits / 8, p);								\
 	cpu->fl = (uint16_t)fl;										\
 	NEXT(cpu, i);											\
 }
 
 #define FAST_MEM_HANDLER(name, bits, form, f, source)							\
-MEM_HANDLER(name, bits, form##_slow, f, source)								\
+MEM_HANDLER(name, bits, form##_slow, mem, f, source)							\
 static void name##bits##_##form(struct x86_cpu *cpu, const struct insn *i)				\
 {													\
 	FAST_RMW(U_##bits, p, cpu, i, name##bits##_##form##_slow);					\
@@ -79,8 +79,8 @@ static void name##bits##_##form(struct x86_cpu *cpu, const struct insn *i)				\
 	RM_HANDLER(name, bits)										\
 	FAST_MEM_HANDLER(name, bits, mr, name##bits##_at, GET_##bits(cpu, i->src))			\
 	FAST_MEM_HANDLER(name, bits, mi, name##bits##_at, i->imm)					\
-	MEM_HANDLER(name, bits, lmr, name##bits##_locked, GET_##bits(cpu, i->src))			\
-	MEM_HANDLER(name, bits, lmi, name##bits##_locked, i->imm)
+	MEM_HANDLER(name, bits, lmr, locked, name##bits##_locked, GET_##bits(cpu, i->src))		\
+	MEM_HANDLER(name, bits, lmi, locked, name##bits##_locked, i->imm)
 
 #define BINARY_ALL(name, op, load, fl_io)								\
 	BINARY(name, op, load, fl_io, 8)								\
@@ -160,13 +160,13 @@ COMPARE_ALL(test, "test")
 	asm volatile(load lock op SFX_##bits " %[p]" save						\
 		     : [p] "+m" (*p), "+a" (fl) : : "cc", "memory")
 
-#define UNARY_MEM(name, form, lock, op, load, save, bits)						\
+#define UNARY_MEM(name, form, mem, lock, op, load, save, bits)						\
 SLOW_FN static void name##bits##_##form(struct x86_cpu *cpu, const struct insn *i)			\
 {													\
 	gva_t a = ea(cpu, i, bits / 8, true);								\
-	U_##bits *p = mem_rmw(cpu, a, bits / 8);							\
+	U_##bits *p = mem##_rmw(cpu, a, bits / 8);							\
 	UNARY_AT(lock, op, load, save, bits);								\
-	mem_commit(cpu, a, bits / 8, p);								\
+	mem##_commit(cpu, a, bits / 8, p);								\
 	cpu->fl = (uint16_t)fl;										\
 	NEXT(cpu, i);											\
 }
@@ -181,8 +181,8 @@ static void name##bits##_r(struct x86_cpu *cpu, const struct insn *i)					\
 	cpu->fl = (uint16_t)fl;										\
 	NEXT(cpu, i);											\
 }													\
-UNARY_MEM(name, m_slow, "", op, load, save, bits)							\
-UNARY_MEM(name, lm, "lock ", op, load, save, bits)							\
+UNARY_MEM(name, m_slow, mem, "", op, load, save, bits)							\
+UNARY_MEM(name, lm, locked, "lock ", op, load, save, bits)						\
 static void name##bits##_m(struct x86_cpu *cpu, const struct insn *i)					\
 {													\
 	FAST_RMW(U_##bits, p, cpu, i, name##bits##_m_slow);						\

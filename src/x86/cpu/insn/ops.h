@@ -171,6 +171,29 @@ int build_op_count(const struct insn_build *b);
 	M(0, O) M(1, NO) M(2, B) M(3, NB) M(4, Z) M(5, NZ) M(6, BE) M(7, NBE) \
 	M(8, S) M(9, NS) M(10, P) M(11, NP) M(12, L) M(13, NL) M(14, LE) M(15, NLE)
 
+/*
+ * mem_rmw() and mem_commit() of a LOCKed instruction.  On host memory the host's
+ * own LOCK does; a copy (operand in two pages) is worked on with the VM's bus lock.
+ */
+static ALWAYS_INLINE void *locked_rmw(struct x86_cpu *cpu, gva_t gva, unsigned int size)
+{
+	void *p = mem_rmw(cpu, gva, size);
+
+	if (unlikely(p == (void *)cpu->rmw_buf)) {
+		x86_bus_lock(cpu);
+		mem_reload(cpu, gva, size);
+	}
+	return p;
+}
+
+static ALWAYS_INLINE void locked_commit(struct x86_cpu *cpu, gva_t gva, unsigned int size, void *p)
+{
+	if (unlikely(p == (void *)cpu->rmw_buf)) {
+		mem_commit_slow(cpu, gva, size);
+		x86_bus_unlock(cpu);
+	}
+}
+
 /** gva_canonical - SDM 1, 3.3.7.1. */
 static ALWAYS_INLINE bool gva_canonical(const struct x86_cpu *cpu, gva_t gva)
 {
