@@ -74,7 +74,7 @@ struct kvm_arch {
 	void (*vcpu_postcreate)(struct vcpu *vcpu);
 	void (*vcpu_destroy)(struct vcpu *vcpu);
 	/*
-	 * KVM_RUN: completes the last exit, ends with -EINTR where kvm_vcpu_immediate_exit(), runs.  0: kvm_run
+	 * KVM_RUN: completes the last exit, ends where kvm_vcpu_entry_check() says so, runs.  0: kvm_run
 	 * is filled; else -errno.  Signals are blocked, host faults armed by whoever touches memory.
 	 */
 	int (*vcpu_run)(struct vcpu *vcpu);

@@ -33,7 +33,8 @@ struct kvm_object {
 	/* The last descriptor is closed and no call is under way: drop what the object holds. */
 	void (*release)(struct kvm_object *obj);
 	/* Private to object.c, under the table's lock. */
-	unsigned int refs;      /* table entries + calls under way */
+	unsigned int fds;       /* table entries */
+	unsigned int refs;      /* the same and calls under way */
 	dev_t dev;
 	ino_t ino;
 	struct kvm_object *next;
@@ -45,12 +46,6 @@ struct kvm_object {
  * Returns 0, or -errno; then @fd is still the caller's and @obj is untouched.
  */
 int kvm_object_add(struct kvm_object *obj, int fd);
-
-/**
- * kvm_object_add_fd - one more descriptor @fd, of the same inode or another
- * one that stands for @obj from now on.  0 or -ENOMEM.
- */
-int kvm_object_add_fd(struct kvm_object *obj, int fd);
 
 /**
  * kvm_object_get - the object behind @fd with a reference for the caller, or

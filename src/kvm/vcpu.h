@@ -34,13 +34,6 @@
 
 enum kvm_vcpu_where { KVM_VCPU_OUTSIDE, KVM_VCPU_INSIDE, KVM_VCPU_ASLEEP };
 
-/* What is pending for kvm_vcpu_sync(), and what arch->vcpu_sync() is told. */
-enum kvm_sync {
-	KVM_SYNC_SLOTS = 1 << 0,        /* vcpu->slots[] changed: drop every translation, look again */
-	KVM_SYNC_DIRTY = 1 << 1,        /* a dirty log was read: the next write to each page must be seen */
-	KVM_SYNC_QUIESCE = 1 << 2,      /* nothing to do: some other snapshot is about to be freed */
-};
-
 struct vcpu {
 	struct kvm_object obj;
 	struct vm *vm;
@@ -51,7 +44,8 @@ struct vcpu {
 	void *pio_data;                 /* the page behind it */
 
 	pthread_mutex_t mutex;          /* held by every ioctl on the vCPU */
-	pid_t tid;                      /* of the last thread in KVM_RUN */
+	pthread_t thread;               /* the last one in KVM_RUN */
+	bool has_run;
 	bool sigmask_active;            /* KVM_SET_SIGNAL_MASK */
 	uint64_t sigmask;               /* signal n is bit n - 1 */
 	uint64_t effective_mask;        /* in KVM_RUN: signals that do not interrupt it */
@@ -90,6 +84,13 @@ static inline bool kvm_vcpu_sync_needed(struct vcpu *vcpu)
 {
 	return atomic_load_explicit(&vcpu->sync_pending, memory_order_relaxed);
 }
+
+/**
+ * kvm_vcpu_entry_check - at the start of KVM_RUN, once the last exit is
+ * completed: 0, or -EINTR where kvm_run.immediate_exit is set or a signal was
+ * pending all along (exit_reason is then KVM_EXIT_INTR).
+ */
+int kvm_vcpu_entry_check(struct vcpu *vcpu) must_check;
 
 /**
  * kvm_vcpu_interrupted - true if KVM_RUN should end with -EINTR: a signal that

@@ -2,9 +2,9 @@
 /*
  * A virtual machine.
  *
- * Locks, outermost first: a vCPU's mutex, vm->lock, slots_lock, ack_lock,
- * irq_lock.  A vCPU inside KVM_RUN takes only ack_lock and irq_lock: whoever
- * holds the others may wait for it (kvm_vm_sync_vcpus()).
+ * Locks, outermost first: a vCPU's mutex, vm->lock, slots_lock, irqfd_lock,
+ * ack_lock, irq_lock.  A thread that has a vCPU entered takes only ack_lock and irq_lock:
+ * whoever holds the others may be waiting for it (kvm_vm_sync_vcpus()).
  *
  * What vCPUs read without a lock (memory slots, the I/O bus) are snapshots,
  * replaced whole.  A vCPU may use one only between kvm_vcpu_enter() and
@@ -42,7 +42,8 @@ enum kvm_irq_source {
 
 struct kvm_irq_routes;
 struct kvm_io_bus;
-struct kvm_irqfd_state;
+struct kvm_irqfd_item;
+struct kvm_resampler;
 
 /* Called when the guest acknowledges an interrupt of @gsi; list in vm->acks. */
 struct kvm_irq_ack {
@@ -57,7 +58,6 @@ struct vm {
 	const struct kvm_arch *arch;
 	void *arch_data;                /* the architecture's, from arch->vm_create() */
 	unsigned long type;
-	uint32_t serial;                /* a number for names; unique in the process */
 	atomic_bool dead;               /* beyond repair: every ioctl gives -EIO */
 
 	pthread_mutex_t lock;           /* creation of vCPUs, capabilities, the architecture's setup */
@@ -69,7 +69,6 @@ struct vm {
 	_Atomic(struct memslots *) slots[KVM_ADDRESS_SPACES_MAX];
 	uint64_t slots_generation;
 	uint64_t manual_dirty_log;      /* KVM_DIRTY_LOG_* of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
-	struct kvm_dirty_map *dirty_maps;
 
 	/* The I/O bus: ioeventfds and coalesced zones; writers hold slots_lock. */
 	_Atomic(struct kvm_io_bus *) bus;
@@ -87,8 +86,9 @@ struct vm {
 	struct kvm_irq_routes *routes;
 	pthread_mutex_t ack_lock;       /* recursive */
 	struct kvm_irq_ack *acks;
-	struct kvm_irqfd_state *irqfds;
 	pthread_mutex_t irqfd_lock;
+	struct kvm_irqfd_item *irqfds;
+	struct kvm_resampler *resamplers;
 
 	struct host_service service;    /* the VM's thread; started when first needed */
 	struct kvm_stats stats;
@@ -108,6 +108,13 @@ struct vcpu *kvm_vm_vcpu_by_id(struct vm *vm, uint32_t id);
 #define kvm_for_each_vcpu(i, v, vm) \
 	for ((i) = 0; (i) < atomic_load(&(vm)->nvcpus) && ((v) = (vm)->vcpu[i], 1); (i)++)
 
+/* What is pending for kvm_vcpu_sync(), and what arch->vcpu_sync() is told. */
+enum kvm_sync {
+	KVM_SYNC_SLOTS = 1 << 0,        /* vcpu->slots[] changed: drop every translation, look again */
+	KVM_SYNC_DIRTY = 1 << 1,        /* a dirty log was read: the next write to each page must be seen */
+	KVM_SYNC_QUIESCE = 1 << 2,      /* nothing to do: some other snapshot is about to be freed */
+};
+
 /**
  * kvm_vm_sync_vcpus - adds @what (KVM_SYNC_*) to every vCPU's pending work and
  * returns when each has done it, or will before it uses guest memory again.
@@ -126,7 +133,7 @@ static inline struct memslots *kvm_vm_slots(struct vm *vm, unsigned int as)
 
 /**
  * kvm_vm_read_guest, kvm_vm_write_guest - address space 0, for threads that
- * are no vCPU inside KVM_RUN.  Take slots_lock.  0; -EFAULT outside slots or
+ * have no vCPU entered.  Take slots_lock.  0; -EFAULT outside slots or
  * where the memory is gone.  Writes mark dirty, and drop code they overlap by
  * way of arch->memory_written.
  */
@@ -135,7 +142,7 @@ int kvm_vm_write_guest(struct vm *vm, gpa_t gpa, const void *src, size_t n);
 
 /* --- the I/O bus (iobus.c) --- */
 
-enum kvm_bus { KVM_BUS_MMIO, KVM_BUS_PIO };
+enum kvm_bus { KVM_BUS_MMIO, KVM_BUS_PIO, KVM_BUS_CCW };
 
 /**
  * kvm_bus_write - offers a guest's write to ioeventfds and coalesced zones.
@@ -144,7 +151,19 @@ enum kvm_bus { KVM_BUS_MMIO, KVM_BUS_PIO };
  */
 bool kvm_bus_write(struct vm *vm, enum kvm_bus bus, uint64_t addr, unsigned int len, const void *data);
 
-/** kvm_ioeventfd_write - the same for ioeventfds alone. */
+/**
+ * kvm_bus_destroy, kvm_irqfds_destroy, kvm_routing_destroy - at the VM's end,
+ * its thread and vCPUs stopped.
+ */
+void kvm_bus_destroy(struct vm *vm);
+void kvm_irqfds_destroy(struct vm *vm);
+void kvm_routing_destroy(struct vm *vm);
+
+/** kvm_slots_init, kvm_slots_destroy - empty address spaces: 0 or -ENOMEM; and their end. */
+int kvm_slots_init(struct vm *vm);
+void kvm_slots_destroy(struct vm *vm);
+
+/** kvm_ioeventfd_write - kvm_bus_write() for ioeventfds alone. */
 bool kvm_ioeventfd_write(struct vm *vm, enum kvm_bus bus, uint64_t addr, unsigned int len, const void *data);
 
 /* --- interrupt routing (irqroute.c) --- */

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* The public face: descriptors in, errno out. */
+#include "anykvm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "host/fault.h"
+#include "host/memfd.h"
+#include "kvm/ioctl.h"
+#include "kvm/object.h"
+#include "kvm/types.h"
+
+static void release_system(struct kvm_object *obj)
+{
+	free(obj);
+}
+
+/* 0 or a positive result as it is; -errno as -1 with errno. */
+static int result(long r)
+{
+	if (r >= 0)
+		return (int)r;
+	errno = (int)-r;
+	return -1;
+}
+
+static long open_system(int flags)
+{
+	struct kvm_object *obj;
+	int r = host_fault_init(), fd;
+
+	if (r)
+		return r;
+	obj = calloc(1, sizeof(*obj));
+	if (!obj)
+		return -ENOMEM;
+	obj->kind = KVM_SYSTEM;
+	obj->release = release_system;
+	fd = host_memfd("kvm", 0);
+	if (fd < 0) {
+		free(obj);
+		return fd;
+	}
+	if (!(flags & O_CLOEXEC))
+		fcntl(fd, F_SETFD, 0);
+	r = kvm_object_add(obj, fd);
+	if (r) {
+		close(fd);
+		free(obj);
+		return r;
+	}
+	return fd;
+}
+
+int anykvm_open(int flags)
+{
+	return result(open_system(flags));
+}
+
+/* Requests that the kernel answers for every descriptor before its owner is asked; see ioctl_fd(2). */
+static int is_of_any_file(uint32_t request)
+{
+	static const uint32_t known[] = { FIOCLEX, FIONCLEX, FIONBIO, FIOASYNC };
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (request == known[i])
+			return 1;
+	return 0;
+}
+
+int anykvm_ioctl(int fd, unsigned long request, void *arg)
+{
+	/* The kernel takes 32 bits of the request and so do we: clients pass it sign-extended. */
+	uint32_t req = (uint32_t)request;
+	struct kvm_object *obj = kvm_object_get(fd, req == KVM_RUN);
+	long r;
+
+	if (!obj)
+		return result(fcntl(fd, F_GETFD) < 0 ? -EBADF : -ENOTTY);
+	if (is_of_any_file(req)) {
+		kvm_object_put(obj);
+		return (int)syscall(SYS_ioctl, fd, req, arg);
+	}
+	r = kvm_ioctl_call(obj, req, (unsigned long)arg);
+	kvm_object_put(obj);
+	return result(r);
+}
+
+int anykvm_close(int fd)
+{
+	return result(kvm_object_close(fd));
+}
+
+int anykvm_owns(int fd)
+{
+	struct kvm_object *obj = kvm_object_get(fd, 0);
+
+	if (!obj)
+		return 0;
+	kvm_object_put(obj);
+	return 1;
+}
