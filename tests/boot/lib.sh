@@ -9,7 +9,7 @@ server=
 trap 'stop_server; rm -rf "$work"' EXIT
 
 # The engine is the one that was just built; a boot that takes longer than this hangs.
-boot_timeout=${BOOT_TIMEOUT:-240}
+boot_timeout=${BOOT_TIMEOUT:-${boot_timeout:-240}}
 
 stop_server() {
 	[ -z "$server" ] || kill "$server" 2>/dev/null
@@ -25,6 +25,15 @@ boot() {
 	status=0
 	CMD=$command timeout -k 10 "$boot_timeout" "$source/tools/run.sh" "$build" "$@" >"$out" 2>"$err" </dev/null ||
 		status=$?
+	# One that hangs is no reason to wait for those behind it.
+	case $status in
+	124 | 137)
+		tail -n 15 "$out" | sed 's/^/# output: /'
+		tail -n 15 "$err" | sed 's/^/# errors: /'
+		echo "Bail out! no end within $boot_timeout s: $command"
+		exit 1
+		;;
+	esac
 }
 
 # check NAME CONDITION: one case of TAP; on failure also what the last boot said.
