@@ -129,7 +129,6 @@ void x86_debug_after_insn(struct x86_cpu *cpu, bool tf)
 {
 	uint64_t db = cpu->pending_db;
 
-	cpu->rflags &= ~FL_RF;
 	/* A trap on MOV SS or POP SS waits for the instruction behind it; SDM 3A, 6.8.3. */
 	if (cpu->shadow & SHADOW_MOV_SS)
 		return;

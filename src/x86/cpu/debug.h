@@ -26,7 +26,8 @@ bool x86_debug_wants_step(const struct x86_cpu *cpu);
 
 /**
  * x86_debug_check_insn - before the instruction at R_RIP: raises #DB if a
- * breakpoint is on it and RF is clear.
+ * breakpoint is on it and RF is clear.  Clears RF here, not behind the
+ * instruction, so that the RF which an IRET loads lasts for the next one.
  */
 void x86_debug_check_insn(struct x86_cpu *cpu);
 
@@ -43,9 +44,9 @@ void x86_debug_check_io(struct x86_cpu *cpu, uint16_t port, unsigned int size);
 bool x86_debug_data_page(const struct x86_cpu *cpu, gva_t gva);
 
 /**
- * x86_debug_after_insn - after a complete instruction, R_RIP next: clears RF and
- * raises the trap that TF (@tf: as it was before the instruction) or a data or
- * I/O breakpoint calls for.  Nothing while a MOV SS shadow has just begun.
+ * x86_debug_after_insn - after a complete instruction, R_RIP next: raises the
+ * trap that TF (@tf: as it was before the instruction) or a data or I/O
+ * breakpoint calls for.  Nothing while a MOV SS shadow has just begun.
  */
 void x86_debug_after_insn(struct x86_cpu *cpu, bool tf);
 
