@@ -24,7 +24,7 @@ void x86_update_priv(struct x86_cpu *cpu)
 	else
 		cpu->mode = cs->db ? CODE32 : CODE16;
 
-	/* SS.DPL is CPL in protected mode; SDM 3A, 5.5 and 24.4.1 agree on keeping it there. */
+	/* In protected mode SS.DPL always equals CPL; every load of SS sees to it. */
 	if (!(cpu->cr0 & CR0_PE))
 		cpu->cpl = 0;
 	else
@@ -59,8 +59,8 @@ void x86_set_rflags(struct x86_cpu *cpu, uint64_t rflags)
 
 /* ------------------------------------------------------------------------ CR0 */
 
-#define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | \
-		     CR0_PG)
+#define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | \
+		     CR0_CD | CR0_PG)
 /* A change of these loads the PDPTEs anew; SDM 3A, 4.4.1. */
 #define CR0_PDPTE_BITS (CR0_PG | CR0_CD | CR0_NW)
 #define CR4_PDPTE_BITS (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)
@@ -76,7 +76,7 @@ void x86_apply_cr0(struct x86_cpu *cpu, uint64_t value)
 		else
 			cpu->efer &= ~EFER_LMA;
 	}
-	if ((changed & (CR0_PG | CR0_WP)) && cpu->mmu)
+	if ((changed & CR0_PG) && cpu->mmu)
 		mmu_flush_all(cpu);
 	x86_update_mode(cpu);
 }

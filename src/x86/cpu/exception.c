@@ -185,8 +185,8 @@ static void check_gate64(struct x86_cpu *cpu, const struct event *e, struct gate
 }
 
 /* The code segment of a gate: GP, NP as SDM 3A 6.12.1.1 and the pseudocode of INT n say. */
-static void check_handler_cs(struct x86_cpu *cpu, const struct event *e, uint16_t sel, struct x86_seg_load *cs,
-			     uint8_t *cpl)
+static void check_handler_cs(struct x86_cpu *cpu, const struct event *e, uint16_t sel,
+			     struct x86_seg_load *cs, uint8_t *cpl)
 {
 	uint32_t err = (sel & ~3u) | e->ext;
 

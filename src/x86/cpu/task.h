@@ -25,7 +25,7 @@ struct x86_task_switch {
  */
 void x86_task_switch(struct x86_cpu *cpu, const struct x86_task_switch *t);
 
-/** x86_task_gate_target - the TSS selector in the task gate @gate, checked to name a descriptor in the GDT. */
+/** x86_task_gate_target - the TSS selector in the task gate @gate; #GP unless it names the GDT. */
 uint16_t x86_task_gate_target(struct x86_cpu *cpu, const struct x86_desc *gate, uint8_t ext);
 
 #endif
