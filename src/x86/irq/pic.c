@@ -303,7 +303,7 @@ static void data_write(struct pic *p, struct kvm_pic_state *c, uint8_t v)
 	}
 }
 
-/* A poll acknowledges, as INTA does, and answers with the pin. */
+/* A poll acknowledges, as INTA does, and answers with the pin, and bit 7 for that there was one. */
 static uint8_t poll(struct pic *p, struct kvm_pic_state *c)
 {
 	int pin = wanted(p, c);
@@ -317,8 +317,10 @@ static uint8_t poll(struct pic *p, struct kvm_pic_state *c)
 		c->irr &= ~(1 << pin);
 		end(p, c, pin);
 	}
-	update_output(p);
-	return pin < 0 ? 7 : pin;
+	/* After the cascade the slave is polled next; until then it must not ask again. */
+	if (pin != CASCADE || c == &p->chip[1])
+		update_output(p);
+	return pin < 0 ? 7 : 0x80 | pin;
 }
 
 static uint8_t port_read(struct pic *p, struct kvm_pic_state *c, bool data)
