@@ -10,8 +10,8 @@
  * 2. The client may install its own handlers after us; host_fault_init() is
  *    called again where a thread starts to run guests, and goes back in front.
  *    If that handler remembers ours and calls it, the two would call each
- *    other for ever: inside a chained call we use the handler of the first
- *    installation.
+ *    other for ever: called by anybody but the kernel we go on to the handler
+ *    that was there first of all.
  */
 #include "host/fault.h"
 
@@ -44,7 +44,6 @@ static struct {
 } glue = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static __thread struct host_guard *innermost __attribute__((tls_model("initial-exec")));
-static __thread int chained __attribute__((tls_model("initial-exec")));
 
 static int signal_index(int sig)
 {
@@ -75,10 +74,10 @@ static void fall_to_default(int sig, const siginfo_t *info)
 		syscall(SYS_tgkill, getpid(), (pid_t)syscall(SYS_gettid), sig);
 }
 
-static void chain(int sig, siginfo_t *info, void *context)
+static void chain(int sig, siginfo_t *info, void *context, bool by_kernel)
 {
 	int n = signal_index(sig);
-	const struct sigaction *old = chained ? &glue.signal[n].saved[0] : atomic_load(&glue.signal[n].latest);
+	const struct sigaction *old = by_kernel ? atomic_load(&glue.signal[n].latest) : &glue.signal[n].saved[0];
 	sigset_t mask = old->sa_mask, before;
 
 	if (old->sa_handler == SIG_IGN && !raised_by_instruction(sig, info))
@@ -93,12 +92,10 @@ static void chain(int sig, siginfo_t *info, void *context)
 	else
 		sigaddset(&mask, sig);
 	pthread_sigmask(old->sa_flags & SA_NODEFER ? SIG_SETMASK : SIG_BLOCK, &mask, &before);
-	chained++;
 	if (old->sa_flags & SA_SIGINFO)
 		old->sa_sigaction(sig, info, context);
 	else
 		old->sa_handler(sig);
-	chained--;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
@@ -124,6 +121,8 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	struct host_guard *g = innermost;
 	ucontext_t *uc = context;
+	/* The kernel's frame is the return address with the context behind it; ours is frame pointer and that. */
+	bool by_kernel = (char *)__builtin_frame_address(0) + 2 * sizeof(void *) == (char *)context;
 	int err = errno;
 
 	if (g && raised_by_instruction(sig, info)) {
@@ -133,28 +132,43 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 		g->code = info->si_code;
 		resume_at(uc, &g->jump, g->kind);
 	} else {
-		chain(sig, info, context);
+		chain(sig, info, context, by_kernel);
 	}
 	errno = err;
+}
+
+static bool same_action(const struct sigaction *a, const struct sigaction *b)
+{
+	return a->sa_sigaction == b->sa_sigaction && a->sa_flags == b->sa_flags &&
+	       !memcmp(&a->sa_mask, &b->sa_mask, sizeof(a->sa_mask));
+}
+
+/* A lasting copy of @act for signal @n.  Beyond the last place it overwrites that one. */
+static const struct sigaction *save(unsigned int n, const struct sigaction *act)
+{
+	struct sigaction *to = glue.signal[n].saved;
+
+	for (unsigned int i = 0; i < glue.signal[n].count; i++, to++)
+		if (same_action(to, act))
+			return to;
+	if (glue.signal[n].count == SAVED_MAX)
+		to--;
+	else
+		glue.signal[n].count++;
+	*to = *act;
+	return to;
 }
 
 static int install(unsigned int n)
 {
 	struct sigaction ours = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
-	struct sigaction *old;
+	struct sigaction old;
 
-	/* Beyond the last slot a change of handlers overwrites that one: it is still a handler of this process. */
-	if (glue.signal[n].count < SAVED_MAX)
-		old = &glue.signal[n].saved[glue.signal[n].count];
-	else
-		old = &glue.signal[n].saved[SAVED_MAX - 1];
-	if (sigaction(fault_signals[n], NULL, old))
+	if (sigaction(fault_signals[n], NULL, &old))
 		return -errno;
-	if ((old->sa_flags & SA_SIGINFO) && old->sa_sigaction == on_fault)
+	if ((old.sa_flags & SA_SIGINFO) && old.sa_sigaction == on_fault)
 		return 0;
-	atomic_store(&glue.signal[n].latest, old);
-	if (glue.signal[n].count < SAVED_MAX)
-		glue.signal[n].count++;
+	atomic_store(&glue.signal[n].latest, save(n, &old));
 	sigemptyset(&ours.sa_mask);
 	return sigaction(fault_signals[n], &ours, NULL) ? -errno : 0;
 }
