@@ -27,12 +27,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 class Run:
     """One process: its lines with the time of their arrival, and what it cost."""
 
-    def __init__(self, command, timeout, env=None):
+    def __init__(self, command, timeout, env=None, ram_mib=None):
         self.values = {}
         self.host_ns = {}
         self.ready = None
         self.lines = []
         self.error = None
+        self.own_mib = None
         start = time.monotonic()
         # A session of its own, so that whatever the command starts ends with it.
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -49,7 +50,10 @@ class Run:
             if line == 'bench ready':
                 self.ready = now - start
             elif line.startswith('begin '):
-                began = (line[6:], now)
+                own = own_memory(process.pid, ram_mib) if ram_mib else None
+                if own is not None:
+                    self.own_mib = max(own, self.own_mib or 0)
+                began = (line[6:], time.monotonic())
             elif line.startswith('failed '):
                 self.error = line
             match = VALUE.match(line)
@@ -70,6 +74,25 @@ class Run:
     def kill(self, process, timeout):
         self.error = 'took more than %d s' % timeout
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def own_memory(pid, ram_mib):
+    """What a machine's process holds beside the guest's memory (the mapping that is as large as that), in MiB."""
+    total = ram = 0
+    try:
+        with open('/proc/%d/smaps' % pid, encoding='utf-8', errors='replace') as smaps:
+            size = 0
+            for line in smaps:
+                words = line.split()
+                if words[0] == 'Size:':
+                    size = int(words[1])
+                elif words[0] == 'Rss:':
+                    total += int(words[1])
+                    if size == ram_mib * 1024:
+                        ram += int(words[1])
+    except OSError:
+        return None
+    return (total - ram) / 1024 if ram else None
 
 
 class Bench:
@@ -112,7 +135,7 @@ class Bench:
             env = dict(os.environ, BENCH_MS=str(self.options.ms), BENCH_ONLY=only)
             run = Run([self.init], timeout, env)
         else:
-            run = Run(self.command(side, cpus, only), timeout)
+            run = Run(self.command(side, cpus, only), timeout, ram_mib=self.options.memory)
             if run.ready is not None and cpus == 1:
                 self.add(side, 'boot', run.ready, 's')
         if run.error:
@@ -121,7 +144,10 @@ class Bench:
         for name, (value, unit) in run.values.items():
             self.add(side, name, value, unit)
             self.check_clock(side, name, run.host_ns.get(name))
-        self.add(side, 'peak-memory' if cpus == 1 else 'peak-memory-smp', run.rss_mib, 'MiB')
+        if cpus == 1 and side != 'native':
+            self.add(side, 'peak-memory', run.rss_mib, 'MiB')
+            if run.own_mib is not None:
+                self.add(side, 'own-memory', run.own_mib, 'MiB')
 
     def check_clock(self, side, name, host_ns):
         """A guest measures by its own clock: the host's must have moved as far."""
@@ -170,15 +196,14 @@ class Bench:
                 values = sides.get(side)
                 row.append('%10.4g %10.4g' % (min(values), statistics.median(values)) if values else '%10s %10s' % ('-', '-'))
             for top, bottom in (('anykvm', 'native'), ('anykvm', 'tcg'), ('tcg', 'native')):
-                if name.startswith('peak') and bottom == 'native':
-                    row.append('%10s' % '-')
-                elif sides.get(top) and sides.get(bottom):
+                if sides.get(top) and sides.get(bottom):
                     row.append('%9.2fx' % (min(sides[top]) / min(sides[bottom])))
                 else:
                     row.append('%10s' % '-')
             if sides.get('host KVM'):
                 row.append('  host KVM: %.4g' % min(sides['host KVM']))
             print(' '.join(row))
+        print("own-memory is what the machine's process holds beside the memory that the guest has touched.")
         print('The first figure of a pair is the best of %d runs; ratios are of the best.' % self.options.rounds)
 
     def write(self):
