@@ -298,8 +298,8 @@ static int publish(struct vcpu *vcpu, int fd)
 
 int kvm_vcpu_create(struct vm *vm, uint32_t id)
 {
-	struct vcpu *vcpu;
-	int r, fd;
+	struct vcpu *vcpu = NULL;
+	int r, fd = -1;
 
 	if (id >= KVM_MAX_VCPU_IDS)
 		return -EINVAL;
