@@ -255,6 +255,11 @@ static void errors(void **state)
 	lapic_eoi(&c->l);
 	fake_set_mmio(c, 0x280, 0);
 	assert_int_equal(fake_mmio(c, 0x280), 0x40);
+	/* Writing what is read-only, reading what is write-only: nothing. */
+	fake_set_mmio(c, 0x200, 1);
+	fake_mmio(c, 0xb0);
+	fake_set_mmio(c, 0x280, 0);
+	assert_int_equal(fake_mmio(c, 0x280), 0);
 	/* Sending one, and touching a register that is none. */
 	fake_set_mmio(c, 0x300, 0x40005);
 	fake_mmio(c, 0x40);

@@ -238,7 +238,7 @@ int lapic_read(struct lapic *l, uint64_t gpa, unsigned int len, void *data)
 		return 0;
 	if (r->access & MR)
 		v = read_reg(l, r, off);
-	else
+	else if (!(r->access & MW))
 		lapic_error(l, ESR_REGISTER);
 	memcpy(data, (const uint8_t *)&v + byte, len);
 	return 0;
@@ -259,7 +259,7 @@ int lapic_write(struct lapic *l, uint64_t gpa, unsigned int len, const void *dat
 	memcpy(&v, data, sizeof(v));
 	if (r->access & MW)
 		r->write(l, off, v & valid_bits(l, r));
-	else
+	else if (!(r->access & MR))
 		lapic_error(l, ESR_REGISTER);
 	return 0;
 }

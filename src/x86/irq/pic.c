@@ -251,22 +251,21 @@ static void ocw2(struct pic *p, struct kvm_pic_state *c, uint8_t v)
 	bool rotate = v & 0x80, specific = v & 0x40, eoi = v & 0x20;
 	unsigned int pin = v & 7;
 
-	if (!eoi) {
-		if (!specific)
-			c->rotate_on_auto_eoi = rotate;
-		else if (rotate)
-			c->priority_add = (pin + 1) & 7;
-	} else {
-		if (!specific) {
-			if (!c->isr)
-				return;
-			pin = pin_at(c, priority(c, c->isr));
-		}
-		if (rotate)
-			c->priority_add = (pin + 1) & 7;
-		end(p, c, pin);
+	if (!eoi && !specific) {
+		c->rotate_on_auto_eoi = rotate;
+		return;
 	}
-	update_output(p);
+	if (eoi && !specific) {
+		if (!c->isr)
+			return;
+		pin = pin_at(c, priority(c, c->isr));
+	}
+	if (rotate)
+		c->priority_add = (pin + 1) & 7;
+	if (eoi)
+		end(p, c, pin);
+	if (eoi || rotate)
+		update_output(p);
 }
 
 static void command(struct pic *p, struct kvm_pic_state *c, uint8_t v)
