@@ -146,7 +146,7 @@ static void path_fd_close(struct p9_server *s, struct p9_fid *f)
 static void path_fd_set(struct p9_server *s, struct p9_fid *f, int fd)
 {
 	path_fd_close(s, f);
-	if (s->path_fds >= s->path_fds_max)
+	while (s->path_fds >= s->path_fds_max)
 		path_fd_close(s, TAILQ_FIRST(&s->lru));
 	f->path_fd = fd;
 	TAILQ_INSERT_TAIL(&s->lru, f, lru);
