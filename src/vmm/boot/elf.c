@@ -74,7 +74,7 @@ static uint64_t find_note(const uint8_t *p, uint64_t len)
 		if (desc > len || n.n_descsz > len - desc)
 			return 0;
 		if (n.n_type == NOTE_PHYS32_ENTRY && n.n_namesz == 4 && !memcmp(p + name, "Xen", 4) &&
-		    n.n_descsz <= sizeof(entry)) {
+		    (n.n_descsz == 4 || n.n_descsz == 8)) {
 			memcpy(&entry, p + desc, n.n_descsz);
 			return entry;
 		}
