@@ -115,21 +115,15 @@ struct component {
 	bool align;
 };
 
-/* The engine keeps the host's own layout; SDM 1, 13.4. */
+/* The engine's layout: the one that every CPU with AVX-512 has.  SDM 1, 13.5. */
 static struct component component(unsigned int n)
 {
-	static const struct component usual[] = {
+	static const struct component layout[] = {
 		[2] = { 256, 576, false }, [5] = { 64, 1088, false }, [6] = { 512, 1152, false },
 		[7] = { 1024, 1664, false }, [9] = { 8, 2688, false },
 	};
-	struct component c = { 0 };
-	uint32_t a, b, ecx, d;
 
-	if (__get_cpuid_count(0xd, n, &a, &b, &ecx, &d) && a)
-		return (struct component){ a, b, ecx & 2 };
-	if (n < ARRAY_SIZE(usual))
-		c = usual[n];
-	return c;
+	return n < ARRAY_SIZE(layout) ? layout[n] : (struct component){ 0 };
 }
 
 uint32_t x86_xsave_size(uint64_t xcr0, bool compacted)

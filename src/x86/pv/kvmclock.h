@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* kvmclock: the guest's clock page and wall clock.  Kernel documentation: virt/kvm/x86/msr.rst. */
+#ifndef X86_PV_KVMCLOCK_H
+#define X86_PV_KVMCLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct x86_vcpu;
+
+#define MSR_WALL_CLOCK 0x11
+#define MSR_SYSTEM_TIME 0x12
+#define MSR_WALL_CLOCK_NEW 0x4b564d00
+#define MSR_SYSTEM_TIME_NEW 0x4b564d01
+
+/** x86_kvmclock_update - writes the vCPU's time page if it has one.  Owner, entered. */
+void x86_kvmclock_update(struct x86_vcpu *v);
+
+/** x86_kvmclock_set_page - WRMSR of MSR_SYSTEM_TIME. */
+void x86_kvmclock_set_page(struct x86_vcpu *v, uint64_t value);
+
+/** x86_kvmclock_set_wall - WRMSR of MSR_WALL_CLOCK: writes boot time where @value says. */
+void x86_kvmclock_set_wall(struct x86_vcpu *v, uint64_t value);
+
+#endif

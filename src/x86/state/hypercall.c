@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+#include "x86/state/hypercall.h"
+
+#include <errno.h>
+#include <linux/kvm_para.h>
+#include <string.h>
+
+#include "x86/state/state.h"
+
+/* KVM_EXIT_HYPERCALL for KVM_HC_MAP_GPA_RANGE; 2: the instruction runs again with the client's answer. */
+static int ask_client(struct x86_vcpu *v)
+{
+	struct kvm_run *run = v->vcpu->run;
+	const uint64_t *regs = v->cpu.regs;
+
+	run->exit_reason = KVM_EXIT_HYPERCALL;
+	memset(&run->hypercall, 0, sizeof(run->hypercall));
+	run->hypercall.nr = KVM_HC_MAP_GPA_RANGE;
+	run->hypercall.args[0] = regs[R_RBX];
+	run->hypercall.args[1] = regs[R_RCX];
+	run->hypercall.args[2] = regs[R_RDX];
+	run->hypercall.longmode = v->cpu.mode == CODE64;
+	v->completion = X86_COMPLETE_HYPERCALL;
+	return 2;
+}
+
+void x86_hypercall_complete(struct x86_vcpu *v)
+{
+	if (v->completion != X86_COMPLETE_HYPERCALL)
+		return;
+	v->hypercall_answer = v->vcpu->run->hypercall.ret;
+	v->cpu.replay.count = 1;
+}
+
+int x86_hypercall(struct x86_cpu *cpu)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+	bool wide = cpu->mode == CODE64;
+	uint64_t nr = wide ? cpu->regs[R_RAX] : (uint32_t)cpu->regs[R_RAX];
+	int64_t r = -KVM_ENOSYS;
+
+	if (unlikely(v->completion == X86_COMPLETE_HYPERCALL)) {
+		v->completion = X86_COMPLETE_NONE;
+		r = (int64_t)v->hypercall_answer;
+	} else if (cpu->cpl) {
+		r = -KVM_EPERM;
+	} else if (nr == KVM_HC_VAPIC_POLL_IRQ) {
+		r = 0;
+	} else if (nr == KVM_HC_MAP_GPA_RANGE && (v->vm->hypercall_exits >> KVM_HC_MAP_GPA_RANGE & 1)) {
+		return ask_client(v);
+	}
+	cpu->regs[R_RAX] = wide ? (uint64_t)r : (uint32_t)r;
+	return 0;
+}

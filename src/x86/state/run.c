@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: MIT
+/*
+ * KVM_RUN: the last exit is completed, the CPU runs, kvm_run says why it
+ * stopped.
+ *
+ * The engine calls x86_kvm_env at block boundaries and for accesses that leave
+ * the CPU.  An instruction that needs the client's answer has committed
+ * nothing; it runs again on re-entry, before anything else, and finds the
+ * answer in cpu.replay (devices) or msr_answer.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "host/clock.h"
+#include "x86/cpu/debug.h"
+#include "x86/mmu/mmu.h"
+#include "x86/pv/kvmclock.h"
+#include "x86/state/cpuid.h"
+#include "x86/state/hypercall.h"
+#include "x86/state/msr.h"
+#include "x86/state/state.h"
+
+/* What service() takes; the rest is the engine's. */
+#define SERVED (X86_REQ_EVENT | X86_REQ_RELOAD_SLOTS | X86_REQ_TIMER | X86_REQ_STEAL | X86_REQ_CLOCK | \
+		X86_REQ_TRIPLE_FAULT | X86_REQ_HALT)
+
+/* --- accesses to devices ---------------------------------------------------------------- */
+
+static bool env_pio(struct x86_cpu *cpu, uint16_t port, void *data, uint8_t len, bool write)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+	struct kvm_run *run = v->vcpu->run;
+
+	if (x86_chip_pio(v, port, data, len, write))
+		return true;
+	if (write && kvm_bus_write(v->vcpu->vm, KVM_BUS_PIO, port, len, data))
+		return true;
+	run->exit_reason = KVM_EXIT_IO;
+	run->io.direction = write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;
+	run->io.size = len;
+	run->io.port = port;
+	run->io.count = 1;
+	run->io.data_offset = KVM_PIO_PAGE * GUEST_PAGE_SIZE;
+	if (write)
+		memcpy(v->vcpu->pio_data, data, len);
+	return false;
+}
+
+static bool env_mmio(struct x86_cpu *cpu, gpa_t gpa, void *data, uint8_t len, bool write)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+	struct kvm_run *run = v->vcpu->run;
+
+	if (x86_chip_mmio(v, gpa, data, len, write))
+		return true;
+	if (write && kvm_bus_write(v->vcpu->vm, KVM_BUS_MMIO, gpa, len, data))
+		return true;
+	run->exit_reason = KVM_EXIT_MMIO;
+	run->mmio.phys_addr = gpa;
+	run->mmio.len = len;
+	run->mmio.is_write = write;
+	memset(run->mmio.data, 0, sizeof(run->mmio.data));
+	if (write)
+		memcpy(run->mmio.data, data, len);
+	return false;
+}
+
+/* The client's answer to the access that is pending, where the engine will look for it. */
+static void complete_access(struct x86_vcpu *v)
+{
+	struct x86_replay *r = &v->cpu.replay;
+
+	if (!r->pending)
+		return;
+	r->pending = false;
+	if (!r->frag[r->count].is_write) {
+		const void *src = r->frag[r->count].is_pio ? v->vcpu->pio_data :
+							      (const void *)v->vcpu->run->mmio.data;
+
+		memcpy(r->frag[r->count].data, src, r->frag[r->count].len);
+	}
+	r->count++;
+}
+
+/* --- MSRs ------------------------------------------------------------------------------- */
+
+/* Asks the client where it wants to be asked; @reason is KVM_MSR_EXIT_REASON_*. */
+static int msr_exit(struct x86_vcpu *v, uint32_t index, bool write, uint64_t value, uint32_t reason)
+{
+	struct kvm_run *run = v->vcpu->run;
+
+	if (!(v->vm->user_msr & reason))
+		return 1;
+	run->exit_reason = write ? KVM_EXIT_X86_WRMSR : KVM_EXIT_X86_RDMSR;
+	run->msr.error = 0;
+	memset(run->msr.pad, 0, sizeof(run->msr.pad));
+	run->msr.reason = reason;
+	run->msr.index = index;
+	run->msr.data = write ? value : 0;
+	v->msr_answer.index = index;
+	v->msr_answer.is_write = write;
+	v->completion = X86_COMPLETE_MSR;
+	return 2;
+}
+
+static void complete_msr(struct x86_vcpu *v)
+{
+	if (v->completion != X86_COMPLETE_MSR)
+		return;
+	v->msr_answer.error = v->vcpu->run->msr.error;
+	v->msr_answer.data = v->vcpu->run->msr.data;
+	/* Makes the engine run this instruction again before anything else. */
+	v->cpu.replay.count = 1;
+}
+
+static bool take_msr_answer(struct x86_vcpu *v, uint32_t index, bool write)
+{
+	bool ours = v->completion == X86_COMPLETE_MSR && v->msr_answer.index == index &&
+		    v->msr_answer.is_write == write;
+
+	v->completion = X86_COMPLETE_NONE;
+	return ours;
+}
+
+static uint32_t msr_reason(int r)
+{
+	switch (r) {
+	case -EACCES: return KVM_MSR_EXIT_REASON_FILTER;
+	case -ENOENT: return KVM_MSR_EXIT_REASON_UNKNOWN;
+	default: return KVM_MSR_EXIT_REASON_INVAL;
+	}
+}
+
+static int env_rdmsr(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+	int r;
+
+	if (unlikely(v->completion) && take_msr_answer(v, index, false)) {
+		*value = v->msr_answer.data;
+		return v->msr_answer.error ? 1 : 0;
+	}
+	r = x86_guest_rdmsr(v, index, value);
+	return r ? msr_exit(v, index, false, 0, msr_reason(r)) : 0;
+}
+
+static int env_wrmsr(struct x86_cpu *cpu, uint32_t index, uint64_t value)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+	int r;
+
+	if (unlikely(v->completion) && take_msr_answer(v, index, true))
+		return v->msr_answer.error ? 1 : 0;
+	r = x86_guest_wrmsr(v, index, value);
+	return r ? msr_exit(v, index, true, value, msr_reason(r)) : 0;
+}
+
+/* --- the rest of what the CPU asks ---------------------------------------------------------- */
+
+static uint64_t env_tsc(struct x86_cpu *cpu)
+{
+	return x86_guest_tsc(x86_vcpu_of_cpu(cpu));
+}
+
+static void env_cpuid(struct x86_cpu *cpu, uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx)
+{
+	x86_cpuid_query(x86_vcpu_of_cpu(cpu), eax, ebx, ecx, edx);
+}
+
+static void env_halt(struct x86_cpu *cpu)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+
+	if (v->has_lapic)
+		atomic_store(&v->mp_state, KVM_MP_STATE_HALTED);
+	else
+		v->hlt_exit = true;
+	x86_request(cpu, X86_REQ_HALT);
+}
+
+static int env_slice(struct x86_cpu *cpu)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+
+	if (kvm_vcpu_sync_needed(v->vcpu))
+		x86_request(cpu, X86_REQ_RELOAD_SLOTS);
+	return kvm_vcpu_interrupted(v->vcpu) ? X86_RUN_INTR : 0;
+}
+
+static gva_t linear_rip(const struct x86_cpu *cpu)
+{
+	if (cpu->mode == CODE64)
+		return cpu->regs[R_RIP];
+	return (uint32_t)(cpu->regs[R_RIP] + cpu->regs[R_SEGBASE + SEG_CS]);
+}
+
+/* KVM_EXIT_DEBUG; api.rst 5, and SDM 3B 17.2.3 for DR6. */
+static bool env_guest_debug(struct x86_cpu *cpu, const struct x86_exception *exc)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+	struct kvm_run *run = v->vcpu->run;
+	uint32_t wants = exc->vector == X86_BP ? KVM_GUESTDBG_USE_SW_BP :
+						 KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP;
+
+	if (!(v->guest_debug & wants))
+		return false;
+	run->exit_reason = KVM_EXIT_DEBUG;
+	memset(&run->debug.arch, 0, sizeof(run->debug.arch));
+	run->debug.arch.exception = exc->vector;
+	run->debug.arch.pc = linear_rip(cpu);
+	if (exc->vector == X86_DB) {
+		run->debug.arch.dr6 = DR6_FIXED_1 | DR6_RTM | exc->payload;
+		run->debug.arch.dr7 = cpu->client_debug.active ? cpu->client_debug.dr7 : cpu->dr7;
+	}
+	return true;
+}
+
+/* --- service ------------------------------------------------------------------------------ */
+
+static void serve_timer(struct x86_vcpu *v)
+{
+	uint64_t deadline = atomic_load(&v->timer_deadline);
+
+	if (deadline && host_now_ns() >= deadline) {
+		atomic_store(&v->timer_deadline, 0);
+		lapic_timer_expired(&v->lapic);
+	}
+}
+
+static bool awake(struct vcpu *vcpu)
+{
+	struct x86_vcpu *v = x86_vcpu_of(vcpu);
+
+	if (atomic_load(&v->cpu.requests) & (X86_REQ_EVENT | X86_REQ_TIMER))
+		return true;
+	return x86_has_event(v);
+}
+
+static bool runnable(struct x86_vcpu *v)
+{
+	uint32_t state = atomic_load(&v->mp_state);
+
+	if (state == KVM_MP_STATE_RUNNABLE)
+		return true;
+	if ((state != KVM_MP_STATE_HALTED && state != KVM_MP_STATE_AP_RESET_HOLD) || !x86_has_event(v))
+		return false;
+	atomic_store(&v->unhalted, false);
+	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
+	return true;
+}
+
+/* Sleeps while the vCPU has nothing to do.  0, or -EINTR. */
+static int wait_runnable(struct x86_vcpu *v)
+{
+	for (;;) {
+		uint64_t deadline;
+		int r;
+
+		if (v->has_lapic)
+			serve_timer(v);
+		x86_accept_events(v);
+		if (runnable(v))
+			return 0;
+		if (kvm_vcpu_immediate_exit(v->vcpu))
+			return -EINTR;
+		atomic_fetch_and(&v->cpu.requests, ~(uint32_t)(X86_REQ_EVENT | X86_REQ_TIMER));
+		deadline = atomic_load(&v->timer_deadline);
+		r = kvm_vcpu_block(v->vcpu, awake, deadline ? deadline : UINT64_MAX);
+		if (r)
+			return r;
+	}
+}
+
+/* Exits that an instruction, now complete, has asked for.  true: kvm_run is filled. */
+static bool pending_exit(struct x86_vcpu *v)
+{
+	struct kvm_run *run = v->vcpu->run;
+
+	if (v->hlt_exit) {
+		v->hlt_exit = false;
+		run->exit_reason = KVM_EXIT_HLT;
+		return true;
+	}
+	if (v->set_tpr_exit) {
+		v->set_tpr_exit = false;
+		run->exit_reason = KVM_EXIT_SET_TPR;
+		return true;
+	}
+	if (v->tpr_exit) {
+		v->tpr_exit = false;
+		run->exit_reason = KVM_EXIT_TPR_ACCESS;
+		run->tpr_access.rip = v->tpr_exit_rip;
+		run->tpr_access.is_write = v->tpr_exit_write;
+		return true;
+	}
+	if (v->ioapic_eoi >= 0) {
+		run->exit_reason = KVM_EXIT_IOAPIC_EOI;
+		run->eoi.vector = (uint8_t)v->ioapic_eoi;
+		v->ioapic_eoi = -1;
+		return true;
+	}
+	return false;
+}
+
+static bool window_exit(struct x86_vcpu *v)
+{
+	struct kvm_run *run = v->vcpu->run;
+
+	if (!*(volatile uint8_t *)&run->request_interrupt_window || x86_irqchip_kernel(v->vm) ||
+	    !x86_ready_for_interrupt(v))
+		return false;
+	run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
+	return true;
+}
+
+static int env_service(struct x86_cpu *cpu)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+	uint32_t req = atomic_fetch_and(&cpu->requests, ~(uint32_t)SERVED);
+
+	if (kvm_vcpu_sync_needed(v->vcpu))
+		kvm_vcpu_sync(v->vcpu);
+	if (req & X86_REQ_CLOCK)
+		x86_kvmclock_update(v);
+	if (v->triple_fault || (req & X86_REQ_TRIPLE_FAULT)) {
+		v->triple_fault = false;
+		return X86_RUN_SHUTDOWN;
+	}
+	if (pending_exit(v)) {
+		x86_request(cpu, X86_REQ_EVENT);
+		return X86_RUN_EXIT;
+	}
+	if (wait_runnable(v)) {
+		x86_request(cpu, X86_REQ_EVENT);
+		return X86_RUN_INTR;
+	}
+	if (window_exit(v)) {
+		x86_request(cpu, X86_REQ_EVENT);
+		return X86_RUN_EXIT;
+	}
+	x86_inject(v);
+	return 0;
+}
+
+const struct x86_env x86_kvm_env = {
+	.pio = env_pio, .mmio = env_mmio, .rdmsr = env_rdmsr, .wrmsr = env_wrmsr, .cpuid = env_cpuid,
+	.tsc = env_tsc, .get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8, .hypercall = x86_hypercall,
+	.halt = env_halt, .slice = env_slice, .service = env_service, .guest_debug = env_guest_debug,
+};
+
+/* --- KVM_RUN -------------------------------------------------------------------------------- */
+
+static int internal_error(struct x86_vcpu *v)
+{
+	struct kvm_run *run = v->vcpu->run;
+
+	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	memset(&run->emulation_failure, 0, sizeof(run->emulation_failure));
+	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
+	run->emulation_failure.ndata = 4;
+	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
+	run->emulation_failure.insn_size = v->cpu.internal.len;
+	memset(run->emulation_failure.insn_bytes, 0x90, sizeof(run->emulation_failure.insn_bytes));
+	memcpy(run->emulation_failure.insn_bytes, v->cpu.internal.bytes, v->cpu.internal.len);
+	return 0;
+}
+
+static int run_result(struct x86_vcpu *v, enum x86_run_result r)
+{
+	struct kvm_run *run = v->vcpu->run;
+
+	switch (r) {
+	case X86_RUN_EXIT:
+		return 0;
+	case X86_RUN_INTR:
+		run->exit_reason = KVM_EXIT_INTR;
+		return -EINTR;
+	case X86_RUN_SHUTDOWN:
+		run->exit_reason = KVM_EXIT_SHUTDOWN;
+		return 0;
+	case X86_RUN_HOST_FAULT:
+		return -EFAULT;
+	default:
+		return internal_error(v);
+	}
+}
+
+/* An AP that has never run waits for its INIT and SIPI, once; the client then calls again. */
+static int wait_for_sipi(struct x86_vcpu *v)
+{
+	int r;
+
+	if (kvm_vcpu_immediate_exit(v->vcpu))
+		return -EINTR;
+	r = kvm_vcpu_block(v->vcpu, awake, UINT64_MAX);
+	atomic_fetch_and(&v->cpu.requests, ~(uint32_t)X86_REQ_EVENT);
+	x86_accept_events(v);
+	if (!r)
+		return -EAGAIN;
+	v->vcpu->run->exit_reason = KVM_EXIT_INTR;
+	return -EINTR;
+}
+
+static void save_run_state(struct x86_vcpu *v)
+{
+	struct kvm_run *run = v->vcpu->run;
+
+	run->if_flag = !!(v->cpu.rflags & FL_IF);
+	run->cr8 = x86_get_cr8(&v->cpu);
+	run->apic_base = x86_get_apic_base(v);
+	run->ready_for_interrupt_injection = x86_irqchip_kernel(v->vm) || x86_ready_for_interrupt(v);
+}
+
+static int prepare(struct x86_vcpu *v)
+{
+	struct kvm_run *run = v->vcpu->run;
+	uint64_t valid = run->kvm_valid_regs, dirty = run->kvm_dirty_regs;
+
+	if ((valid | dirty) & ~(uint64_t)KVM_SYNC_X86_VALID_FIELDS)
+		return -EINVAL;
+	if (dirty) {
+		int r = x86_sync_regs_in(v);
+
+		if (r)
+			return r;
+	}
+	if (!v->has_lapic) {
+		uint64_t cr8 = run->cr8;
+
+		if (cr8 > 15)
+			return -EINVAL;
+		v->cr8 = (uint8_t)cr8;
+	}
+	complete_access(v);
+	complete_msr(v);
+	x86_hypercall_complete(v);
+	return 0;
+}
+
+int x86_vcpu_run(struct vcpu *vcpu)
+{
+	struct x86_vcpu *v = x86_vcpu_of(vcpu);
+	int r;
+
+	vcpu->run->flags = 0;
+	if (atomic_load(&v->mp_state) == KVM_MP_STATE_UNINITIALIZED) {
+		r = wait_for_sipi(v);
+		goto out;
+	}
+	r = prepare(v);
+	if (r)
+		goto out;
+	/* With immediate_exit only the last exit's instruction is completed. */
+	if (kvm_vcpu_immediate_exit(vcpu) && !v->cpu.replay.count) {
+		r = -EINTR;
+		goto out;
+	}
+	v->ran = true;
+	vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
+	x86_request(&v->cpu, X86_REQ_EVENT);
+	r = run_result(v, x86_cpu_run(&v->cpu));
+out:
+	if (vcpu->run->kvm_valid_regs)
+		x86_sync_regs_out(v);
+	save_run_state(v);
+	return r;
+}

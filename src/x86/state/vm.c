@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+/* A VM's x86 half: creation, and the small ioctls that only remember something. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "host/clock.h"
+#include "x86/cpu/block.h"
+#include "x86/state/msr.h"
+#include "x86/state/state.h"
+
+#define TSS_PAGES 3             /* KVM_SET_TSS_ADDR reserves three pages below 4 GiB */
+
+int x86_vm_create(struct vm *vm, unsigned long type)
+{
+	struct x86_vm *x;
+
+	if (type)
+		return -EINVAL;
+	x = calloc(1, sizeof(*x));
+	if (!x)
+		return -ENOMEM;
+	x->vm = vm;
+	x->code = code_cache_create();
+	if (!x->code) {
+		free(x);
+		return -ENOMEM;
+	}
+	apic_bus_init(&x->bus, &x86_apic_bus_ops, x);
+	pthread_mutex_init(&x->clock.lock, NULL);
+	x->default_tsc_khz = host_tsc_khz();
+	x->clock.tsc_khz = x->default_tsc_khz;
+	x->clock.ns = host_now_and_tsc(&x->clock.host_tsc);
+	x->clock.offset = -(int64_t)x->clock.ns;
+	x->clock.tsc_offset = 0 - x->clock.host_tsc;
+	x->clock.tsc_write_ns = x->clock.ns;
+	vm->arch_data = x;
+	return 0;
+}
+
+void x86_vm_stop(struct vm *vm)
+{
+	struct x86_vm *x = x86_vm_of(vm);
+
+	if (x)
+		x86_irqchip_destroy(x);
+}
+
+void x86_vm_destroy(struct vm *vm)
+{
+	struct x86_vm *x = x86_vm_of(vm);
+
+	if (!x)
+		return;
+	x86_msr_filter_free(atomic_load(&x->msr_filter));
+	code_cache_destroy(x->code);
+	pthread_mutex_destroy(&x->clock.lock);
+	free(x);
+	vm->arch_data = NULL;
+}
+
+/* --- ioctls ------------------------------------------------------------------ */
+
+long x86_ioctl_set_tss_addr(struct kvm_call *c)
+{
+	/* The three pages serve Intel hosts without unrestricted guest; nothing of ours lies there. */
+	if (c->arg > (uint32_t)(-TSS_PAGES * (int)GUEST_PAGE_SIZE))
+		return -EINVAL;
+	x86_vm_of(c->vm)->tss_addr = (uint32_t)c->arg;
+	return 0;
+}
+
+long x86_ioctl_set_identity_map_addr(struct kvm_call *c)
+{
+	const uint64_t *addr = c->data;
+	long r = -EINVAL;
+
+	pthread_mutex_lock(&c->vm->lock);
+	if (!c->vm->created_vcpus) {
+		x86_vm_of(c->vm)->identity_map = *addr;
+		r = 0;
+	}
+	pthread_mutex_unlock(&c->vm->lock);
+	return r;
+}
+
+long x86_ioctl_set_boot_cpu_id(struct kvm_call *c)
+{
+	long r = -EBUSY;
+
+	pthread_mutex_lock(&c->vm->lock);
+	if (!c->vm->created_vcpus) {
+		x86_vm_of(c->vm)->bsp_id = (uint32_t)c->arg;
+		r = 0;
+	}
+	pthread_mutex_unlock(&c->vm->lock);
+	return r;
+}
+
+/* A hint for shadow paging: kept, without effect.  api.rst 4.54. */
+#define MIN_MMU_PAGES 64
+
+long x86_ioctl_set_nr_mmu_pages(struct kvm_call *c)
+{
+	if (c->arg < MIN_MMU_PAGES)
+		return -EINVAL;
+	x86_vm_of(c->vm)->nr_mmu_pages = c->arg;
+	return 0;
+}
+
+long x86_ioctl_get_nr_mmu_pages(struct kvm_call *c)
+{
+	return (long)x86_vm_of(c->vm)->nr_mmu_pages;
+}
