@@ -265,7 +265,7 @@ static uint64_t xinuse(struct x86_cpu *cpu)
 
 	x86_vec_put(cpu);
 	image = vec_xsave_image(cpu->vec);
-	return *(const uint64_t *)(image + 512) & cpu->xcr0;
+	return (*(const uint64_t *)(image + 512) | (cpu->pkru ? 1u << 9 : 0)) & cpu->xcr0;
 }
 
 static void xgetbv(struct x86_cpu *cpu, const struct insn *i)
