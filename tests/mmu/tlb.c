@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/* What stays in the software TLB and what each event drops: tested by what the CPU still finds. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fixture.h"
+
+#define P 1ULL
+#define W 2ULL
+#define U 4ULL
+#define PS 0x80ULL
+#define G 0x100ULL
+
+static void tables(struct fixture *f)
+{
+	fixture_long_mode(f);
+	*fixture_u64(f, 0x1000) = 0x2000 | P | W | U;
+	*fixture_u64(f, 0x2000) = 0x3000 | P | W | U;
+	*fixture_u64(f, 0x3000) = 0x4000 | P | W | U;
+	for (unsigned int i = 0; i < 512; i++)
+		*fixture_u64(f, 0x4000 + i * 8) = (0x100000 + i * 0x1000) | P | W;
+}
+
+static bool touch(struct fixture *f, gva_t gva, enum mmu_access access)
+{
+	struct mmu_target t;
+	uint32_t ec;
+
+	return mmu_access(f->cpu, gva, access, f->cpu->ctx->cls, &t, &ec) == MMU_OK;
+}
+
+static bool cached(struct fixture *f, gva_t gva)
+{
+	return tlb_hit_read(f->cpu->ctx, gva, 1);
+}
+
+static bool cached_write(struct fixture *f, gva_t gva)
+{
+	return tlb_hit_write(f->cpu->ctx, gva, 1);
+}
+
+static void test_hits(void **state)
+{
+	struct fixture *f = *state;
+
+	tables(f);
+	assert_false(cached(f, 0x5000));
+	assert_true(touch(f, 0x5000, MMU_READ));
+	assert_ptr_equal(tlb_hit_read(f->cpu->ctx, 0x5123, 8), f->ram + 0x105123);
+	/* Not dirty yet: a write takes the slow path once. */
+	assert_false(cached_write(f, 0x5000));
+	assert_true(touch(f, 0x5000, MMU_WRITE));
+	assert_true(cached_write(f, 0x5000));
+	/* Over the page's end never hits. */
+	assert_true(touch(f, 0x6000, MMU_WRITE));
+	assert_null(tlb_hit_read(f->cpu->ctx, 0x5ffd, 4));
+	assert_non_null(tlb_hit_read(f->cpu->ctx, 0x5ffc, 4));
+}
+
+static void test_invlpg(void **state)
+{
+	struct fixture *f = *state;
+
+	tables(f);
+	touch(f, 0x5000, MMU_WRITE);
+	touch(f, 0x6000, MMU_WRITE);
+	mmu_flush_page(f->cpu, 0x5678);
+	assert_false(cached(f, 0x5000));
+	assert_true(cached(f, 0x6000));
+}
+
+/* Any address in a large page drops all of it. */
+static void test_invlpg_large(void **state)
+{
+	struct fixture *f = *state;
+
+	tables(f);
+	*fixture_u64(f, 0x3008) = 0 | P | W | PS;
+	touch(f, 0x5000, MMU_WRITE);
+	touch(f, 0x200000, MMU_WRITE);
+	touch(f, 0x3ff000, MMU_WRITE);
+	mmu_flush_page(f->cpu, 0x2a0000);
+	assert_false(cached(f, 0x200000));
+	assert_false(cached(f, 0x3ff000));
+}
+
+/* The generation that tags carry wraps without reviving anything. */
+static void test_many_flushes(void **state)
+{
+	struct fixture *f = *state;
+
+	tables(f);
+	for (unsigned int i = 0; i < 10000; i++) {
+		gva_t gva = (i % 512) * 0x1000ULL;
+
+		assert_false(cached(f, gva));
+		assert_true(touch(f, gva, MMU_WRITE));
+		assert_true(cached(f, gva));
+		mmu_flush_all(f->cpu);
+	}
+}
+
+static void set_cr3(struct fixture *f, uint64_t cr3, bool keep)
+{
+	f->cpu->cr3 = cr3;
+	mmu_load_cr3(f->cpu, keep);
+}
+
+static void test_pcid(void **state)
+{
+	struct fixture *f = *state;
+
+	tables(f);
+	f->cpu->cr4 |= CR4_PCIDE;
+	set_cr3(f, 0x1001, false);
+	touch(f, 0x5000, MMU_WRITE);
+	set_cr3(f, 0x1002, false);
+	assert_false(cached(f, 0x5000));
+	touch(f, 0x6000, MMU_WRITE);
+	/* Bit 63 keeps PCID 1's entries, and so does flushing PCID 2. */
+	mmu_flush_pcid(f->cpu, 2);
+	assert_false(cached(f, 0x6000));
+	set_cr3(f, 0x1001, true);
+	assert_true(cached(f, 0x5000));
+	set_cr3(f, 0x1001, false);
+	assert_false(cached(f, 0x5000));
+}
+
+static void test_classes(void **state)
+{
+	struct fixture *f = *state;
+	struct mmu_ctx *kernel;
+
+	tables(f);
+	*fixture_u64(f, 0x4000 + 7 * 8) |= U;
+	kernel = f->cpu->ctx;
+	touch(f, 0x5000, MMU_WRITE);
+	assert_false(touch(f, 0x7000, MMU_READ));       /* SMAP */
+	f->cpu->rflags |= FL_AC;
+	f->cpu->ctx = mmu_select(f->cpu);
+	assert_ptr_not_equal(f->cpu->ctx, kernel);
+	assert_true(touch(f, 0x7000, MMU_READ));
+	f->cpu->rflags &= ~FL_AC;
+	f->cpu->ctx = mmu_select(f->cpu);
+	assert_ptr_equal(f->cpu->ctx, kernel);
+	assert_true(cached(f, 0x5000));                 /* nothing was flushed on the way */
+	f->cpu->cpl = 3;
+	f->cpu->ctx = mmu_select(f->cpu);
+	assert_false(cached(f, 0x5000));
+	assert_false(touch(f, 0x5000, MMU_READ));
+	assert_true(touch(f, 0x7000, MMU_READ));
+}
+
+/* More address spaces than are kept: the oldest go, and never come back stale. */
+static void test_many_spaces(void **state)
+{
+	struct fixture *f = *state;
+
+	tables(f);
+	f->cpu->cr4 |= CR4_PCIDE;
+	for (unsigned int round = 0; round < 3; round++)
+		for (unsigned int pcid = 0; pcid < 100; pcid++) {
+			set_cr3(f, 0x1000 | pcid, true);
+			assert_false(cached(f, 0x5000));
+			touch(f, 0x5000, MMU_WRITE);
+			assert_true(cached(f, 0x5000));
+		}
+	assert_in_range(mmu_stats(f->cpu)->contexts, 300, 310);
+}
+
+/* A slot with a dirty log: the first write marks, the tag is dropped when the log is read. */
+static void test_dirty_log(void **state)
+{
+	struct fixture *f = *state;
+	static _Atomic uint64_t bits[RAM_SIZE >> 12 >> 6];
+
+	tables(f);
+	f->slots->slot[0].dirty = bits;
+	bits[0x105 / 64] = 0;
+	touch(f, 0x5000, MMU_READ);
+	assert_int_equal(bits[0x105 / 64] >> (0x105 % 64) & 1, 0);
+	touch(f, 0x5000, MMU_WRITE);
+	assert_int_equal(bits[0x105 / 64] >> (0x105 % 64) & 1, 1);
+	assert_true(cached_write(f, 0x5000));
+	bits[0x105 / 64] = 0;
+	mmu_drop_writes(f->cpu);
+	assert_false(cached_write(f, 0x5000));
+	/* Dirty in its PTE, but not in the log: a read must not grant writing. */
+	mmu_flush_all(f->cpu);
+	touch(f, 0x5000, MMU_READ);
+	assert_false(cached_write(f, 0x5000));
+}
+
+static void test_readonly_and_holes(void **state)
+{
+	struct fixture *f = *state;
+	struct mmu_target t;
+	uint32_t ec;
+
+	tables(f);
+	*fixture_u64(f, 0x4000 + 9 * 8) = 0x10000000 | P | W;
+	assert_int_equal(mmu_access(f->cpu, 0x9123, MMU_WRITE, MMU_SUPERVISOR, &t, &ec), MMU_OK);
+	assert_null(t.hva);
+	assert_int_equal(t.gpa, 0x10000123);
+	assert_false(cached(f, 0x9123));
+	/* Accessed and dirty bits first, as tables in a read-only slot cannot take them. */
+	touch(f, 0x5000, MMU_WRITE);
+	mmu_flush_all(f->cpu);
+	f->slots->slot[0].flags = 2;
+	assert_int_equal(mmu_access(f->cpu, 0x5000, MMU_WRITE, MMU_SUPERVISOR, &t, &ec), MMU_OK);
+	assert_null(t.hva);
+	assert_true(touch(f, 0x5000, MMU_READ));
+	assert_true(cached(f, 0x5000));
+	assert_false(cached_write(f, 0x5000));
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_create, fixture_destroy)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_hits), T(test_invlpg), T(test_invlpg_large), T(test_many_flushes), T(test_pcid),
+		T(test_classes), T(test_many_spaces), T(test_dirty_log), T(test_readonly_and_holes),
+	};
+
+	return cmocka_run_group_tests_name("mmu tlb", tests, NULL, NULL);
+}
