@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "host/fault.h"
 #include "host/memfd.h"
 #include "kvm/vcpu.h"
 
@@ -92,10 +93,15 @@ static struct vm *alloc_vm(const struct kvm_arch *arch, unsigned long type)
 
 int kvm_vm_create(const struct kvm_arch *arch, unsigned long type)
 {
-	struct vm *vm = alloc_vm(arch, type);
 	char id[KVM_STATS_NAME_MAX];
+	struct vm *vm;
 	int r, fd;
 
+	/* The client may have installed handlers of its own since it opened the device. */
+	r = host_fault_init();
+	if (r)
+		return r;
+	vm = alloc_vm(arch, type);
 	if (!vm)
 		return -ENOMEM;
 	snprintf(id, sizeof(id), "kvm-%d", getpid());
