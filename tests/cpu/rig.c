@@ -277,6 +277,7 @@ static void load_tr(struct rig *r, uint16_t sel)
 
 static void begin(struct rig *r)
 {
+	x86_cpu_reset(r->cpu, false);
 	memset(r->ram + AT_HANDLERS, 0xf4, 0x1000);
 	REG(r, R_RIP) = AT_CODE;
 	REG(r, R_RSP) = STACK0;

@@ -83,7 +83,7 @@ static void page_fault_error(void **state)
 }
 
 GUEST(noncanonical, 64, "	mov $0x800000000000, %rax\n	mov (%rax), %rax\n");
-GUEST(bad_stack, 64, "	mov $0x800000000000, %rsp\n	push %rax\n");
+GUEST(bad_stack, 64, "	mov $0x800000000100, %rsp\n	push %rax\n");
 
 static void noncanonical_addresses(void **state)
 {
@@ -292,7 +292,7 @@ static void sysenter_and_sysexit(void **state)
 }
 
 GUEST(call_gate, 64, "	lcall *ptr(%rip)\n	int $0x30\nptr:	.long 0\n	.word 0xa0\n");
-GUEST(gate_body, 64, "	mov %rsp, %rcx\n	lretq\n");
+GUEST(gate_body, 64, "	mov %rsp, %rcx\n	mov 8(%rsp), %rdx\n	lretq\n");
 
 static void call_gate64(void **state)
 {
@@ -309,7 +309,7 @@ static void call_gate64(void **state)
 	assert_int_equal(REG(r, R_RCX), STACK0 - 32);
 	assert_int_equal(rig_read(r, STACK0 - 8, 8), DATA_3);
 	assert_int_equal(rig_read(r, STACK0 - 16, 8), STACK3);
-	assert_int_equal(rig_read(r, STACK0 - 24, 8), CODE64_3);
+	assert_int_equal(REG(r, R_RDX), CODE64_3);
 	assert_int_equal(top(r, 3), STACK3);
 }
 

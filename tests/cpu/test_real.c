@@ -101,8 +101,7 @@ static void protected_mode(void **state)
 {
 	struct rig *r = *state;
 
-	rig_protected(r);
-	x86_cpu_reset(r->cpu, false);
+	rig_protected(r);       /* for its GDT */
 	rig_real(r);
 	rig_write(r, 0x7800, 2, GDT_ENTRIES * 8 - 1);
 	rig_write(r, 0x7802, 4, AT_GDT);
