@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "vmm/virtio/9p.h"
 #include "vmm/virtio/blk.h"
 #include "vmm/virtio/console.h"
 #include "vmm/virtio/net.h"
@@ -31,7 +32,8 @@ static int add_disks(struct plan *p)
 	int r = 0;
 
 	for (unsigned int i = 0; i < p->cfg->disk_count && !r; i++) {
-		struct virtio_blk_opts o = { .path = p->cfg->disks[i].path, .read_only = p->cfg->disks[i].read_only };
+		const struct machine_disk *d = &p->cfg->disks[i];
+		struct virtio_blk_opts o = { .path = d->path, .read_only = d->read_only };
 		struct virtio_dev *dev = NULL;
 
 		r = added(p, virtio_blk_create(p->pf, &o, &dev, p->err), dev, virtio_blk_destroy, o.path);
@@ -49,13 +51,28 @@ static int add_net(struct plan *p)
 	return added(p, virtio_net_create(p->pf, &o, &dev, p->err), dev, virtio_net_destroy, "network");
 }
 
+static int add_shares(struct plan *p)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < p->cfg->share_count && !r; i++) {
+		const struct machine_share *s = &p->cfg->shares[i];
+		struct virtio_9p_opts o = { .path = s->dir, .tag = s->tag, .read_only = s->read_only };
+		struct virtio_dev *dev = NULL;
+
+		r = added(p, virtio_9p_create(p->pf, &o, &dev, p->err), dev, virtio_9p_destroy, o.path);
+	}
+	return r;
+}
+
 static int add_console(struct plan *p)
 {
 	struct virtio_dev *dev = NULL;
 
 	if (p->cfg->console != CONSOLE_VIRTIO)
 		return 0;
-	return added(p, virtio_console_create(p->pf, p->console, &dev), dev, virtio_console_destroy, "console");
+	return added(p, virtio_console_create(p->pf, p->console, &dev), dev, virtio_console_destroy,
+		     "console");
 }
 
 static int add_rng(struct plan *p)
@@ -65,7 +82,7 @@ static int add_rng(struct plan *p)
 	return added(p, virtio_rng_create(p->pf, &dev), dev, virtio_rng_destroy, "entropy source");
 }
 
-static int (*const steps[])(struct plan *p) = { add_disks, add_net, add_console, add_rng };
+static int (*const steps[])(struct plan *p) = { add_disks, add_net, add_shares, add_console, add_rng };
 
 int devices_create(struct devices *d, struct platform *pf, const struct machine_config *cfg,
 		   struct chardev *console, struct vmm_err *err)
