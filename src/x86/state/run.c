@@ -392,8 +392,8 @@ static int wait_for_sipi(struct x86_vcpu *v)
 
 	if (kvm_vcpu_immediate_exit(v->vcpu))
 		return -EINTR;
-	r = kvm_vcpu_block(v->vcpu, awake, UINT64_MAX);
 	atomic_fetch_and(&v->cpu.requests, ~(uint32_t)X86_REQ_EVENT);
+	r = kvm_vcpu_block(v->vcpu, awake, UINT64_MAX);
 	x86_accept_events(v);
 	if (!r)
 		return -EAGAIN;
@@ -451,9 +451,10 @@ int x86_vcpu_run(struct vcpu *vcpu)
 	if (r)
 		goto out;
 	/* With immediate_exit only the last exit's instruction is completed. */
-	if (kvm_vcpu_immediate_exit(vcpu) && !v->cpu.replay.count) {
-		r = -EINTR;
-		goto out;
+	if (!v->cpu.replay.count) {
+		r = kvm_vcpu_entry_check(vcpu);
+		if (r)
+			goto out;
 	}
 	v->ran = true;
 	vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;

@@ -115,11 +115,7 @@ static int create_lapic(struct x86_vcpu *v)
 	r = host_timer_init(&vcpu->vm->service, &v->timer, timer_fn);
 	if (r)
 		return r;
-	r = lapic_init(&v->lapic, &v->vm->bus, vcpu->id, vcpu->id == v->vm->bsp_id, &lapic_ops, v);
-	if (r) {
-		host_timer_destroy(&v->timer);
-		return r;
-	}
+	lapic_init(&v->lapic, &v->vm->bus, vcpu->id, vcpu->id == v->vm->bsp_id, &lapic_ops, v);
 	v->has_lapic = true;
 	return 0;
 }
@@ -186,6 +182,15 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	else
 		atomic_store(&v->mp_state, KVM_MP_STATE_UNINITIALIZED);
 	return 0;
+}
+
+/* From here on messages reach it; before, its creation could still fail.  The bus holds as many as a VM. */
+void x86_vcpu_postcreate(struct vcpu *vcpu)
+{
+	struct x86_vcpu *v = x86_vcpu_of(vcpu);
+
+	if (v->has_lapic)
+		(void)lapic_join(&v->lapic);
 }
 
 void x86_vcpu_destroy(struct vcpu *vcpu)
