@@ -178,6 +178,7 @@ struct fake_vm *fake_new(void)
 
 		c->vm = vm;
 		lapic_init(&c->l, &vm->bus, i, i == 0, &cpu_ops, c);
+		lapic_join(&c->l);
 		lapic_set_features(&c->l, LAPIC_FEAT_X2APIC | LAPIC_FEAT_TSC_DEADLINE | LAPIC_FEAT_INTEL, 40);
 		fake_set_mmio(c, 0xf0, 0x1ff);
 	}

@@ -101,7 +101,7 @@ void apic_bus_init(struct apic_bus *bus, const struct apic_bus_ops *ops, void *v
 
 /**
  * apic_bus_add - lets @l receive messages from now on.  Calls are serialized
- * by the caller; deliveries may run meanwhile.  Done by lapic_init().
+ * by the caller; deliveries may run meanwhile.  For lapic_join().
  * Returns its index, or -ENOSPC.
  */
 int apic_bus_add(struct apic_bus *bus, struct lapic *l);

@@ -129,11 +129,9 @@ void lapic_set_features(struct lapic *l, uint32_t features, unsigned int maxphya
 	set_version(l);
 }
 
-int lapic_init(struct lapic *l, struct apic_bus *bus, uint32_t id, bool bsp,
-	       const struct lapic_ops *ops, void *vcpu)
+void lapic_init(struct lapic *l, struct apic_bus *bus, uint32_t id, bool bsp,
+		const struct lapic_ops *ops, void *vcpu)
 {
-	int index;
-
 	memset(l, 0, sizeof(*l));
 	l->ops = ops;
 	l->vcpu = vcpu;
@@ -142,7 +140,12 @@ int lapic_init(struct lapic *l, struct apic_bus *bus, uint32_t id, bool bsp,
 	l->bsp = bsp;
 	l->reserved_gpa = ~0ull << 36;
 	lapic_reset(l, false);
-	index = apic_bus_add(bus, l);
+}
+
+int lapic_join(struct lapic *l)
+{
+	int index = apic_bus_add(l->bus, l);
+
 	return index < 0 ? index : 0;
 }
 

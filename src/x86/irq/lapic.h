@@ -105,16 +105,23 @@ struct lapic {
 };
 
 /**
- * lapic_init - makes @l a local APIC in its state after RESET, and lets it
- * receive messages.
+ * lapic_init - makes @l a local APIC in its state after RESET, that receives no
+ * messages yet.
  * @bus: of the VM; its flags are set already.  Outlives @l.
  * @id: the vCPU id.
  * @bsp: this vCPU is the boot processor.
  * @ops, @vcpu: kept.  Callbacks may run at once.
- * Returns 0 or -ENOSPC.
  */
-int lapic_init(struct lapic *l, struct apic_bus *bus, uint32_t id, bool bsp,
-	       const struct lapic_ops *ops, void *vcpu);
+void lapic_init(struct lapic *l, struct apic_bus *bus, uint32_t id, bool bsp,
+		const struct lapic_ops *ops, void *vcpu);
+
+/**
+ * lapic_join - lets @l receive messages, for the rest of its bus's life: once
+ * nothing can fail any more in creating its vCPU.  Calls for one bus are
+ * serialized by the caller; deliveries may run meanwhile.
+ * Returns 0, or -ENOSPC beyond APIC_BUS_MAX of them.
+ */
+int lapic_join(struct lapic *l);
 
 /**
  * lapic_set_features - follows the vCPU's CPUID.

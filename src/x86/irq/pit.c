@@ -169,7 +169,6 @@ void pit_init(struct pit *p, bool speaker, const struct pit_ops *ops, void *vm)
 
 void pit_destroy(struct pit *p)
 {
-	disarm(p);
 	pthread_mutex_destroy(&p->lock);
 }
 

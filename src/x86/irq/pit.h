@@ -54,7 +54,7 @@ struct pit {
  */
 void pit_init(struct pit *p, bool speaker, const struct pit_ops *ops, void *vm);
 
-/** pit_destroy - disarms, frees what pit_init() took.  The caller has stopped calling pit_timer_expired(). */
+/** pit_destroy - frees what pit_init() took.  The caller has stopped its timer; nothing is called. */
 void pit_destroy(struct pit *p);
 
 /** pit_timer_expired - the armed deadline has passed.  Early or idle calls do no harm. */
