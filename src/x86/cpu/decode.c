@@ -133,6 +133,11 @@ void build_mem(struct insn *i, const struct insn_build *b, int n)
 	i->index = ZydisRegisterGetClass(m->index) > ZYDIS_REGCLASS_GPR64 ? R_ZERO : address_reg(m->index);
 	i->scale = scale;
 	i->disp = m->disp.has_displacement ? m->disp.value : 0;
+	/* A SIB byte without base: with REX.B and 32-bit addresses Zydis 4.0 names R13D and drops the disp32. */
+	if ((b->zi->attributes & ZYDIS_ATTRIB_HAS_SIB) && !b->zi->raw.modrm.mod && b->zi->raw.sib.base == 5) {
+		i->base = R_ZERO;
+		i->disp = b->zi->raw.disp.value;
+	}
 	if (i->base == R_RIP)
 		i->disp += i->off + i->len;
 	i->memsize = b->op[n].size / 8 < 256 ? b->op[n].size / 8 : 0;

@@ -157,8 +157,13 @@ static void jmp_mem64(struct x86_cpu *cpu, const struct insn *i)
 
 /* ------------------------------------------------------------------ CALL */
 
+/* The stack is judged before the target, as the host does. */
 SLOW_FN static void call_slow(struct x86_cpu *cpu, const struct insn *i, uint64_t target)
 {
+	uint64_t sp = (cpu->regs[R_RSP] - i->opsize) & stack_mask(cpu);
+
+	at(cpu, i);
+	mem_probe_write(cpu, stack_ea(cpu, sp, i->opsize, true), i->opsize);
 	target = branch_target(cpu, i, target);
 	stack_push(cpu, cpu->regs[R_RIP] + i->off + i->len, i->opsize);
 	cpu->regs[R_RIP] = target;

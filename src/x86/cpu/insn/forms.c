@@ -58,7 +58,8 @@ int build_form(struct insn *i, const struct insn_build *b)
 {
 	bool two = build_op_count(b) > 1;
 
-	if (build_op_count(b) < 1)
+	/* TZCNT and others exist with VEX on Knights Corner alone. */
+	if (build_op_count(b) < 1 || b->zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
 		return -ENOENT;
 	return build_is_mem(b, 0) ? form_mem_first(i, b, two) : form_reg_first(i, b, two);
 }

@@ -19,10 +19,41 @@ static void nop(struct x86_cpu *cpu, const struct insn *i)
 	NEXT(cpu, i);
 }
 
+/* 0F 0D is PREFETCHW and its like; with a register operand it is no NOP but undefined.  APM 3, PREFETCH. */
+static int build_nop(struct insn *i, const struct insn_build *b)
+{
+	if (b->zi->opcode_map == ZYDIS_OPCODE_MAP_0F && b->zi->opcode == 0x0d && !build_is_mem(b, 0))
+		return -ENOENT;
+	i->fn = nop;
+	return 0;
+}
+
 static void pause_hint(struct x86_cpu *cpu, const struct insn *i)
 {
 	asm volatile("pause");
 	NEXT(cpu, i);
+}
+
+/* With REX.B the opcode is no NOP, and F3 before it no PAUSE: it exchanges R8 with RAX. */
+#define XCHG_R8(bits)											\
+static void xchg_r8_##bits(struct x86_cpu *cpu, const struct insn *i)					\
+{													\
+	uint64_t r8 = cpu->regs[R_R8];									\
+	PUT_##bits(cpu, R_R8, cpu->regs[R_RAX]);							\
+	PUT_##bits(cpu, R_RAX, r8);									\
+	NEXT(cpu, i);											\
+}
+
+XCHG_R8(16)
+XCHG_R8(32)
+XCHG_R8(64)
+
+static int build_pause(struct insn *i, const struct insn_build *b)
+{
+	static insn_fn *const exchange[4] = { NULL, xchg_r8_16, xchg_r8_32, xchg_r8_64 };
+
+	i->fn = b->zi->raw.rex.B ? exchange[build_width(i->opsize)] : pause_hint;
+	return 0;
 }
 
 static void mfence(struct x86_cpu *cpu, const struct insn *i)
@@ -308,12 +339,13 @@ static int build_bound(struct insn *i, const struct insn_build *b)
 #define NOP(MNEMONIC) PLAIN(MNEMONIC, 0, 0, nop)
 
 static const struct insn_row rows[] = {
-	NOP(NOP), NOP(PREFETCH), NOP(PREFETCHNTA), NOP(PREFETCHT0), NOP(PREFETCHT1), NOP(PREFETCHT2),
+	{ ZYDIS_MNEMONIC_NOP, 0, 0, 0, build_nop, NULL },
+	NOP(PREFETCH), NOP(PREFETCHNTA), NOP(PREFETCHT0), NOP(PREFETCHT1), NOP(PREFETCHT2),
 	NOP(PREFETCHW), NOP(PREFETCHWT1), NOP(CLDEMOTE),
 	/* Hints, where CET and MPX are not offered. */
 	NOP(ENDBR32), NOP(ENDBR64), NOP(RDSSPD), NOP(RDSSPQ),
 	NOP(BNDMK), NOP(BNDCL), NOP(BNDCU), NOP(BNDCN), NOP(BNDMOV), NOP(BNDLDX), NOP(BNDSTX),
-	PLAIN(PAUSE, 0, 0, pause_hint),
+	{ ZYDIS_MNEMONIC_PAUSE, 0, 0, 0, build_pause, NULL },
 	PLAIN(MFENCE, X86_F_SSE2, 0, mfence),
 	PLAIN(SFENCE, X86_F_SSE, 0, sfence),
 	PLAIN(LFENCE, X86_F_SSE2, 0, lfence),

@@ -161,23 +161,28 @@ static int build_extend(struct insn *i, const struct insn_build *b)
 	return 0;
 }
 
-static int build_movsxd_narrow(struct insn *i, const struct insn_build *b)
+/* To 16 bits: four bytes of memory are read all the same. */
+static void movsxd16_rm(struct x86_cpu *cpu, const struct insn *i)
 {
-	unsigned int width = build_width((unsigned int)build_opsize(b, 0));
-	int form = build_form(i, b);
-
-	if (form != FORM_RR && form != FORM_RM)
-		return -ENOENT;
-	if (form == FORM_RM && (i->ea_flags & EA_SLOW))
-		form = FORM_RM_SLOW;
-	i->fn = mov_forms.fn[form][width];
-	return 0;
+	PUT_16(cpu, i->dst, ld32(cpu, ea(cpu, i, 4, false)));
+	NEXT(cpu, i);
 }
 
 /* MOVSXD to 32 or 16 bits widens nothing. */
 static int build_movsxd(struct insn *i, const struct insn_build *b)
 {
-	return build_opsize(b, 0) == 8 ? build_extend(i, b) : build_movsxd_narrow(i, b);
+	unsigned int width = build_width((unsigned int)build_opsize(b, 0));
+	int form;
+
+	if (width == 3)
+		return build_extend(i, b);
+	form = build_form(i, b);
+	if (form != FORM_RR && form != FORM_RM)
+		return -ENOENT;
+	if (form == FORM_RM && (i->ea_flags & EA_SLOW))
+		form = FORM_RM_SLOW;
+	i->fn = width == 1 && form != FORM_RR ? movsxd16_rm : mov_forms.fn[form][width];
+	return 0;
 }
 
 /* ------------------------------------------------------------------ LEA */

@@ -279,8 +279,9 @@ static uint64_t cmps(struct x86_cpu *cpu, const struct insn *i, uint64_t n)
 			r.dst += step;
 		} while (++done < r.n && wanted(i, a == b));
 	} else {
-		a = load(cpu, string_ea(cpu, i, R_RSI, i->seg, false), i->opsize);
+		/* In the order of the host, which shows when both fault. */
 		b = load(cpu, string_ea(cpu, i, R_RDI, SEG_ES, false), i->opsize);
+		a = load(cpu, string_ea(cpu, i, R_RSI, i->seg, false), i->opsize);
 		done = 1;
 	}
 	cpu->fl = compare(a, b, i->opsize);
