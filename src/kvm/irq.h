@@ -17,7 +17,7 @@ int kvm_irq_line(struct vm *vm, struct kvm_irq_level *irq, bool want_status);
 /** kvm_signal_msi - api.rst 4.70.  > 0 delivered, 0 blocked, < 0 error. */
 int kvm_signal_msi(struct vm *vm, const struct kvm_msi *msi);
 
-/** kvm_irqfd - api.rst 4.75.  0; -EINVAL, -EAGAIN, -EBADF, -EBUSY, -ENOMEM, -EMFILE. */
+/** kvm_irqfd - api.rst 4.75.  0; -EINVAL, -EBADF, -EBUSY, -ENOMEM, -EMFILE. */
 int kvm_irqfd(struct vm *vm, const struct kvm_irqfd *args);
 
 #endif

@@ -172,7 +172,7 @@ static int assign(struct vm *vm, const struct kvm_irqfd *args)
 	int r;
 
 	if (!vm->arch->irqchip_in_kernel(vm))
-		return -EAGAIN;
+		return -EINVAL;
 	if (vm->arch->irqfd_allowed && !vm->arch->irqfd_allowed(vm, args))
 		return -EINVAL;
 	f = calloc(1, sizeof(*f));
