@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: MIT
+/* KVM_RUN on x86: real-mode guests and the exits they make. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "api.h"
+
+#define MEM 0x10000
+
+struct guest {
+	int vm, vcpu;
+	uint8_t *mem;
+	struct kvm_run *run;
+};
+
+static struct guest guest_of(const uint8_t *code, size_t n, bool irqchip)
+{
+	struct guest g = { .vm = api_vm(), .mem = api_memory(MEM) };
+
+	if (irqchip)
+		api_ok(api_ioctl(g.vm, KVM_CREATE_IRQCHIP, NULL));
+	api_ok(api_set_slot(g.vm, 0, 0, 0, MEM, g.mem));
+	g.vcpu = api_vcpu(g.vm, 0);
+	g.run = api_run_of(g.vcpu);
+	api_real_mode(g.vcpu, g.mem, code, n);
+	return g;
+}
+
+#define GUEST(irqchip, ...) \
+	guest_of((const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }), irqchip)
+
+static void end(struct guest *g)
+{
+	api_close(g->vcpu);
+	api_close(g->vm);
+}
+
+static void run_to(struct guest *g, uint32_t reason)
+{
+	api_ok(api_ioctl(g->vcpu, KVM_RUN, NULL));
+	if (g->run->exit_reason != reason)
+		fail_msg("exit %u, not %u", g->run->exit_reason, reason);
+}
+
+static struct kvm_regs regs_of(struct guest *g)
+{
+	struct kvm_regs r;
+
+	api_ok(api_ioctl(g->vcpu, KVM_GET_REGS, &r));
+	return r;
+}
+
+static void set_reg(struct guest *g, size_t offset, uint64_t value)
+{
+	struct kvm_regs r = regs_of(g);
+
+	memcpy((char *)&r + offset, &value, 8);
+	api_ok(api_ioctl(g->vcpu, KVM_SET_REGS, &r));
+}
+
+#define SET(g, reg, v) set_reg(g, offsetof(struct kvm_regs, reg), v)
+
+/* --- port I/O ------------------------------------------------------------------------------- */
+
+static void test_out(void **state)
+{
+	/* mov al,'A'; out 0x10,al; mov ax,0x1234; mov dx,0x3f8; out dx,ax; hlt */
+	struct guest g = GUEST(false, 0xb0, 'A', 0xe6, 0x10, 0xb8, 0x34, 0x12, 0xba, 0xf8, 0x03, 0xef, 0xf4);
+	uint8_t *data;
+
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.direction, KVM_EXIT_IO_OUT);
+	assert_int_equal(g.run->io.port, 0x10);
+	assert_int_equal(g.run->io.size, 1);
+	assert_int_equal(g.run->io.count, 1);
+	data = (uint8_t *)g.run + g.run->io.data_offset;
+	assert_int_equal(*data, 'A');
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x3f8);
+	assert_int_equal(g.run->io.size, 2);
+	data = (uint8_t *)g.run + g.run->io.data_offset;
+	assert_int_equal(*(uint16_t *)data, 0x1234);
+	run_to(&g, KVM_EXIT_HLT);
+	assert_int_equal(regs_of(&g).rip, 0x100c);
+	end(&g);
+}
+
+static void test_in(void **state)
+{
+	/* in al,0x20; mov bl,al; in ax,dx; hlt */
+	struct guest g = GUEST(false, 0xe4, 0x20, 0x88, 0xc3, 0xed, 0xf4);
+
+	SET(&g, rdx, 0x600);
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.direction, KVM_EXIT_IO_IN);
+	assert_int_equal(g.run->io.port, 0x20);
+	*((uint8_t *)g.run + g.run->io.data_offset) = 0x5a;
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x600);
+	assert_int_equal(g.run->io.size, 2);
+	*(uint16_t *)((uint8_t *)g.run + g.run->io.data_offset) = 0xbeef;
+	run_to(&g, KVM_EXIT_HLT);
+	assert_int_equal(regs_of(&g).rbx & 0xff, 0x5a);
+	assert_int_equal(regs_of(&g).rax & 0xffff, 0xbeef);
+	end(&g);
+}
+
+static void test_string_io(void **state)
+{
+	/* cld; rep outsb; rep insb (after registers are set again); hlt */
+	struct guest g = GUEST(false, 0xfc, 0xf3, 0x6e, 0xbf, 0x00, 0x30, 0xb9, 0x04, 0x00, 0xf3, 0x6c, 0xf4);
+	char got[16] = { 0 };
+	size_t n = 0;
+
+	memcpy(g.mem + 0x2000, "hello", 5);
+	SET(&g, rsi, 0x2000);
+	SET(&g, rcx, 5);
+	SET(&g, rdx, 0x99);
+	while (n < 5) {
+		run_to(&g, KVM_EXIT_IO);
+		assert_int_equal(g.run->io.direction, KVM_EXIT_IO_OUT);
+		assert_int_equal(g.run->io.port, 0x99);
+		assert_true(n + g.run->io.count <= 5);
+		memcpy(got + n, (uint8_t *)g.run + g.run->io.data_offset, g.run->io.count);
+		n += g.run->io.count;
+	}
+	assert_string_equal(got, "hello");
+	n = 0;
+	while (n < 4) {
+		run_to(&g, KVM_EXIT_IO);
+		assert_int_equal(g.run->io.direction, KVM_EXIT_IO_IN);
+		for (unsigned int i = 0; i < g.run->io.count; i++)
+			((uint8_t *)g.run)[g.run->io.data_offset + i] = (uint8_t)('a' + n++);
+	}
+	run_to(&g, KVM_EXIT_HLT);
+	assert_memory_equal(g.mem + 0x3000, "abcd", 4);
+	assert_int_equal(regs_of(&g).rcx, 0);
+	assert_int_equal(regs_of(&g).rdi, 0x3004);
+	end(&g);
+}
+
+/* --- MMIO ------------------------------------------------------------------------------------ */
+
+static void test_mmio(void **state)
+{
+	/* mov ax,0x2000; mov ds,ax; mov [0],bx; mov cx,[0x10]; add word [0x20],3; hlt */
+	struct guest g = GUEST(false, 0xb8, 0x00, 0x20, 0x8e, 0xd8, 0x89, 0x1e, 0x00, 0x00, 0x8b, 0x0e, 0x10, 0x00,
+			       0x83, 0x06, 0x20, 0x00, 0x03, 0xf4);
+
+	SET(&g, rbx, 0x4321);
+	run_to(&g, KVM_EXIT_MMIO);
+	assert_int_equal(g.run->mmio.phys_addr, 0x20000);
+	assert_int_equal(g.run->mmio.len, 2);
+	assert_int_equal(g.run->mmio.is_write, 1);
+	assert_int_equal(*(uint16_t *)g.run->mmio.data, 0x4321);
+	run_to(&g, KVM_EXIT_MMIO);
+	assert_int_equal(g.run->mmio.phys_addr, 0x20010);
+	assert_int_equal(g.run->mmio.is_write, 0);
+	*(uint16_t *)g.run->mmio.data = 0x7788;
+	run_to(&g, KVM_EXIT_MMIO);
+	assert_int_equal(g.run->mmio.phys_addr, 0x20020);
+	assert_int_equal(g.run->mmio.is_write, 0);
+	*(uint16_t *)g.run->mmio.data = 39;
+	run_to(&g, KVM_EXIT_MMIO);
+	assert_int_equal(g.run->mmio.phys_addr, 0x20020);
+	assert_int_equal(g.run->mmio.is_write, 1);
+	assert_int_equal(*(uint16_t *)g.run->mmio.data, 42);
+	run_to(&g, KVM_EXIT_HLT);
+	assert_int_equal(regs_of(&g).rcx & 0xffff, 0x7788);
+	end(&g);
+}
+
+static void test_readonly_slot(void **state)
+{
+	/* mov ax,0x3000; mov ds,ax; mov al,[0]; mov [1],al; hlt */
+	struct guest g = GUEST(false, 0xb8, 0x00, 0x30, 0x8e, 0xd8, 0xa0, 0x00, 0x00, 0xa2, 0x01, 0x00, 0xf4);
+	uint8_t *rom = api_memory(PAGE);
+
+	rom[0] = 0x77;
+	api_ok(api_set_slot(g.vm, 1, KVM_MEM_READONLY, 0x30000, PAGE, rom));
+	run_to(&g, KVM_EXIT_MMIO);
+	assert_int_equal(g.run->mmio.phys_addr, 0x30001);
+	assert_int_equal(g.run->mmio.is_write, 1);
+	assert_int_equal(g.run->mmio.data[0], 0x77);
+	run_to(&g, KVM_EXIT_HLT);
+	assert_int_equal(rom[1], 0);
+	end(&g);
+}
+
+/* --- immediate_exit and signals ------------------------------------------------------------------ */
+
+static void test_immediate_exit(void **state)
+{
+	/* in al,0x20; hlt */
+	struct guest g = GUEST(false, 0xe4, 0x20, 0xf4);
+
+	run_to(&g, KVM_EXIT_IO);
+	*((uint8_t *)g.run + g.run->io.data_offset) = 0x66;
+	g.run->immediate_exit = 1;
+	api_fails(EINTR, api_ioctl(g.vcpu, KVM_RUN, NULL));
+	/* The instruction is complete all the same. */
+	assert_int_equal(regs_of(&g).rip, 0x1002);
+	assert_int_equal(regs_of(&g).rax & 0xff, 0x66);
+	api_fails(EINTR, api_ioctl(g.vcpu, KVM_RUN, NULL));
+	assert_int_equal(regs_of(&g).rip, 0x1002);
+	g.run->immediate_exit = 0;
+	run_to(&g, KVM_EXIT_HLT);
+	end(&g);
+}
+
+static void on_alarm(int sig)
+{
+}
+
+static void test_signal_ends_run(void **state)
+{
+	struct guest g = GUEST(false, 0xeb, 0xfe);      /* jmp $ */
+	struct itimerspec when = { .it_value.tv_nsec = 20000000 };
+	struct sigaction sa = { .sa_handler = on_alarm };
+	timer_t t;
+
+	sigaction(SIGALRM, &sa, NULL);
+	assert_int_equal(timer_create(CLOCK_MONOTONIC, NULL, &t), 0);
+	timer_settime(t, 0, &when, NULL);
+	api_fails(EINTR, api_ioctl(g.vcpu, KVM_RUN, NULL));
+	assert_int_equal(g.run->exit_reason, KVM_EXIT_INTR);
+	timer_delete(t);
+	end(&g);
+}
+
+/* --- interrupts without an irqchip -------------------------------------------------------------------- */
+
+static void test_interrupt_window(void **state)
+{
+	/* cli; nop; sti; nop; l: jmp l.  Vector 0x20: out 0x80,al; hlt */
+	struct guest g = GUEST(false, 0xfa, 0x90, 0xfb, 0x90, 0xeb, 0xfe);
+	struct kvm_interrupt irq = { .irq = 0x20 };
+
+	memcpy(g.mem + 0x1800, (uint8_t[]){ 0xe6, 0x80, 0xf4 }, 3);
+	*(uint16_t *)(g.mem + 0x80) = 0x1800;
+	SET(&g, rsp, 0x4000);
+	g.run->request_interrupt_window = 1;
+	run_to(&g, KVM_EXIT_IRQ_WINDOW_OPEN);
+	assert_int_equal(g.run->if_flag, 1);
+	assert_int_equal(g.run->ready_for_interrupt_injection, 1);
+	assert_int_equal(regs_of(&g).rip, 0x1004);
+	g.run->request_interrupt_window = 0;
+	api_ok(api_ioctl(g.vcpu, KVM_INTERRUPT, &irq));
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x80);
+	assert_int_equal(g.run->if_flag, 0);
+	assert_int_equal(*(uint16_t *)(g.mem + 0x4000 - 6), 0x1004);
+	run_to(&g, KVM_EXIT_HLT);
+	irq.irq = 256;
+	api_fails(EINVAL, api_ioctl(g.vcpu, KVM_INTERRUPT, &irq));
+	end(&g);
+}
+
+static void test_nmi(void **state)
+{
+	/* l: jmp l.  Vector 2: out 0x81,al; iret */
+	struct guest g = GUEST(false, 0xeb, 0xfe);
+
+	memcpy(g.mem + 0x1800, (uint8_t[]){ 0xe6, 0x81, 0xcf }, 3);
+	*(uint16_t *)(g.mem + 8) = 0x1800;
+	SET(&g, rsp, 0x4000);
+	api_ok(api_ioctl(g.vcpu, KVM_NMI, NULL));
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x81);
+	assert_int_equal(*(uint16_t *)(g.mem + 0x4000 - 6), 0x1000);
+	end(&g);
+}
+
+static void test_events_exception(void **state)
+{
+	/* nop; hlt.  Vector 13: out 0x82,al */
+	struct guest g = GUEST(false, 0x90, 0xf4);
+	struct kvm_vcpu_events e;
+
+	memcpy(g.mem + 0x1800, (uint8_t[]){ 0xe6, 0x82, 0xcf }, 3);
+	*(uint16_t *)(g.mem + 13 * 4) = 0x1800;
+	SET(&g, rsp, 0x4000);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_VCPU_EVENTS, &e));
+	e.exception.injected = 1;
+	e.exception.nr = 13;
+	api_ok(api_ioctl(g.vcpu, KVM_SET_VCPU_EVENTS, &e));
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x82);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_VCPU_EVENTS, &e));
+	assert_int_equal(e.exception.injected, 0);
+	end(&g);
+}
+
+static void test_shutdown(void **state)
+{
+	/* lidt [0x2000] with limit 0; ud2: #UD, #GP of it, #DF: triple fault */
+	struct guest g = GUEST(false, 0x0f, 0x01, 0x1e, 0x00, 0x20, 0x0f, 0x0b);
+
+	run_to(&g, KVM_EXIT_SHUTDOWN);
+	end(&g);
+}
+
+/* --- debugging ---------------------------------------------------------------------------------------- */
+
+static void test_single_step(void **state)
+{
+	/* nop; mov al,1; nop; hlt */
+	struct guest g = GUEST(false, 0x90, 0xb0, 0x01, 0x90, 0xf4);
+	struct kvm_guest_debug d = { .control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP };
+	static const uint64_t stops[] = { 0x1001, 0x1003, 0x1004 };
+
+	api_ok(api_ioctl(g.vcpu, KVM_SET_GUEST_DEBUG, &d));
+	for (size_t i = 0; i < 3; i++) {
+		run_to(&g, KVM_EXIT_DEBUG);
+		assert_int_equal(g.run->debug.arch.pc, stops[i]);
+		assert_int_equal(g.run->debug.arch.exception, 1);
+		assert_true(g.run->debug.arch.dr6 & (1 << 14));
+		assert_int_equal(regs_of(&g).rip, stops[i]);
+	}
+	d.control = 0;
+	api_ok(api_ioctl(g.vcpu, KVM_SET_GUEST_DEBUG, &d));
+	run_to(&g, KVM_EXIT_HLT);
+	end(&g);
+}
+
+static void test_breakpoints(void **state)
+{
+	/* nop; nop; int3; nop; hlt */
+	struct guest g = GUEST(false, 0x90, 0x90, 0xcc, 0x90, 0xf4);
+	struct kvm_guest_debug d = {
+		.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_USE_SW_BP,
+		.arch.debugreg = { 0x1001, [7] = 0x401 },
+	};
+
+	api_ok(api_ioctl(g.vcpu, KVM_SET_GUEST_DEBUG, &d));
+	run_to(&g, KVM_EXIT_DEBUG);
+	assert_int_equal(g.run->debug.arch.pc, 0x1001);
+	assert_int_equal(g.run->debug.arch.dr6 & 0xf, 1);
+	d.control &= ~(uint32_t)KVM_GUESTDBG_USE_HW_BP;
+	api_ok(api_ioctl(g.vcpu, KVM_SET_GUEST_DEBUG, &d));
+	run_to(&g, KVM_EXIT_DEBUG);
+	assert_int_equal(g.run->debug.arch.exception, 3);
+	assert_int_equal(g.run->debug.arch.pc, 0x1002);
+	assert_int_equal(regs_of(&g).rip, 0x1002);
+	end(&g);
+}
+
+/* --- the in-kernel interrupt controllers ------------------------------------------------------------- */
+
+/* Programs the PIC as a BIOS does: vectors 8 and 0x70, all pins but `mask` open. */
+#define PIC_INIT(mask) \
+	0xb0, 0x11, 0xe6, 0x20, 0xb0, 0x08, 0xe6, 0x21, 0xb0, 0x04, 0xe6, 0x21, 0xb0, 0x01, 0xe6, 0x21, \
+	0xb0, mask, 0xe6, 0x21
+
+static void *raise_line(void *arg)
+{
+	struct kvm_irq_level l = { .irq = 4, .level = 1 };
+
+	usleep(20000);
+	api_ioctl(*(int *)arg, KVM_IRQ_LINE, &l);
+	return NULL;
+}
+
+static void test_halt_and_irq(void **state)
+{
+	/* PIC; sti; hlt; out 0x90,al.  Vector 12 (line 4): out 0x91,al; iret */
+	struct guest g = GUEST(true, PIC_INIT(0xef), 0xfb, 0xf4, 0xe6, 0x90);
+	pthread_t t;
+
+	memcpy(g.mem + 0x1800, (uint8_t[]){ 0xe6, 0x91, 0xcf }, 3);
+	*(uint16_t *)(g.mem + 12 * 4) = 0x1800;
+	SET(&g, rsp, 0x4000);
+	pthread_create(&t, NULL, raise_line, &g.vm);
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x91);
+	pthread_join(t, NULL);
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x90);
+	end(&g);
+}
+
+static void test_pit_tick(void **state)
+{
+	/* PIC; PIT channel 0, mode 2, count 0x4a9 (1 ms); sti; l: hlt; dec bx; jnz l; out 0x90,al
+	 * Vector 8: mov al,0x20; out 0x20,al; iret */
+	struct guest g = GUEST(true, PIC_INIT(0xfe), 0xb0, 0x34, 0xe6, 0x43, 0xb0, 0xa9, 0xe6, 0x40, 0xb0, 0x04,
+			       0xe6, 0x40, 0xfb, 0xf4, 0x4b, 0x75, 0xfc, 0xe6, 0x90);
+	struct kvm_pit_config config = { 0 };
+
+	memcpy(g.mem + 0x1800, (uint8_t[]){ 0xb0, 0x20, 0xe6, 0x20, 0xcf }, 5);
+	*(uint16_t *)(g.mem + 8 * 4) = 0x1800;
+	SET(&g, rsp, 0x4000);
+	SET(&g, rbx, 10);
+	api_ok(api_ioctl(g.vm, KVM_CREATE_PIT2, &config));
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x90);
+	end(&g);
+}
+
+/* --- synchronised registers ----------------------------------------------------------------------------- */
+
+static void test_sync_regs(void **state)
+{
+	/* out 0x10,al; inc bx; out 0x11,al */
+	struct guest g = GUEST(false, 0xe6, 0x10, 0x43, 0xe6, 0x11);
+
+	g.run->kvm_valid_regs = KVM_SYNC_X86_REGS;
+	run_to(&g, KVM_EXIT_IO);
+	g.run->s.regs.regs.rbx = 0x1000;
+	g.run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->s.regs.regs.rbx, 0x1001);
+	assert_int_equal(regs_of(&g).rbx, 0x1001);
+	g.run->kvm_valid_regs = 1 << 8;
+	api_fails(EINVAL, api_ioctl(g.vcpu, KVM_RUN, NULL));
+	end(&g);
+}
+
+/* --- dirty log ---------------------------------------------------------------------------------------------- */
+
+static void test_dirty_log(void **state)
+{
+	/* mov [0x5000],al; out 0x10,al; mov [0x6000],al; mov [0x5001],al; out 0x11,al */
+	struct guest g = GUEST(false, 0xa2, 0x00, 0x50, 0xe6, 0x10, 0xa2, 0x00, 0x60, 0xa2, 0x01, 0x50, 0xe6, 0x11);
+	uint64_t map = 0;
+	struct kvm_dirty_log log = { .slot = 0, .dirty_bitmap = &map };
+
+	api_ok(api_set_slot(g.vm, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, MEM, g.mem));
+	run_to(&g, KVM_EXIT_IO);
+	api_ok(api_ioctl(g.vm, KVM_GET_DIRTY_LOG, &log));
+	assert_int_equal(map, 1 << 5);
+	run_to(&g, KVM_EXIT_IO);
+	map = 0;
+	api_ok(api_ioctl(g.vm, KVM_GET_DIRTY_LOG, &log));
+	assert_int_equal(map, 1 << 5 | 1 << 6);
+	end(&g);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_out),
+		cmocka_unit_test(test_in),
+		cmocka_unit_test(test_string_io),
+		cmocka_unit_test(test_mmio),
+		cmocka_unit_test(test_readonly_slot),
+		cmocka_unit_test(test_immediate_exit),
+		cmocka_unit_test(test_signal_ends_run),
+		cmocka_unit_test(test_interrupt_window),
+		cmocka_unit_test(test_nmi),
+		cmocka_unit_test(test_events_exception),
+		cmocka_unit_test(test_shutdown),
+		cmocka_unit_test(test_single_step),
+		cmocka_unit_test(test_breakpoints),
+		cmocka_unit_test(test_halt_and_irq),
+		cmocka_unit_test(test_pit_tick),
+		cmocka_unit_test(test_sync_regs),
+		cmocka_unit_test(test_dirty_log),
+	};
+
+	return api_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));
+}
