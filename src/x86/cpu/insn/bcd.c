@@ -7,13 +7,26 @@
 #define AL(cpu) reg8(cpu, R_RAX * 8)
 #define AH(cpu) reg8(cpu, R_RAX * 8 + 1)
 
-/* SF, ZF and PF of a byte, with @carries out of AX_AF and AX_CF; OF is left 0. */
-static void set_flags(struct x86_cpu *cpu, uint8_t v, uint32_t carries)
+/*
+ * The adjustments are additions and subtractions.  Their flags are the
+ * host's, but for AF and CF where the manual says so; what it leaves undefined
+ * then comes out as in hardware.
+ */
+static uint8_t add8(uint8_t a, uint8_t b, uint32_t *fl)
 {
-	uint32_t fl;
+	asm("addb %[b], %[a]" FL_SAVE : [a] "+q" (a), "=a" (*fl) : [b] "q" (b) : "cc");
+	return a;
+}
 
-	asm("testb %[v], %[v]" FL_SAVE : "=a" (fl) : [v] "q" (v) : "cc");
-	cpu->fl = (uint16_t)((fl & (AX_SF | AX_ZF | AX_PF | AX_ONE)) | carries);
+static uint8_t sub8(uint8_t a, uint8_t b, uint32_t *fl)
+{
+	asm("subb %[b], %[a]" FL_SAVE : [a] "+q" (a), "=a" (*fl) : [b] "q" (b) : "cc");
+	return a;
+}
+
+static void set_flags(struct x86_cpu *cpu, uint32_t fl, uint32_t carries)
+{
+	cpu->fl = (uint16_t)((fl & ~(AX_AF | AX_CF)) | carries);
 }
 
 static bool low_digit_adjusts(const struct x86_cpu *cpu, uint8_t al)
@@ -21,85 +34,65 @@ static bool low_digit_adjusts(const struct x86_cpu *cpu, uint8_t al)
 	return (al & 15) > 9 || (cpu->fl & AX_AF);
 }
 
-static void aaa(struct x86_cpu *cpu, const struct insn *i)
-{
-	bool adjust = low_digit_adjusts(cpu, AL(cpu));
-
-	if (adjust)
-		PUT_16(cpu, R_RAX, cpu->regs[R_RAX] + 0x106);
-	AL(cpu) &= 15;
-	set_flags(cpu, AL(cpu), adjust ? AX_AF | AX_CF : 0);
-	NEXT(cpu, i);
+/* Additions to and subtractions from AX as a whole; then AL loses its upper digit. */
+#define ASCII_ADJUST(name, op)										\
+static void name(struct x86_cpu *cpu, const struct insn *i)						\
+{													\
+	bool adjust = low_digit_adjusts(cpu, AL(cpu));							\
+	uint32_t fl;											\
+	uint64_t ax = cpu->regs[R_RAX];									\
+	asm(op " %w[n], %w[ax]" FL_SAVE : [ax] "+r" (ax), "=a" (fl) : [n] "r" (adjust ? 0x106 : 0) : "cc"); \
+	cpu->regs[R_RAX] = ax & ~0xf0ULL;								\
+	set_flags(cpu, fl, adjust ? AX_AF | AX_CF : 0);							\
+	NEXT(cpu, i);											\
 }
 
-static void aas(struct x86_cpu *cpu, const struct insn *i)
-{
-	bool adjust = low_digit_adjusts(cpu, AL(cpu));
-
-	if (adjust)
-		PUT_16(cpu, R_RAX, cpu->regs[R_RAX] - 0x106);
-	AL(cpu) &= 15;
-	set_flags(cpu, AL(cpu), adjust ? AX_AF | AX_CF : 0);
-	NEXT(cpu, i);
-}
+ASCII_ADJUST(aaa, "addw")
+ASCII_ADJUST(aas, "subw")
 
 static void daa(struct x86_cpu *cpu, const struct insn *i)
 {
-	uint8_t old = AL(cpu), v = old;
-	uint32_t carries = 0;
+	bool low = low_digit_adjusts(cpu, AL(cpu)), high = AL(cpu) > 0x99 || (cpu->fl & AX_CF);
+	uint32_t fl;
 
-	if (low_digit_adjusts(cpu, old)) {
-		v += 6;
-		carries |= AX_AF;
-	}
-	if (old > 0x99 || (cpu->fl & AX_CF)) {
-		v += 0x60;
-		carries |= AX_CF;
-	}
-	AL(cpu) = v;
-	set_flags(cpu, v, carries);
+	AL(cpu) = add8(AL(cpu), (low ? 6 : 0) + (high ? 0x60 : 0), &fl);
+	set_flags(cpu, fl, (low ? AX_AF : 0) | (high ? AX_CF : 0));
 	NEXT(cpu, i);
 }
 
 static void das(struct x86_cpu *cpu, const struct insn *i)
 {
-	uint8_t old = AL(cpu), v = old;
-	uint32_t carries = 0;
+	uint8_t old = AL(cpu);
+	bool low = low_digit_adjusts(cpu, old), high = old > 0x99 || (cpu->fl & AX_CF);
+	uint32_t fl;
 
-	if (low_digit_adjusts(cpu, old)) {
-		v -= 6;
-		carries |= AX_AF;
-		if (old < 6)
-			carries |= AX_CF;
-	}
-	if (old > 0x99 || (cpu->fl & AX_CF)) {
-		v -= 0x60;
-		carries |= AX_CF;
-	}
-	AL(cpu) = v;
-	set_flags(cpu, v, carries);
+	AL(cpu) = sub8(old, (low ? 6 : 0) + (high ? 0x60 : 0), &fl);
+	set_flags(cpu, fl, (low ? AX_AF : 0) | (high || (low && old < 6) ? AX_CF : 0));
 	NEXT(cpu, i);
 }
 
 static void aam(struct x86_cpu *cpu, const struct insn *i)
 {
 	uint8_t base = (uint8_t)i->imm, v = AL(cpu);
+	uint32_t fl;
 
 	if (!base) {
 		at(cpu, i);
 		x86_raise(cpu, X86_DE);
 	}
 	AH(cpu) = v / base;
-	AL(cpu) = v % base;
-	set_flags(cpu, AL(cpu), 0);
+	AL(cpu) = add8(v % base, 0, &fl);
+	set_flags(cpu, fl, 0);
 	NEXT(cpu, i);
 }
 
 static void aad(struct x86_cpu *cpu, const struct insn *i)
 {
-	AL(cpu) = (uint8_t)(AL(cpu) + AH(cpu) * i->imm);
+	uint32_t fl;
+
+	AL(cpu) = add8(AL(cpu), (uint8_t)(AH(cpu) * i->imm), &fl);
 	AH(cpu) = 0;
-	set_flags(cpu, AL(cpu), 0);
+	cpu->fl = (uint16_t)fl;
 	NEXT(cpu, i);
 }
 

@@ -172,6 +172,9 @@ static const struct insn_row rows[] = {
 	ROW(bsr, BSR, 0, 0),
 	ROW(tzcnt, TZCNT, X86_F_BMI1, 0),
 	ROW(lzcnt, LZCNT, X86_F_ABM, 0),
+	/* Where these are not offered their prefix counts for nothing; SDM 2, LZCNT and TZCNT. */
+	ROW(bsf, TZCNT, 0, 0),
+	ROW(bsr, LZCNT, 0, 0),
 	ROW(popcnt, POPCNT, X86_F_POPCNT, 0),
 };
 
