@@ -334,6 +334,11 @@ static void test_breakpoints(void **state)
 		.arch.debugreg = { 0x1001, [7] = 0x401 },
 	};
 
+	/* A kernel that is itself a guest may not see its guest's breakpoints. */
+	if (api_real()) {
+		end(&g);
+		skip();
+	}
 	api_ok(api_ioctl(g.vcpu, KVM_SET_GUEST_DEBUG, &d));
 	run_to(&g, KVM_EXIT_DEBUG);
 	assert_int_equal(g.run->debug.arch.pc, 0x1001);
@@ -438,27 +443,24 @@ static void test_dirty_log(void **state)
 	end(&g);
 }
 
-int main(int argc, char **argv)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_out),
-		cmocka_unit_test(test_in),
-		cmocka_unit_test(test_string_io),
-		cmocka_unit_test(test_mmio),
-		cmocka_unit_test(test_readonly_slot),
-		cmocka_unit_test(test_immediate_exit),
-		cmocka_unit_test(test_signal_ends_run),
-		cmocka_unit_test(test_interrupt_window),
-		cmocka_unit_test(test_nmi),
-		cmocka_unit_test(test_events_exception),
-		cmocka_unit_test(test_shutdown),
-		cmocka_unit_test(test_single_step),
-		cmocka_unit_test(test_breakpoints),
-		cmocka_unit_test(test_halt_and_irq),
-		cmocka_unit_test(test_pit_tick),
-		cmocka_unit_test(test_sync_regs),
-		cmocka_unit_test(test_dirty_log),
-	};
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(test_out),
+	cmocka_unit_test(test_in),
+	cmocka_unit_test(test_string_io),
+	cmocka_unit_test(test_mmio),
+	cmocka_unit_test(test_readonly_slot),
+	cmocka_unit_test(test_immediate_exit),
+	cmocka_unit_test(test_signal_ends_run),
+	cmocka_unit_test(test_interrupt_window),
+	cmocka_unit_test(test_nmi),
+	cmocka_unit_test(test_events_exception),
+	cmocka_unit_test(test_shutdown),
+	cmocka_unit_test(test_single_step),
+	cmocka_unit_test(test_breakpoints),
+	cmocka_unit_test(test_halt_and_irq),
+	cmocka_unit_test(test_pit_tick),
+	cmocka_unit_test(test_sync_regs),
+	cmocka_unit_test(test_dirty_log),
+};
 
-	return api_main(argc, argv, tests, sizeof(tests) / sizeof(tests[0]));
-}
+API_MAIN(tests)

@@ -306,9 +306,14 @@ static bool window_exit(struct x86_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
 
-	if (!*(volatile uint8_t *)&run->request_interrupt_window || x86_irqchip_kernel(v->vm) ||
-	    !x86_ready_for_interrupt(v))
+	if (!*(volatile uint8_t *)&run->request_interrupt_window || x86_irqchip_kernel(v->vm))
 		return false;
+	if (!x86_ready_for_interrupt(v)) {
+		/* Look again when the instruction behind STI is done. */
+		if (v->cpu.shadow)
+			x86_request(&v->cpu, X86_REQ_EVENT | X86_REQ_STEP);
+		return false;
+	}
 	run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
 	return true;
 }
