@@ -295,6 +295,7 @@ const struct kvm_arch kvm_arch_x86 = {
 	.acks_changed = x86_vm_acks_changed,
 	.vcpu_precreate = x86_vcpu_precreate,
 	.vcpu_create = x86_vcpu_create,
+	.vcpu_postcreate = x86_vcpu_postcreate,
 	.vcpu_destroy = x86_vcpu_destroy,
 	.vcpu_run = x86_vcpu_run,
 	.vcpu_kick = x86_vcpu_kick,
