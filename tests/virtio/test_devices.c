@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The register file, and the entropy and console devices, driven through the bus. */
 #include <linux/virtio_config.h>
+#include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
@@ -248,7 +249,7 @@ static void test_console(void **state)
 	assert_int_equal(virtio_console_create(&r->p, &t.cd, &con), 0);
 	assert_int_equal(rig_read(r, VIRTIO_MMIO_DEVICE_ID), VIRTIO_ID_CONSOLE);
 	assert_int_equal(rig_read(r, VIRTIO_MMIO_CONFIG), 25 << 16 | 80);
-	rig_start(r, ~0ull, 2, 16);
+	rig_start(r, ~(1ull << VIRTIO_CONSOLE_F_MULTIPORT), 2, 16);
 	buf = rig_alloc(r, 8192, 4096);
 
 	memcpy(rig_ptr(r, buf), "hello, world", 12);
@@ -288,6 +289,87 @@ static void test_console(void **state)
 	free(r);
 }
 
+static void say(struct rig *r, uint64_t buf, uint32_t id, uint16_t event, uint16_t value)
+{
+	struct virtio_console_control m = { .id = id, .event = event, .value = value };
+
+	memcpy(rig_ptr(r, buf), &m, sizeof(m));
+	rig_do(r, 3, &(struct rig_seg){ buf, sizeof(m), false }, 1);
+}
+
+/* The next control message; a buffer for one must have been given. */
+static void expect_said(struct rig *r, uint64_t buf, uint16_t event, uint16_t value, uint32_t size)
+{
+	const struct virtio_console_control *m = rig_ptr(r, buf);
+	uint32_t len;
+
+	assert_true(rig_used(r, 2, NULL, &len));
+	assert_int_equal(len, sizeof(*m) + size);
+	assert_int_equal(m->id, 0);
+	assert_int_equal(m->event, event);
+	assert_int_equal(m->value, value);
+}
+
+static void give(struct rig *r, unsigned int q, uint64_t buf, uint32_t len)
+{
+	rig_add(r, q, &(struct rig_seg){ buf, len, true }, 1);
+	rig_kick(r, q);
+}
+
+/* With MULTIPORT nothing is sent into a port that is not open: Linux would drop it. */
+static void test_console_opens(void **state)
+{
+	struct rig *r = calloc(1, sizeof(*r));
+	struct fake_tty t = { .cd.ops = &tty_ops, .lock = PTHREAD_MUTEX_INITIALIZER, .cols = 80, .rows = 25 };
+	struct virtio_dev *con;
+	uint64_t buf, in, ctl;
+	const uint16_t *size;
+	uint32_t len;
+
+	rig_init(r);
+	assert_int_equal(virtio_console_create(&r->p, &t.cd, &con), 0);
+	rig_start(r, ~0ull, 4, 16);
+	buf = rig_alloc(r, 64, 16);
+	in = rig_alloc(r, 64, 16);
+	ctl = rig_alloc(r, 64, 16);
+	size = (const uint16_t *)((char *)rig_ptr(r, ctl) + sizeof(struct virtio_console_control));
+	assert_int_equal(t.cd.client->input(t.cd.opaque, "early", 5), 5);
+	give(r, 0, in, 64);
+	say(r, buf, 0, VIRTIO_CONSOLE_DEVICE_READY, 1);
+	give(r, 2, ctl, 64);
+	expect_said(r, ctl, VIRTIO_CONSOLE_PORT_ADD, 1, 0);
+	say(r, buf, 7, VIRTIO_CONSOLE_PORT_READY, 1); /* no such port */
+	say(r, buf, 0, VIRTIO_CONSOLE_PORT_READY, 1);
+	give(r, 2, ctl, 64);
+	expect_said(r, ctl, VIRTIO_CONSOLE_CONSOLE_PORT, 1, 0);
+	give(r, 2, ctl, 64);
+	expect_said(r, ctl, VIRTIO_CONSOLE_PORT_OPEN, 1, 0);
+	give(r, 2, ctl, 64);
+	expect_said(r, ctl, VIRTIO_CONSOLE_RESIZE, 0, 4);
+	assert_int_equal(size[0], 25);
+	assert_int_equal(size[1], 80);
+	assert_int_equal(((struct vring_used *)rig_ptr(r, r->q[0].used))->idx, 0);
+	say(r, buf, 0, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	assert_true(rig_used(r, 0, NULL, &len));
+	assert_int_equal(len, 5);
+	assert_memory_equal(rig_ptr(r, in), "early", 5);
+
+	t.rows = 50;
+	t.cd.client->resized(t.cd.opaque);
+	give(r, 2, ctl, 64);
+	expect_said(r, ctl, VIRTIO_CONSOLE_RESIZE, 0, 4);
+	assert_int_equal(size[0], 50);
+
+	/* A driver that asks and asks, and never listens; then one whose buffer is too small. */
+	for (unsigned int i = 0; i < 100; i++)
+		say(r, buf, 0, VIRTIO_CONSOLE_PORT_READY, 1);
+	give(r, 2, ctl, 4);
+	assert_true(rig_needs_reset(r));
+	virtio_console_destroy(con);
+	rig_fini(r);
+	free(r);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -302,6 +384,7 @@ int main(void)
 		T(test_broken_ring),
 		T(test_reset_storm),
 		cmocka_unit_test(test_console),
+		cmocka_unit_test(test_console_opens),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * console.c - virtio console.  Input waits in a small FIFO with a lock of its
- * own, so that the event loop never waits for a guest that does not read or a
- * terminal that does not take output.
+ * console.c - virtio console with one port.
+ *
+ * Input waits in a small FIFO with a lock of its own, so that the event loop
+ * never waits for a guest that does not read or a terminal that does not take
+ * output.
+ *
+ * Linux throws away what arrives between its giving buffers and its opening
+ * the port.  So the device offers MULTIPORT, if only for one port: its control
+ * messages tell when the port is open, and input is held back until then.
  */
 #include "vmm/virtio/console.h"
 
@@ -18,13 +24,24 @@
 
 #define FIFO_SIZE 4096u
 
-enum { QUEUE_RX, QUEUE_TX, QUEUES };
+#define CONTROLS  16u /* more are never outstanding with a driver in its right mind */
+
+enum { QUEUE_RX, QUEUE_TX, QUEUE_CONTROL_RX, QUEUE_CONTROL_TX, QUEUES };
+
+/* A control message to the driver; RESIZE alone has the second part. */
+struct control {
+	struct virtio_console_control head;
+	uint16_t size[2];
+};
 
 struct console {
 	struct virtio_dev dev;
 	struct chardev *cd;
 	struct virtio_console_config config;
 	atomic_bool resized;
+	bool open; /* the driver's end of the port, with MULTIPORT */
+	struct control control[CONTROLS];
+	unsigned int controls;
 
 	pthread_mutex_t fifo_lock;
 	uint8_t fifo[FIFO_SIZE];
@@ -121,6 +138,79 @@ static int64_t console_send(struct virtio_dev *dev, struct vq_chain *c)
 	return 0;
 }
 
+static void say(struct console *con, uint16_t event, uint16_t value)
+{
+	struct control *m = &con->control[con->controls];
+
+	if (con->controls == CONTROLS)
+		return;
+	/*
+	 * RESIZE: the specification has the columns first (5.3.6.2); Linux, which is
+	 * who listens, has always read the rows first.
+	 */
+	*m = (struct control){
+		.head = { .id = 0, .event = event, .value = value },
+		.size = { con->config.rows, con->config.cols },
+	};
+	con->controls++;
+}
+
+static int64_t console_control(struct virtio_dev *dev, struct vq_chain *c)
+{
+	struct console *con = console_of(dev);
+	struct virtio_console_control m;
+
+	if (iov_read(c->out, c->out_n, 0, &m, sizeof(m)) < sizeof(m))
+		return -EINVAL;
+	if (m.event == VIRTIO_CONSOLE_DEVICE_READY && m.value)
+		say(con, VIRTIO_CONSOLE_PORT_ADD, 1);
+	if (m.id)
+		return 0;
+	if (m.event == VIRTIO_CONSOLE_PORT_READY && m.value) {
+		say(con, VIRTIO_CONSOLE_CONSOLE_PORT, 1);
+		say(con, VIRTIO_CONSOLE_PORT_OPEN, 1);
+		if (con->config.cols)
+			say(con, VIRTIO_CONSOLE_RESIZE, 0);
+	}
+	if (m.event == VIRTIO_CONSOLE_PORT_OPEN)
+		con->open = m.value;
+	return 0;
+}
+
+/* One message to the driver; false where it has given no buffer. */
+static bool put_control(struct virtio_dev *dev, const struct control *m)
+{
+	struct virtqueue *vq = &dev->vq[QUEUE_CONTROL_RX];
+	size_t len = m->head.event == VIRTIO_CONSOLE_RESIZE ? sizeof(*m) : sizeof(m->head);
+	enum vq_result r;
+
+	do
+		r = vq_pop(vq, &dev->chain);
+	while (r == VQ_EMPTY && vq_notify_on(vq));
+	if (r == VQ_EMPTY)
+		return false;
+	if (r == VQ_BROKEN || dev->chain.in_len < len) {
+		virtio_needs_reset(dev);
+		return false;
+	}
+	vq_push(vq, dev->chain.head, (uint32_t)iov_write(dev->chain.in, dev->chain.in_n, 0, m, len));
+	return true;
+}
+
+static bool control(struct console *con)
+{
+	struct virtio_dev *dev = &con->dev;
+	bool more = virtio_drain(dev, &dev->vq[QUEUE_CONTROL_TX], console_control);
+	unsigned int sent = 0;
+
+	while (sent < con->controls && put_control(dev, &con->control[sent]))
+		sent++;
+	con->controls -= sent;
+	memmove(con->control, con->control + sent, con->controls * sizeof(con->control[0]));
+	virtio_signal(dev, &dev->vq[QUEUE_CONTROL_RX]);
+	return more;
+}
+
 /* Input for as long as there is both a byte and a buffer to put it into. */
 static void receive(struct console *con)
 {
@@ -155,19 +245,44 @@ static void read_size(struct console *con)
 	con->config.rows = rows;
 }
 
+static void apply_resize(struct console *con)
+{
+	if (!atomic_exchange(&con->resized, false))
+		return;
+	read_size(con);
+	if (virtio_has(&con->dev, VIRTIO_CONSOLE_F_MULTIPORT) && con->open)
+		say(con, VIRTIO_CONSOLE_RESIZE, 0);
+	virtio_config_changed(&con->dev);
+}
+
 static bool console_work(struct virtio_dev *dev)
 {
 	struct console *con = console_of(dev);
+	bool multiport = virtio_has(dev, VIRTIO_CONSOLE_F_MULTIPORT), more = false;
 
-	if (atomic_exchange(&con->resized, false)) {
-		read_size(con);
-		virtio_config_changed(dev);
-	}
-	receive(con);
-	return virtio_running(dev) && virtio_drain(dev, &dev->vq[QUEUE_TX], console_send);
+	apply_resize(con);
+	if (multiport)
+		more = control(con);
+	if (!multiport || con->open)
+		receive(con);
+	if (virtio_running(dev) && virtio_drain(dev, &dev->vq[QUEUE_TX], console_send))
+		more = true;
+	return more;
 }
 
-static const struct virtio_ops console_ops = { .device_id = VIRTIO_ID_CONSOLE, .work = console_work };
+static void console_reset(struct virtio_dev *dev)
+{
+	struct console *con = console_of(dev);
+
+	con->open = false;
+	con->controls = 0;
+}
+
+static const struct virtio_ops console_ops = {
+	.device_id = VIRTIO_ID_CONSOLE,
+	.work = console_work,
+	.reset = console_reset,
+};
 
 int virtio_console_create(struct platform *p, struct chardev *cd, struct virtio_dev **dev)
 {
@@ -176,7 +291,7 @@ int virtio_console_create(struct platform *p, struct chardev *cd, struct virtio_
 		.ops = &console_ops,
 		.queues = QUEUES,
 		.queue_size = 64,
-		.features = 1ull << VIRTIO_CONSOLE_F_SIZE,
+		.features = 1ull << VIRTIO_CONSOLE_F_SIZE | 1ull << VIRTIO_CONSOLE_F_MULTIPORT,
 		.config_len = sizeof(con->config),
 	};
 	int err;
