@@ -403,6 +403,10 @@ static int run(struct x86_cpu *cpu)
 
 		if (r)
 			return r;
+	} else if (cpu->is_delivering) {
+		/* A device, or memory that was gone, stood in the way of an event's frame: from its start. */
+		cpu->replay.next = 0;
+		x86_deliver_again(cpu);
 	} else if (cpu->replay.count) {
 		/* The client answered a device access: the instruction runs again, alone, before any event. */
 		cpu->replay.next = 0;
