@@ -101,7 +101,7 @@ bool kvm_vcpu_interrupted(struct vcpu *vcpu);
 /** kvm_vcpu_immediate_exit - kvm_run.immediate_exit, read once. */
 static inline bool kvm_vcpu_immediate_exit(struct vcpu *vcpu)
 {
-	return *(volatile uint8_t *)&vcpu->run->immediate_exit;
+	return __atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_RELAXED);
 }
 
 /**

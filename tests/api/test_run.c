@@ -143,7 +143,7 @@ static void signal_ends_halt(void **state)
 /* Blocked in the thread, let through by KVM_SET_SIGNAL_MASK: ends the run, stays pending, reaches no handler. */
 static void masked_kick(struct guest *g, bool before)
 {
-	struct { struct kvm_signal_mask head; uint64_t set; } __attribute__((packed)) m = { .head.len = 8 };
+	struct { uint32_t len; uint64_t set; } __attribute__((packed)) m = { .len = 8 };
 	struct kick k = { pthread_self(), SIGUSR1, 50 };
 	struct timespec none = { 0, 0 };
 	sigset_t usr1, old, pending;
@@ -191,7 +191,7 @@ static void signal_mask(void **state)
 /* A signal that KVM_SET_SIGNAL_MASK blocks does not end the run; one that it does not block does. */
 static void mask_blocks(void **state)
 {
-	struct { struct kvm_signal_mask head; uint64_t set; } __attribute__((packed)) m = { .head.len = 8 };
+	struct { uint32_t len; uint64_t set; } __attribute__((packed)) m = { .len = 8 };
 	struct kick usr1 = { pthread_self(), SIGUSR1, 20 }, usr2 = { pthread_self(), SIGUSR2, 100 };
 	struct timespec start, end;
 	struct guest g;

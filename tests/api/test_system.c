@@ -281,17 +281,17 @@ static void devices(void **state)
 static void signal_mask(void **state)
 {
 	int vm = api_vm(), vcpu = api_vcpu(vm, 0);
-	struct { struct kvm_signal_mask head; uint8_t set[8]; } m = { .head.len = 8 };
+	struct { uint32_t len; uint8_t set[8]; } m = { .len = 8 };
 	char *edge = api_edge(4);
 
 	api_ok(api_ioctl(vcpu, KVM_SET_SIGNAL_MASK, &m));
 	api_ok(api_ioctl(vcpu, KVM_SET_SIGNAL_MASK, 0));
-	m.head.len = 4;
+	m.len = 4;
 	api_fails(EINVAL, api_ioctl(vcpu, KVM_SET_SIGNAL_MASK, &m));
-	m.head.len = 16;
+	m.len = 16;
 	api_fails(EINVAL, api_ioctl(vcpu, KVM_SET_SIGNAL_MASK, &m));
-	m.head.len = 8;
-	memcpy(edge, &m.head, 4);
+	m.len = 8;
+	memcpy(edge, &m.len, 4);
 	api_fails(EFAULT, api_ioctl(vcpu, KVM_SET_SIGNAL_MASK, edge));
 	api_close(vcpu);
 	api_close(vm);
