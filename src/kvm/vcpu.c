@@ -58,7 +58,7 @@ void kvm_vcpu_sync(struct vcpu *vcpu)
 static void go_inside(struct vcpu *vcpu)
 {
 	atomic_store(&vcpu->where, KVM_VCPU_INSIDE);
-	if (atomic_load(&vcpu->sync_pending))
+	if (kvm_vcpu_sync_needed(vcpu))
 		kvm_vcpu_sync(vcpu);
 }
 

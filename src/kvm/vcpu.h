@@ -52,7 +52,7 @@ struct vcpu {
 
 	_Atomic uint32_t where;         /* enum kvm_vcpu_where */
 	_Atomic uint32_t sync_pending;  /* enum kvm_sync bits */
-	_Atomic uint64_t sync_seen;     /* vm->sync_gen that is done */
+	_Atomic uint64_t sync_seen;     /* vm->sync_gen that is done; 0: nothing yet */
 	const struct memslots *slots[KVM_ADDRESS_SPACES_MAX];   /* snapshots in use; valid while inside */
 
 	struct host_waiter waiter;
@@ -79,10 +79,10 @@ void kvm_vcpu_leave(struct vcpu *vcpu);
  */
 void kvm_vcpu_sync(struct vcpu *vcpu);
 
-/** kvm_vcpu_sync_needed - true if kvm_vcpu_sync() has work.  One load. */
+/** kvm_vcpu_sync_needed - true if kvm_vcpu_sync() has work.  Two loads. */
 static inline bool kvm_vcpu_sync_needed(struct vcpu *vcpu)
 {
-	return atomic_load_explicit(&vcpu->sync_pending, memory_order_relaxed);
+	return atomic_load(&vcpu->sync_seen) != atomic_load(&vcpu->vm->sync_gen);
 }
 
 /**

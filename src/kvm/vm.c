@@ -86,6 +86,7 @@ static struct vm *alloc_vm(const struct kvm_arch *arch, unsigned long type)
 	vm->arch = arch;
 	vm->type = type;
 	atomic_init(&vm->refs, 1);
+	atomic_init(&vm->sync_gen, 1);
 	init_locks(vm);
 	host_service_init(&vm->service);
 	return vm;
