@@ -311,7 +311,8 @@ static void enter(struct x86_cpu *cpu, const struct insn *i)
 	uint64_t sp = (cpu->regs[R_RSP] - size) & mask;
 
 	stack_store(cpu, stack_ea(cpu, sp, size, true), bp, size);
-	frame = sp;
+	/* With a 16-bit stack the frame pointer keeps the rest of ESP. */
+	frame = (cpu->regs[R_RSP] & ~mask) | sp;
 	for (unsigned int n = 1; n < level; n++) {
 		uint64_t v;
 
@@ -326,8 +327,6 @@ static void enter(struct x86_cpu *cpu, const struct insn *i)
 	}
 	sp = (sp - i->imm) & mask;
 	mem_probe_write(cpu, stack_ea(cpu, sp, size, true), size);
-	if (mask == 0xffff)
-		frame |= cpu->regs[R_RSP] & ~0xffffULL;
 	set_bp(cpu, frame, size);
 	stack_set_sp(cpu, sp);
 }

@@ -318,7 +318,7 @@ void string_repeat(struct x86_cpu *cpu, const struct insn *i, string_portion *po
 {
 	uint64_t n = cpu->regs[R_RCX] & string_mask(i);
 	/* A trap is due after each iteration. */
-	uint64_t at_once = cpu->rflags & FL_TF ? 1 : ~0ULL;
+	uint64_t at_once = (cpu->rflags & FL_TF) || cpu->client_debug.step ? 1 : ~0ULL;
 
 	for (unsigned int budget = STRING_PORTIONS; n; budget--) {
 		uint64_t done = portion(cpu, i, n < at_once ? n : at_once);
