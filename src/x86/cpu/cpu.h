@@ -317,6 +317,8 @@ struct x86_env {
 	int (*service)(struct x86_cpu *cpu);
 	/* KVM_GUESTDBG: a #DB or #BP is the client's.  true: kvm_run is filled, exit. */
 	bool (*guest_debug)(struct x86_cpu *cpu, const struct x86_exception *exc);
+	/* Optional, for tests: sees every exception before its delivery.  true: it is not delivered, exit. */
+	bool (*exception)(struct x86_cpu *cpu, const struct x86_exception *exc);
 };
 
 /** at - notes the instruction in hand, see constraint 3. */

@@ -301,6 +301,11 @@ static unsigned int unexecuted(const struct x86_cpu *cpu)
 
 static int deliver(struct x86_cpu *cpu)
 {
+	if (cpu->env->exception) {
+		x86_vec_put(cpu);
+		if (cpu->env->exception(cpu, &cpu->exc))
+			return X86_RUN_EXIT;
+	}
 	if (cpu->is_delivering) {
 		if (!x86_merge_exception(cpu))
 			return X86_RUN_SHUTDOWN;

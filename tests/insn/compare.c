@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What must agree.  Flags that the manuals leave undefined are masked: those
+ * that Zydis lists, and those in the instruction's row.  Not compared: the last
+ * x87 instruction and operand pointers, which name the host's own addresses.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "judge.h"
+#include "x86/cpu/insn.h"
+
+#define FLAGS 0x244cd5u         /* status flags, DF, NT, AC, ID */
+#define TASK_TOP 0x7ffffffff000ULL
+
+static const struct insn_rows *const tables[] = {
+	&insn_rows_alu, &insn_rows_mov, &insn_rows_shift, &insn_rows_muldiv, &insn_rows_bit, &insn_rows_bmi,
+	&insn_rows_stack, &insn_rows_branch, &insn_rows_string, &insn_rows_flag, &insn_rows_atomic,
+	&insn_rows_io, &insn_rows_misc, &insn_rows_bcd,
+	&insn_rows_seg, &insn_rows_far, &insn_rows_syscall, &insn_rows_int, &insn_rows_cr, &insn_rows_msr,
+	&insn_rows_cache, &insn_rows_desc, &insn_rows_xsave, &insn_rows_fpu, &insn_rows_vec,
+};
+
+/* The undefined flags by mnemonic, from the rows.  Bit 31: the row's list is complete. */
+static uint32_t row_mask(unsigned int mnemonic)
+{
+	static uint32_t mask[ZYDIS_MNEMONIC_MAX_VALUE + 1];
+	static bool made;
+
+	if (!made) {
+		for (unsigned int t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
+			for (unsigned int k = 0; k < tables[t]->count; k++)
+				mask[tables[t]->row[k].mnemonic] |= tables[t]->row[k].undef |
+					(tables[t]->row[k].flags & ROW_NO_UNDEF ? 1u << 31 : 0);
+		made = true;
+	}
+	return mask[mnemonic];
+}
+
+static uint32_t undefined(const struct code *c)
+{
+	uint32_t mask = row_mask(c->zi.mnemonic);
+
+	if (!(mask & 1u << 31) && c->zi.cpu_flags)
+		mask |= c->zi.cpu_flags->undefined;
+	return mask & FLAGS;
+}
+
+static const char *compare_vectors(const struct vregs *a, const struct vregs *b, enum jmode mode)
+{
+	unsigned int regs = mode == MODE64 ? 16 : 8;
+
+	if (a->fcw != b->fcw)
+		return "fcw";
+	if (a->fsw != b->fsw)
+		return "fsw";
+	if (a->ftw != b->ftw)
+		return "ftw";
+	if (a->mxcsr != b->mxcsr)
+		return "mxcsr";
+	for (unsigned int k = 0; k < 8; k++)
+		if (memcmp(a->st[k], b->st[k], 10))
+			return "st";
+	if (memcmp(a->xmm, b->xmm, regs * 16))
+		return "xmm";
+	return memcmp(a->ymm_high, b->ymm_high, regs * 16) ? "ymm" : NULL;
+}
+
+/* The kernel hides from user mode whether its own addresses are mapped. */
+static uint32_t error_of(const struct outcome *o)
+{
+	return o->vector == 14 && o->cr2 >= TASK_TOP ? o->error | 1 : o->error;
+}
+
+const char *compare(const struct code *c, const struct state *before, const struct outcome *n,
+		    const struct outcome *e, bool strict)
+{
+	uint64_t width = c->mode == MODE64 ? ~0ULL : 0xffffffff;
+	uint32_t mask = FLAGS;
+
+	if (n->vector != e->vector)
+		return "vector";
+	if ((n->s.rip ^ e->s.rip) & width)
+		return "rip";
+	if (error_of(n) != error_of(e))
+		return "error code";
+	if (n->cr2 != e->cr2)
+		return "cr2";
+	for (unsigned int k = 0; k < (c->mode == MODE64 ? 16 : 8); k++)
+		if ((n->s.gpr[k] ^ e->s.gpr[k]) & width)
+			return "register";
+	if (!strict && n->vector == DONE)
+		mask &= ~undefined(c);
+	if ((n->s.rflags ^ e->s.rflags) & mask)
+		return "flags";
+	if (n->s.fsbase != e->s.fsbase || n->s.gsbase != e->s.gsbase)
+		return "segment base";
+	if (memcmp(native_arena(), engine_arena(), ARENA_BYTES))
+		return "memory";
+	return compare_vectors(&n->s.v, &e->s.v, c->mode);
+}
+
+/* ------------------------------------------------------------------ telling it */
+
+static void hex(const char *name, const uint8_t *p, unsigned int n)
+{
+	printf("#   %-8s ", name);
+	while (n--)
+		printf("%02x", p[n]);
+	printf("\n");
+}
+
+static void three(const char *name, uint64_t b, uint64_t n, uint64_t e)
+{
+	if (n != e)
+		printf("#   %-8s before %016lx native %016lx engine %016lx\n", name, b, n, e);
+}
+
+static void explain_vectors(const struct vregs *b, const struct vregs *n, const struct vregs *e)
+{
+	three("fcw", b->fcw, n->fcw, e->fcw);
+	three("fsw", b->fsw, n->fsw, e->fsw);
+	three("ftw", b->ftw, n->ftw, e->ftw);
+	three("mxcsr", b->mxcsr, n->mxcsr, e->mxcsr);
+	for (unsigned int k = 0; k < 24; k++) {
+		const uint8_t *bp = k < 8 ? b->st[k] : b->xmm[k - 8], *np = k < 8 ? n->st[k] : n->xmm[k - 8];
+		const uint8_t *ep = k < 8 ? e->st[k] : e->xmm[k - 8];
+		unsigned int size = k < 8 ? 10 : 16;
+
+		if (memcmp(np, ep, size)) {
+			printf("#   %s%u\n", k < 8 ? "st" : "xmm", k < 8 ? k : k - 8);
+			hex("before", bp, size);
+			hex("native", np, size);
+			hex("engine", ep, size);
+		}
+		if (k >= 8 && memcmp(n->ymm_high[k - 8], e->ymm_high[k - 8], 16)) {
+			printf("#   ymm%u high\n", k - 8);
+			hex("before", b->ymm_high[k - 8], 16);
+			hex("native", n->ymm_high[k - 8], 16);
+			hex("engine", e->ymm_high[k - 8], 16);
+		}
+	}
+}
+
+void explain(const struct code *c, const struct state *before, const struct outcome *n, const struct outcome *e)
+{
+	static const char *const names[] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+					     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
+	unsigned int shown = 0;
+
+	for (unsigned int k = 0; k < (c->mode == MODE64 ? 16 : 8); k++)
+		printf("%s%-4s %016lx%s", k % 4 ? " " : "#   ", names[k], before->gpr[k], k % 4 == 3 ? "\n" : "");
+	printf("#   native: vector %d error %x cr2 %lx rip %lx\n", n->vector, n->error, n->cr2, n->s.rip);
+	printf("#   engine: vector %d error %x cr2 %lx rip %lx %s\n", e->vector, e->error, e->cr2, e->s.rip,
+	       engine_why());
+	for (unsigned int k = 0; k < 16; k++)
+		three(names[k], before->gpr[k], n->s.gpr[k], e->s.gpr[k]);
+	three("flags", before->rflags & FLAGS, n->s.rflags & FLAGS, e->s.rflags & FLAGS);
+	three("fsbase", before->fsbase, n->s.fsbase, e->s.fsbase);
+	three("gsbase", before->gsbase, n->s.gsbase, e->s.gsbase);
+	explain_vectors(&before->v, &n->s.v, &e->s.v);
+	for (unsigned int k = 0; k < ARENA_BYTES && shown < 8; k++)
+		if (native_arena()[k] != engine_arena()[k]) {
+			printf("#   [%x] native %02x engine %02x\n", ARENA_LIN + k, native_arena()[k], engine_arena()[k]);
+			shown++;
+		}
+}

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: MIT
+/*
+ * judge [--seed N] [--forms REGEX] [--cases N] [--full] [--strict] [--list] [-v]
+ * judge --repro MODE:BYTES:SEED
+ *
+ * One TAP test point per kind of instruction and mode.  Each kind runs in a
+ * forked worker with a watchdog: what crashes or hangs it is a difference too.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <regex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "judge.h"
+
+#define CASES_PER_INSTANCE 16
+#define FORM_SECONDS 20
+#define SHOWN_PER_FORM 3
+#define RESTARTS 4
+
+static const char *const mode_name[MODES] = { "64", "32", "16" };
+
+/* Shared between the parent and its worker. */
+static struct progress {
+	uint64_t cases, differences, restarts, faults;
+	unsigned int form;              /* in hand */
+	char now[80];                   /* its reproducer */
+} *progress;
+
+static struct {
+	uint64_t seed;
+	unsigned int cases;             /* per form */
+	bool strict, verbose;
+} opt = { .cases = 64 };
+
+static uint8_t template[ARENA_BYTES];
+
+/* ------------------------------------------------------------------ one case */
+
+static void name_case(const struct code *c, uint64_t seed)
+{
+	char *p = progress->now;
+
+	p += sprintf(p, "%s:", mode_name[c->mode]);
+	for (unsigned int k = 0; k < c->len; k++)
+		p += sprintf(p, "%02x", c->bytes[k]);
+	sprintf(p, ":%lx", seed);
+}
+
+static void report(const struct code *c, const char *what, const struct state *before, const struct outcome *n,
+		   const struct outcome *e, bool details)
+{
+	char text[128];
+
+	code_text(c, text, sizeof(text));
+	printf("# DIFFERS %s: %s: judge --repro %s\n", what, text, progress->now);
+	if (details)
+		explain(c, before, n, e);
+	fflush(stdout);
+}
+
+static void protect(unsigned int page, bool present, bool writable)
+{
+	native_protect(page, present, writable);
+	engine_protect(page, present, writable);
+}
+
+/* Maps what a page fault in the arena asked for.  False: it was none. */
+static bool cure(const struct outcome *o)
+{
+	if (o->vector != 14 || o->cr2 - ARENA_LIN >= ARENA_BYTES)
+		return false;
+	protect((o->cr2 - ARENA_LIN) / PAGE, true, true);
+	return true;
+}
+
+static void restore_pages(void)
+{
+	protect(PAGE_RO, true, false);
+	protect(PAGE_NONE, false, false);
+}
+
+/* Runs one case on both sides, and again from each fault after its cause is gone.  True if they agree. */
+static bool run_case(const struct code *c, uint64_t seed, unsigned int shown)
+{
+	struct state s;
+	struct outcome n, e;
+	const char *what;
+	bool cured = false;
+
+	name_case(c, seed);
+	memcpy(native_arena(), template, ARENA_BYTES);
+	make_state(c, seed, &s, native_arena());
+	memcpy(engine_arena(), native_arena(), ARENA_BYTES);
+	for (unsigned int round = 0;; round++) {
+		native_run(c, &s, &n);
+		engine_run(c, &s, &e);
+		progress->cases++;
+		what = compare(c, &s, &n, &e, opt.strict);
+		if (what || round == RESTARTS || (seed & 1) || n.vector == DONE || !cure(&n))
+			break;
+		cured = true;
+		progress->restarts++;
+		s = n.s;
+		s.rflags &= ~(1u << 16);
+		s.v.header[0] = 7;
+		memset(s.v.header + 1, 0, 56);
+	}
+	progress->faults += n.vector != DONE;
+	if (cured)
+		restore_pages();
+	if (what) {
+		progress->differences++;
+		if (shown < SHOWN_PER_FORM)
+			report(c, what, &s, &n, &e, opt.verbose || !shown);
+	}
+	return !what;
+}
+
+static uint64_t mix(uint64_t a, uint64_t b, uint64_t c)
+{
+	struct rng r = { a ^ b * 0xff51afd7ed558ccdULL ^ c * 0xc4ceb9fe1a85ec53ULL };
+
+	rnd(&r);
+	return rnd(&r);
+}
+
+static void run_form(const struct form *f)
+{
+	unsigned int shown = 0;
+
+	for (unsigned int k = 0; k < opt.cases; k++) {
+		static struct code c;
+
+		if (k % CASES_PER_INSTANCE == 0) {
+			struct rng r = { mix(opt.seed, f->key, k) };
+
+			make_instance(f, &r, &c);
+			native_code(&c);
+			engine_code(&c);
+		}
+		shown += !run_case(&c, mix(opt.seed, f->key, k + 1000003), shown);
+	}
+}
+
+/* ------------------------------------------------------------------ workers */
+
+struct group {
+	const struct form *first;
+	unsigned int count;
+};
+
+static void worker(const struct group *g, unsigned int from)
+{
+	if (native_init() || engine_init()) {
+		printf("# cannot set up\n");
+		exit(3);
+	}
+	for (unsigned int k = from; k < g->count; k++) {
+		progress->form = k;
+		alarm(FORM_SECONDS);
+		run_form(&g->first[k]);
+	}
+	fflush(stdout);
+	_exit(0);
+}
+
+/* Runs a group; a worker that dies has its form skipped and the rest done by another. */
+static bool run_group(const struct group *g)
+{
+	uint64_t before = progress->differences;
+	unsigned int from = 0, deaths = 0;
+	int status;
+
+	while (from < g->count && deaths < 50) {
+		pid_t pid;
+
+		fflush(stdout);
+		pid = fork();
+		if (pid < 0)
+			return false;
+		if (!pid)
+			worker(g, from);
+		waitpid(pid, &status, 0);
+		if (WIFEXITED(status) && !WEXITSTATUS(status))
+			break;
+		printf("# DIFFERS worker ended with %s %d: judge --repro %s\n",
+		       WIFSIGNALED(status) ? "signal" : "status",
+		       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), progress->now);
+		progress->differences++;
+		from = progress->form + 1;
+		deaths++;
+	}
+	return progress->differences == before;
+}
+
+static int run_all(const struct form *forms, unsigned int count)
+{
+	unsigned int points = 0, failed = 0;
+
+	for (unsigned int k = 0; k < count; ) {
+		struct group g = { &forms[k], 0 };
+		uint64_t cases = progress->cases;
+		bool ok;
+
+		while (k < count && forms[k].mode == g.first->mode && forms[k].category == g.first->category) {
+			g.count++;
+			k++;
+		}
+		ok = run_group(&g);
+		failed += !ok;
+		printf("%sok %u - %s %s: %u forms, %lu cases\n", ok ? "" : "not ", ++points, mode_name[g.first->mode],
+		       ZydisCategoryGetString(g.first->category), g.count, progress->cases - cases);
+	}
+	printf("1..%u\n", points);
+	printf("# %u forms, %lu cases run, %lu ended in a fault, %lu restarts, %lu differences, seed %lu\n", count,
+	       progress->cases, progress->faults, progress->restarts, progress->differences, opt.seed);
+	return failed ? 1 : 0;
+}
+
+/* ------------------------------------------------------------------ choosing */
+
+static int by_group(const void *a, const void *b)
+{
+	const struct form *x = a, *y = b;
+
+	if (x->mode != y->mode)
+		return x->mode < y->mode ? -1 : 1;
+	if (x->category != y->category)
+		return x->category < y->category ? -1 : 1;
+	if (x->mnemonic != y->mnemonic)
+		return x->mnemonic < y->mnemonic ? -1 : 1;
+	return x->key < y->key ? -1 : x->key > y->key;
+}
+
+static void form_text(const struct form *f, char *buf, unsigned int n)
+{
+	struct code c;
+
+	decode(&c, f->mode, f->bytes, f->len);
+	snprintf(buf, n, "%s ", mode_name[f->mode]);
+	code_text(&c, buf + 3, n - 3);
+}
+
+static unsigned int choose(struct form *f, unsigned int n, const char *pattern)
+{
+	unsigned int kept = 0;
+	regex_t re;
+
+	if (!pattern)
+		return n;
+	if (regcomp(&re, pattern, REG_EXTENDED | REG_NOSUB)) {
+		fprintf(stderr, "judge: %s: not a regular expression\n", pattern);
+		exit(2);
+	}
+	for (unsigned int k = 0; k < n; k++) {
+		char text[160];
+
+		form_text(&f[k], text, sizeof(text));
+		if (!regexec(&re, text, 0, NULL, 0))
+			f[kept++] = f[k];
+	}
+	return kept;
+}
+
+static int list(const struct form *f, unsigned int n)
+{
+	for (unsigned int k = 0; k < n; k++) {
+		char text[160];
+
+		form_text(&f[k], text, sizeof(text));
+		printf("%s\n", text);
+	}
+	printf("# %u forms\n", n);
+	return 0;
+}
+
+static int reproduce(const char *what)
+{
+	char mode[4], bytes[32];
+	unsigned long seed;
+	uint8_t raw[15] = { 0 };
+	unsigned int n;
+	struct code c;
+	enum jmode m = MODE64;
+
+	if (sscanf(what, "%3[0-9]:%31[0-9a-f]:%lx", mode, bytes, &seed) != 3) {
+		fprintf(stderr, "judge: %s: not MODE:BYTES:SEED\n", what);
+		return 2;
+	}
+	while (m < MODES && strcmp(mode, mode_name[m]))
+		m++;
+	n = strlen(bytes) / 2;
+	for (unsigned int k = 0; k < n && k < sizeof(raw); k++)
+		sscanf(bytes + 2 * k, "%2hhx", &raw[k]);
+	if (m == MODES || !decode(&c, m, raw, n)) {
+		fprintf(stderr, "judge: %s: no instruction\n", what);
+		return 2;
+	}
+	if (native_init() || engine_init())
+		return 3;
+	native_code(&c);
+	engine_code(&c);
+	opt.verbose = true;
+	if (!run_case(&c, seed, 0))
+		return 1;
+	printf("# agrees\n");
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "seed", required_argument, NULL, 's' }, { "forms", required_argument, NULL, 'f' },
+		{ "cases", required_argument, NULL, 'c' }, { "full", no_argument, NULL, 'F' },
+		{ "strict", no_argument, NULL, 'S' }, { "list", no_argument, NULL, 'l' },
+		{ "repro", required_argument, NULL, 'r' }, { "verbose", no_argument, NULL, 'v' }, { 0 },
+	};
+	const char *pattern = NULL, *repro = NULL;
+	struct rng r = { 1 };
+	bool listing = false;
+	unsigned int count;
+	struct form *forms;
+	int o;
+
+	opt.seed = time(NULL);
+	while ((o = getopt_long(argc, argv, "v", options, NULL)) != -1) {
+		switch (o) {
+		case 's': opt.seed = strtoul(optarg, NULL, 0); break;
+		case 'f': pattern = optarg; break;
+		case 'c': opt.cases = strtoul(optarg, NULL, 0); break;
+		case 'F': opt.cases = 2000; break;
+		case 'S': opt.strict = true; break;
+		case 'l': listing = true; break;
+		case 'r': repro = optarg; break;
+		case 'v': opt.verbose = true; break;
+		default: return 2;
+		}
+	}
+	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (progress == MAP_FAILED)
+		return 3;
+	for (unsigned int k = 0; k < ARENA_BYTES; k++)
+		template[k] = rnd(&r);
+	if (repro)
+		return reproduce(repro);
+	forms = forms_list(&count);
+	count = choose(forms, count, pattern);
+	qsort(forms, count, sizeof(*forms), by_group);
+	if (listing)
+		return list(forms, count);
+	printf("TAP version 13\n# seed %lu, %u cases a form\n", opt.seed, opt.cases);
+	return run_all(forms, count);
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The judge: every instruction form is run by the host CPU and by the engine
+ * from the same state, and the two outcomes are compared.
+ *
+ *	forms.c    which forms there are: a walk over the opcode maps
+ *	instance.c one instruction of a form: registers, addressing, immediates
+ *	state.c    a state to run it from, out of a seed
+ *	native.c   the host's side (native.S: the way in and out)
+ *	engine.c   the engine's side
+ *	compare.c  what must agree
+ *	judge.c    options, workers, reports
+ *
+ * Both sides see the same linear addresses: CODE_LIN and ARENA_LIN.  A case is
+ * determined by mode, instruction bytes and seed alone, which is what a
+ * reproducer names.
+ */
+#ifndef TESTS_INSN_JUDGE_H
+#define TESTS_INSN_JUDGE_H
+
+#include <Zydis/Zydis.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "layout.h"
+
+enum jmode { MODE64, MODE32, MODE16, MODES };
+
+#define PAGE 4096u
+#define ARENA_BYTES (ARENA_PAGES * PAGE)
+#define CODE_BYTES (2 * PAGE)
+
+/* The first 832 bytes of an XSAVE area: x87, SSE, AVX.  SDM 1, 13.4. */
+struct vregs {
+	uint16_t fcw, fsw;
+	uint8_t ftw, reserved1;
+	uint16_t fop;
+	uint64_t fip, fdp;
+	uint32_t mxcsr, mxcsr_mask;
+	uint8_t st[8][16];
+	uint8_t xmm[16][16];
+	uint8_t reserved2[96];
+	uint64_t header[8];
+	uint8_t ymm_high[16][16];
+} __attribute__((aligned(64)));
+
+struct state {
+	uint64_t gpr[16];
+	uint64_t rip;           /* offset in CS: linear but for 16-bit mode */
+	uint64_t rflags;
+	uint64_t fsbase, gsbase;
+	struct vregs v;
+};
+
+/* How a run ended.  DONE: the instruction completed. */
+#define DONE (-1)
+#define BROKEN 0x100            /* the engine gave up; see engine_why() */
+struct outcome {
+	struct state s;
+	int vector;
+	uint32_t error;
+	uint64_t cr2;
+};
+
+/* An instruction, decoded. */
+struct code {
+	enum jmode mode;
+	uint8_t bytes[15], len;
+	bool branch;            /* where it ends is to be found out */
+	ZydisDecodedInstruction zi;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+struct form {
+	uint64_t key;
+	enum jmode mode;
+	uint16_t mnemonic;
+	uint8_t category;
+	uint8_t bytes[15], len; /* the plainest instruction of the form */
+};
+
+struct rng {
+	uint64_t s;
+};
+
+static inline uint64_t rnd(struct rng *r)
+{
+	uint64_t z = r->s += 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	return z ^ (z >> 31);
+}
+
+static inline unsigned int below(struct rng *r, unsigned int n)
+{
+	return (rnd(r) >> 32) * n >> 32;
+}
+
+/* True once in @n times. */
+static inline bool one_in(struct rng *r, unsigned int n)
+{
+	return !below(r, n);
+}
+
+/* forms.c */
+bool decode(struct code *c, enum jmode mode, const uint8_t *bytes, unsigned int avail);
+uint64_t form_key(const struct code *c);
+bool runnable(const struct code *c);
+struct form *forms_list(unsigned int *count);
+void code_text(const struct code *c, char *buf, unsigned int n);
+
+/* instance.c */
+void make_instance(const struct form *f, struct rng *r, struct code *c);
+uint64_t pick_address(struct rng *r, unsigned int size);
+
+/* state.c: fills @s, and the arena through @arena. */
+void make_state(const struct code *c, uint64_t seed, struct state *s, uint8_t *arena);
+
+/* native.c */
+int native_init(void);
+void native_code(const struct code *c);
+uint8_t *native_arena(void);            /* a view that is always writable */
+void native_protect(unsigned int page, bool present, bool writable);
+void native_run(const struct code *c, const struct state *s, struct outcome *o);
+
+/* engine.c */
+int engine_init(void);
+void engine_code(const struct code *c);
+uint8_t *engine_arena(void);
+void engine_protect(unsigned int page, bool present, bool writable);
+void engine_run(const struct code *c, const struct state *s, struct outcome *o);
+const char *engine_why(void);
+
+/* compare.c: NULL, or what differs. */
+const char *compare(const struct code *c, const struct state *before, const struct outcome *n,
+		    const struct outcome *e, bool strict);
+void explain(const struct code *c, const struct state *before, const struct outcome *n, const struct outcome *e);
+
+#endif
