@@ -4,6 +4,7 @@
 #include "x86/cpu/control.h"
 #include "x86/cpu/debug.h"
 #include "x86/cpu/exception.h"
+#include "x86/features.h"
 #include "x86/mmu/mmu.h"
 
 /* DR7.R/W values; SDM 3B, 17.2.4. */
@@ -78,7 +79,13 @@ void x86_debug_check_insn(struct x86_cpu *cpu)
 	gva_t rip = cpu->regs[R_RIP];
 	uint32_t hit = 0;
 
-	if (!(bp_dr7(cpu) & DR7_ENABLE_MASK) || (cpu->rflags & FL_RF) || (cpu->shadow & SHADOW_MOV_SS))
+	bool resumed = cpu->rflags & FL_RF;
+
+	cpu->rflags &= ~FL_RF;
+	if (!(bp_dr7(cpu) & DR7_ENABLE_MASK) || resumed)
+		return;
+	/* Intel's are held back behind MOV SS as well; AMD's are not. */
+	if ((cpu->shadow & SHADOW_MOV_SS) && x86_is_intel(cpu))
 		return;
 	if (cpu->mode != CODE64)
 		rip = (uint32_t)(rip + *seg_base(cpu, SEG_CS));

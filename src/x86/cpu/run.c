@@ -163,18 +163,24 @@ static void run_single(struct x86_cpu *cpu)
 	b->insn[0].fn(cpu, b->insn);
 }
 
-static void step(struct x86_cpu *cpu)
+static void step_unchecked(struct x86_cpu *cpu)
 {
 	bool tf = cpu->rflags & FL_TF;
 	uint8_t shadow = cpu->shadow;
 
-	cpu->cur = &x86_no_insn;
-	x86_debug_check_insn(cpu);
 	run_single(cpu);
 	cpu->cur = &x86_no_insn;
 	if (cpu->shadow == shadow)
 		cpu->shadow = 0;
+	x86_replay_done(cpu);
 	x86_debug_after_insn(cpu, tf);
+}
+
+static void step(struct x86_cpu *cpu)
+{
+	cpu->cur = &x86_no_insn;
+	x86_debug_check_insn(cpu);
+	step_unchecked(cpu);
 }
 
 /* ------------------------------------------------------------------ block boundaries */
@@ -415,8 +421,7 @@ static int run(struct x86_cpu *cpu)
 	} else if (cpu->replay.count) {
 		/* The client answered a device access: the instruction runs again, alone, before any event. */
 		cpu->replay.next = 0;
-		run_single(cpu);
-		x86_replay_done(cpu);
+		step_unchecked(cpu);
 	}
 	return dispatch(cpu);
 }

@@ -432,7 +432,7 @@ static void iret_flags(struct x86_cpu *cpu, uint64_t flags, uint64_t may_change,
 	if (size == 2)
 		may_change &= 0xffff;
 	/* RF speaks to instruction breakpoints alone: without them it need not cost a step. */
-	if (!(cpu->dr7 & DR7_ENABLE_MASK))
+	if (!(cpu->dr7 & DR7_ENABLE_MASK) && !cpu->client_debug.active)
 		flags &= ~(uint64_t)FL_RF;
 	x86_set_rflags(cpu, (x86_get_rflags(cpu) & ~may_change) | (flags & may_change));
 }
