@@ -29,7 +29,8 @@ struct kvm_arch {
 	const char *name;
 	struct kvm_ioctl_rows ioctls;           /* system, VM and vCPU requests */
 	struct kvm_cap_rows caps;
-	struct kvm_stats_rows vm_stats, vcpu_stats;
+	const struct kvm_stats_rows *vm_stats, *vcpu_stats;     /* NULL: none */
+	unsigned int gpa_bits;                  /* guest physical addresses beyond are EINVAL; 0: no limit */
 	unsigned int address_spaces;            /* KVM_CAP_MULTI_ADDRESS_SPACE; at most KVM_ADDRESS_SPACES_MAX */
 	unsigned int irqchip_pins[KVM_NR_IRQCHIPS_MAX]; /* pins of each irqchip number; 0: no such chip */
 

@@ -173,6 +173,14 @@ static int check_region(const struct vm *vm, const struct kvm_userspace_memory_r
 	return 0;
 }
 
+/* The last page must have an address that guests can form. */
+static bool beyond_gpa(const struct vm *vm, const struct memslot *new)
+{
+	unsigned int bits = vm->arch->gpa_bits;
+
+	return bits && (new->base_gfn + new->npages - 1) >> (bits - GUEST_PAGE_SHIFT);
+}
+
 static int set_region(struct vm *vm, const struct kvm_userspace_memory_region *m)
 {
 	unsigned int as = m->slot >> 16;
@@ -200,6 +208,8 @@ static int set_region(struct vm *vm, const struct kvm_userspace_memory_region *m
 	}
 	if (change != KVM_SLOT_FLAGS && overlaps_another(cur, &new))
 		return -EEXIST;
+	if (beyond_gpa(vm, &new))
+		return -EINVAL;
 	return change_slot(vm, as, old, &new, change);
 }
 

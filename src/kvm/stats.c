@@ -110,7 +110,8 @@ int kvm_stats_init(struct kvm_stats *s, const struct kvm_stats_rows *generic,
 	memset(s, 0, sizeof(*s));
 	s->fd = -1;
 	s->rows[0] = *generic;
-	s->rows[1] = *arch;
+	if (arch)
+		s->rows[1] = *arch;
 	snprintf(s->id, sizeof(s->id), "%s", id);
 	s->map_size = (block_size(s) + GUEST_PAGE_SIZE - 1) & GUEST_PAGE_MASK;
 	s->map = mmap(NULL, s->map_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -89,7 +89,7 @@ static inline void kvm_stat_set(struct kvm_stats *s, unsigned int index, uint64_
 
 /**
  * kvm_stats_init - header, descriptors and zeroed counters.
- * @generic, @arch: tables, kept.  @id: text of at most KVM_STATS_NAME_MAX - 1.
+ * @generic, @arch (may be NULL): tables, kept.  @id: text of at most KVM_STATS_NAME_MAX - 1.
  * 0 or -ENOMEM.
  */
 int kvm_stats_init(struct kvm_stats *s, const struct kvm_stats_rows *generic,

@@ -208,7 +208,7 @@ static int alloc_vcpu(struct vm *vm, uint32_t id, struct vcpu **out, int *fd)
 	if (!vcpu->run)
 		goto no_map;
 	snprintf(name, sizeof(name), "kvm-%d/vcpu-%u", getpid(), id);
-	r = kvm_stats_init(&vcpu->stats, &kvm_stats_rows_vcpu, &vm->arch->vcpu_stats, name);
+	r = kvm_stats_init(&vcpu->stats, &kvm_stats_rows_vcpu, vm->arch->vcpu_stats, name);
 	if (r)
 		goto no_stats;
 	vcpu->obj.kind = KVM_VCPU;

@@ -106,7 +106,7 @@ int kvm_vm_create(const struct kvm_arch *arch, unsigned long type)
 	if (!vm)
 		return -ENOMEM;
 	snprintf(id, sizeof(id), "kvm-%d", getpid());
-	r = kvm_stats_init(&vm->stats, &kvm_stats_rows_vm, &arch->vm_stats, id);
+	r = kvm_stats_init(&vm->stats, &kvm_stats_rows_vm, arch->vm_stats, id);
 	if (r)
 		goto no_stats;
 	r = kvm_slots_init(vm);

@@ -8,6 +8,7 @@
 #include "x86/cpu/vec.h"
 #include "x86/state/model.h"
 #include "x86/state/state.h"
+#include "x86/state/stats.h"
 
 #define RAW KVM_IOCTL_RAW
 #define ATTR_KINDS KVM_VCPU
@@ -279,7 +280,9 @@ const struct kvm_arch kvm_arch_x86 = {
 	.name = "x86",
 	.ioctls = { ioctls, ARRAY_SIZE(ioctls) },
 	.caps = { caps, ARRAY_SIZE(caps) },
+	.vcpu_stats = &x86_vcpu_stats,
 	.address_spaces = 2,
+	.gpa_bits = 52,
 	.irqchip_pins = { 8, 8, KVM_IOAPIC_NUM_PINS },
 	.vm_create = x86_vm_create,
 	.vm_stop = x86_vm_stop,

@@ -11,6 +11,7 @@
 #include "x86/cpu/debug.h"
 #include "x86/cpu/exception.h"
 #include "x86/state/state.h"
+#include "x86/state/stats.h"
 
 #define DR6_CAUSES (0xfu | DR6_BD | DR6_BS | DR6_BT)
 
@@ -152,12 +153,14 @@ void x86_inject(struct x86_vcpu *v)
 	if (v->nmi_injected) {
 		v->nmi_injected = false;
 		x86_request(cpu, X86_REQ_EVENT);
+		x86_stat_inc(v->vcpu, X86_STAT_NMI_INJECTIONS);
 		x86_deliver_nmi(cpu);
 		return;
 	}
 	if (v->interrupt.injected) {
 		v->interrupt.injected = false;
 		x86_request(cpu, X86_REQ_EVENT);
+		x86_stat_inc(v->vcpu, X86_STAT_IRQ_INJECTIONS);
 		x86_deliver_interrupt(cpu, v->interrupt.nr);
 		return;
 	}
@@ -170,6 +173,7 @@ void x86_inject(struct x86_vcpu *v)
 			return;
 		}
 		v->nmi_pending--;
+		x86_stat_inc(v->vcpu, X86_STAT_NMI_INJECTIONS);
 		x86_deliver_nmi(cpu);
 		return;
 	}
@@ -180,6 +184,7 @@ void x86_inject(struct x86_vcpu *v)
 		x86_request(cpu, X86_REQ_STEP);
 		return;
 	}
+	x86_stat_inc(v->vcpu, X86_STAT_IRQ_INJECTIONS);
 	x86_deliver_interrupt(cpu, (uint8_t)take_interrupt(v));
 }
 

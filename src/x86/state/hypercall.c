@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "x86/state/state.h"
+#include "x86/state/stats.h"
 
 /* KVM_EXIT_HYPERCALL for KVM_HC_MAP_GPA_RANGE; 2: the instruction runs again with the client's answer. */
 static int ask_client(struct x86_vcpu *v)
@@ -39,6 +40,8 @@ int x86_hypercall(struct x86_cpu *cpu)
 	uint64_t nr = wide ? cpu->regs[R_RAX] : (uint32_t)cpu->regs[R_RAX];
 	int64_t r = -KVM_ENOSYS;
 
+	if (likely(v->completion != X86_COMPLETE_HYPERCALL))
+		x86_stat_inc(v->vcpu, X86_STAT_HYPERCALLS);
 	if (unlikely(v->completion == X86_COMPLETE_HYPERCALL)) {
 		v->completion = X86_COMPLETE_NONE;
 		r = (int64_t)v->hypercall_answer;

@@ -19,6 +19,7 @@
 #include "x86/state/hypercall.h"
 #include "x86/state/msr.h"
 #include "x86/state/state.h"
+#include "x86/state/stats.h"
 
 /* What service() takes; the rest is the engine's. */
 #define SERVED (X86_REQ_EVENT | X86_REQ_RELOAD_SLOTS | X86_REQ_TIMER | X86_REQ_STEAL | X86_REQ_CLOCK | \
@@ -175,6 +176,7 @@ static void env_halt(struct x86_cpu *cpu)
 		atomic_store(&v->mp_state, KVM_MP_STATE_HALTED);
 	else
 		v->hlt_exit = true;
+	x86_stat_inc(v->vcpu, X86_STAT_HALT_EXITS);
 	x86_request(cpu, X86_REQ_HALT);
 }
 
@@ -469,5 +471,6 @@ out:
 	if (vcpu->run->kvm_valid_regs)
 		x86_sync_regs_out(v);
 	save_run_state(v);
+	x86_stats_exit(vcpu, r);
 	return r;
 }

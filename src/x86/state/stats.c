@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#include "x86/state/stats.h"
+
+#include <errno.h>
+
+#include "x86/mmu/mmu.h"
+#include "x86/state/state.h"
+
+static const struct kvm_stats_row vcpu_rows[] = {
+	KVM_STAT_COUNTER("exits"),
+	KVM_STAT_COUNTER("io_exits"),
+	KVM_STAT_COUNTER("mmio_exits"),
+	KVM_STAT_COUNTER("signal_exits"),
+	KVM_STAT_COUNTER("irq_window_exits"),
+	KVM_STAT_COUNTER("halt_exits"),
+	KVM_STAT_COUNTER("hypercalls"),
+	KVM_STAT_COUNTER("irq_injections"),
+	KVM_STAT_COUNTER("nmi_injections"),
+	KVM_STAT_COUNTER("tlb_flush"),
+	KVM_STAT_COUNTER("tlb_fills"),
+	KVM_STAT_COUNTER("page_walks"),
+	KVM_STAT_COUNTER("instructions"),
+};
+
+_Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");
+
+const struct kvm_stats_rows x86_vcpu_stats = { vcpu_rows, ARRAY_SIZE(vcpu_rows) };
+
+void x86_stats_exit(struct vcpu *vcpu, int r)
+{
+	const struct x86_cpu *cpu = &x86_vcpu_of(vcpu)->cpu;
+	const struct mmu_stats *mmu = mmu_stats(cpu);
+
+	x86_stat_inc(vcpu, X86_STAT_EXITS);
+	if (r == -EINTR)
+		x86_stat_inc(vcpu, X86_STAT_SIGNAL_EXITS);
+	else if (!r && vcpu->run->exit_reason == KVM_EXIT_IO)
+		x86_stat_inc(vcpu, X86_STAT_IO_EXITS);
+	else if (!r && vcpu->run->exit_reason == KVM_EXIT_MMIO)
+		x86_stat_inc(vcpu, X86_STAT_MMIO_EXITS);
+	else if (!r && vcpu->run->exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN)
+		x86_stat_inc(vcpu, X86_STAT_IRQ_WINDOW_EXITS);
+	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FLUSH, mmu->flushes);
+	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FILLS, mmu->fills);
+	kvm_stat_set(&vcpu->stats, X86_STAT_PAGE_WALKS, mmu->walks);
+	kvm_stat_set(&vcpu->stats, X86_STAT_INSTRUCTIONS, cpu->insns);
+}

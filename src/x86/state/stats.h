@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* stats.h - the counters of an x86 vCPU, by the names that KVM gives them; kvm/stats.h says how they are shown. */
+#ifndef X86_STATE_STATS_H
+#define X86_STATE_STATS_H
+
+#include "kvm/stats.h"
+#include "kvm/vcpu.h"
+
+/* In the order of x86_vcpu_stats. */
+enum x86_vcpu_stat {
+	X86_STAT_EXITS = KVM_VCPU_STAT_ARCH,    /* KVM_RUN returned */
+	X86_STAT_IO_EXITS,
+	X86_STAT_MMIO_EXITS,
+	X86_STAT_SIGNAL_EXITS,
+	X86_STAT_IRQ_WINDOW_EXITS,
+	X86_STAT_HALT_EXITS,                    /* HLT retired, with an exit or without */
+	X86_STAT_HYPERCALLS,
+	X86_STAT_IRQ_INJECTIONS,
+	X86_STAT_NMI_INJECTIONS,
+	X86_STAT_TLB_FLUSH,
+	X86_STAT_TLB_FILLS,                     /* from here on: not KVM's */
+	X86_STAT_PAGE_WALKS,
+	X86_STAT_INSTRUCTIONS,                  /* retired */
+	X86_STAT_END
+};
+
+extern const struct kvm_stats_rows x86_vcpu_stats;
+
+/** x86_stat_inc - one more of @stat, an enum x86_vcpu_stat; by the vCPU's own thread. */
+static inline void x86_stat_inc(struct vcpu *vcpu, unsigned int stat)
+{
+	kvm_stat_add(&vcpu->stats, stat, 1);
+}
+
+/** x86_stats_exit - at the end of KVM_RUN, whose result is @r: counts the exit and what the engine counted. */
+void x86_stats_exit(struct vcpu *vcpu, int r);
+
+#endif
