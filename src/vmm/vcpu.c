@@ -34,6 +34,26 @@ static int map_run(struct vcpu *v)
 	return 0;
 }
 
+#define IA32_MISC_ENABLE 0x1a0
+#define FAST_STRINGS 1ull
+
+/*
+ * As firmware does: without this bit Linux takes it that REP MOVS is slow, and with FSRM in CPUID all the same
+ * its memmove() goes wrong.  Not every processor has the register.
+ */
+static void enable_fast_strings(const struct vcpu *v)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry msr;
+	} m = { .head.nmsrs = 1, .msr.index = IA32_MISC_ENABLE };
+
+	if (vcpu_ioctl(v, KVM_GET_MSRS, &m) != 1)
+		return;
+	m.msr.data |= FAST_STRINGS;
+	vcpu_ioctl(v, KVM_SET_MSRS, &m);
+}
+
 int vcpu_create(struct vcpu *v, struct platform *pf, struct run_ctl *ctl, unsigned int id, unsigned int count,
 		struct vmm_err *err)
 {
@@ -54,6 +74,8 @@ int vcpu_create(struct vcpu *v, struct platform *pf, struct run_ctl *ctl, unsign
 		r = vcpu_set_cpuid(v, err);
 	if (r)
 		vcpu_destroy(v);
+	else
+		enable_fast_strings(v);
 	return r;
 }
 
