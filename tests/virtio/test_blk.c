@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -338,6 +340,77 @@ static void test_open_errors(void **state)
 	teardown(&st2);
 }
 
+static uint64_t rnd(uint64_t *s)
+{
+	*s ^= *s << 13;
+	*s ^= *s >> 7;
+	*s ^= *s << 17;
+	return *s;
+}
+
+static void restart_if_broken(struct bench *b, uint64_t keep)
+{
+	if (!(rig_read(&b->r, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET))
+		return;
+	b->r.next = keep;
+	rig_start(&b->r, ~0ull, 1, 64);
+}
+
+/* Random requests in random pieces: each is answered, or the device asks for a reset. */
+static void test_fuzz_requests(void **state)
+{
+	struct bench *b = *state;
+	uint64_t s = 0xa4093822299f31d0ull, keep = b->r.next;
+
+	for (unsigned int round = 0; round < 1000; round++) {
+		unsigned int n = 1 + (unsigned int)(rnd(&s) % 5);
+		struct rig_seg seg[5];
+
+		header(b, (uint32_t)(rnd(&s) % 16), rnd(&s) % 8 ? rnd(&s) % (SECTORS + 8) : rnd(&s));
+		for (unsigned int i = 0; i < n; i++)
+			seg[i] = (struct rig_seg){ b->data + rnd(&s) % 4096, (uint32_t)(rnd(&s) % 2048 + 1),
+						   i && (rnd(&s) % 3 || seg[i - 1].write) };
+		if (rnd(&s) % 8)
+			seg[0] = (struct rig_seg){ b->hdr, 16, false };
+		rig_add(&b->r, 0, seg, n);
+		rig_kick(&b->r, 0);
+		for (unsigned int i = 0; i < 25000; i++) {
+			const struct vring_used *u = rig_ptr(&b->r, b->r.q[0].used);
+
+			if (__atomic_load_n(&u->idx, __ATOMIC_SEQ_CST) != b->r.q[0].used_idx ||
+			    rig_read(&b->r, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET)
+				break;
+			usleep(20);
+		}
+		if (!(rig_read(&b->r, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET))
+			assert_true(rig_used(&b->r, 0, NULL, NULL));
+		restart_if_broken(b, keep);
+	}
+}
+
+/* A driver that rewrites rings, descriptors and headers while the device reads them. */
+static void test_scribbler(void **state)
+{
+	struct bench *b = *state;
+	uint64_t s = 0x082efa98ec4e6c89ull, keep = b->r.next;
+	struct rig_seg seg[3] = { { b->hdr, 16, false }, { b->data, 4096, true }, { b->status, 1, true } };
+
+	header(b, VIRTIO_BLK_T_IN, 0);
+	for (unsigned int round = 0; round < 300; round++) {
+		uint8_t *ring = rig_ptr(&b->r, b->r.q[0].desc);
+
+		for (unsigned int i = 0; i < 20; i++)
+			rig_add(&b->r, 0, seg, 3);
+		rig_kick(&b->r, 0);
+		for (unsigned int i = 0; i < 2000; i++)
+			__atomic_store_n(&ring[rnd(&s) % 1024], (uint8_t)rnd(&s), __ATOMIC_RELAXED);
+		rig_write(&b->r, VIRTIO_MMIO_STATUS, 0);
+		b->r.next = keep;
+		rig_start(&b->r, ~0ull, 1, 64);
+	}
+	assert_int_equal(request(b, VIRTIO_BLK_T_IN, 0, b->data, 512, true), VIRTIO_BLK_S_OK);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -351,6 +424,8 @@ int main(void)
 		T(test_discard_zero),
 		cmocka_unit_test_setup_teardown(test_read_only, setup_read_only, teardown),
 		T(test_many),
+		T(test_fuzz_requests),
+		T(test_scribbler),
 		cmocka_unit_test(test_odd_size),
 		cmocka_unit_test(test_open_errors),
 	};

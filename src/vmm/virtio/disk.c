@@ -28,7 +28,7 @@ static int disk_lock(struct disk *disk, const char *path, struct vmm_err *e)
 	if (!fcntl(disk->fd, F_OFD_SETLK, &fl))
 		return 0;
 	if (errno == EAGAIN || errno == EACCES)
-		return vmm_fail(e, EBUSY, "%s: disk in use: another process has it open%s", path,
+		return vmm_fail(e, EBUSY, "%s: disk in use: another machine or program has locked it%s", path,
 				disk->read_only ? " for writing" : "");
 	/* File systems without locks (ENOLCK, EINVAL, ...) hold images all the same. */
 	return 0;
