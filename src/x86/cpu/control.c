@@ -53,7 +53,7 @@ void x86_set_rflags(struct x86_cpu *cpu, uint64_t rflags)
 		x86_update_priv(cpu);
 	if (now & FL_TF)
 		x86_request(cpu, X86_REQ_STEP);
-	if (changed & now & FL_IF)
+	if ((changed & now & FL_IF) && !cpu->if_unwatched)
 		x86_request(cpu, X86_REQ_EVENT);
 }
 

@@ -257,6 +257,7 @@ struct x86_cpu {
 	/* --- events --- */
 	uint8_t shadow;                 /* enum x86_shadow bits: no interrupt before the next instruction ends */
 	bool nmi_blocked;
+	bool if_unwatched;              /* set by service(): nothing waits for RFLAGS.IF, so setting it requests no event */
 	struct x86_exception exc;       /* being raised */
 	struct x86_exception delivering;/* being delivered through the IDT: the first of a double fault */
 	bool is_delivering;

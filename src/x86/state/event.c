@@ -177,8 +177,12 @@ void x86_inject(struct x86_vcpu *v)
 		x86_deliver_nmi(cpu);
 		return;
 	}
-	if (!(cpu->rflags & FL_IF) || !has_interrupt(v))
+	if (!has_interrupt(v))
 		return;
+	if (!(cpu->rflags & FL_IF)) {
+		cpu->if_unwatched = false;
+		return;
+	}
 	x86_request(cpu, X86_REQ_EVENT);
 	if (cpu->shadow) {
 		x86_request(cpu, X86_REQ_STEP);

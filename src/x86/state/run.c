@@ -345,6 +345,8 @@ static int env_service(struct x86_cpu *cpu)
 		x86_request(cpu, X86_REQ_EVENT);
 		return X86_RUN_EXIT;
 	}
+	cpu->if_unwatched = !*(volatile uint8_t *)&v->vcpu->run->request_interrupt_window &&
+			    !(v->guest_debug & KVM_GUESTDBG_BLOCKIRQ);
 	x86_inject(v);
 	return 0;
 }
