@@ -388,7 +388,19 @@ static void deliver(struct x86_cpu *cpu, const struct event *e)
 	else
 		deliver_real(cpu, e);
 	cpu->is_delivering = false;
+	cpu->shadow = 0;
 	x86_replay_done(cpu);
+}
+
+/* A breakpoint on the frame, or from behind MOV SS, traps before the handler's first instruction. */
+static void pending_trap(struct x86_cpu *cpu)
+{
+	uint64_t dr6 = cpu->pending_db;
+
+	if (likely(!dr6))
+		return;
+	cpu->pending_db = 0;
+	x86_raise_db_trap(cpu, dr6);
 }
 
 /* CR2, DR6 and DR7 as #PF and #DB leave them; twice does no harm. */
@@ -427,7 +439,9 @@ void x86_deliver_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 	};
 
 	start(cpu, &x, false);
-	cpu->pending_db = 0;    /* breakpoints of an instruction that did not complete */
+	/* Breakpoints of an instruction that did not complete; those that MOV SS left behind it outlive INT n. */
+	if (!x.soft)
+		cpu->pending_db = 0;
 	apply_payload(cpu, &x);
 	if (cpu->mode != CODE64)
 		e.rip = (uint32_t)e.rip;
@@ -436,6 +450,7 @@ void x86_deliver_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 	else if (x.soft)
 		e.rflags &= ~(uint64_t)FL_RF;
 	deliver(cpu, &e);
+	pending_trap(cpu);
 }
 
 static void deliver_external(struct x86_cpu *cpu, uint8_t vector)

@@ -165,7 +165,9 @@ static void op_hlt(struct x86_cpu *cpu, const struct insn *i)
 	at(cpu, i);
 	x86_vec_put(cpu);
 	cpu->regs[R_RIP] = insn_next_rip(cpu, i);
-	cpu->env->halt(cpu);
+	/* The single-step trap that follows would wake it at once. */
+	if (!(cpu->rflags & FL_TF))
+		cpu->env->halt(cpu);
 }
 
 /* Each vendor's hypercall is taken from both, as KVM does by patching the other one. */
