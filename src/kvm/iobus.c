@@ -50,6 +50,13 @@ static struct kvm_io_bus *alloc_bus(unsigned int nevents, unsigned int nzones)
 	return b;
 }
 
+/* memcpy() of @n elements of @size bytes, where an empty array may be NULL. */
+static void copy(void *dst, const void *src, unsigned int n, size_t size)
+{
+	if (n)
+		memcpy(dst, src, n * size);
+}
+
 /* The snapshot to change; slots_lock held. */
 static const struct kvm_io_bus *current(struct vm *vm)
 {
@@ -202,10 +209,10 @@ static int insert_event(struct vm *vm, const struct ioeventfd *e)
 		return -ENOMEM;
 	next->nevents = b->nevents + 1;
 	next->nzones = b->nzones;
-	memcpy(next->event, b->event, at * sizeof(*e));
+	copy(next->event, b->event, at, sizeof(*e));
 	next->event[at] = *e;
-	memcpy(next->event + at + 1, b->event + at, (b->nevents - at) * sizeof(*e));
-	memcpy(next->zone, b->zone, b->nzones * sizeof(next->zone[0]));
+	copy(next->event + at + 1, b->event + at, b->nevents - at, sizeof(*e));
+	copy(next->zone, b->zone, b->nzones, sizeof(next->zone[0]));
 	publish(vm, next);
 	return 0;
 }
@@ -232,9 +239,9 @@ found:
 	fd = b->event[i].fd;
 	next->nevents = b->nevents - 1;
 	next->nzones = b->nzones;
-	memcpy(next->event, b->event, i * sizeof(*e));
-	memcpy(next->event + i, b->event + i + 1, (next->nevents - i) * sizeof(*e));
-	memcpy(next->zone, b->zone, b->nzones * sizeof(next->zone[0]));
+	copy(next->event, b->event, i, sizeof(*e));
+	copy(next->event + i, b->event + i + 1, next->nevents - i, sizeof(*e));
+	copy(next->zone, b->zone, b->nzones, sizeof(next->zone[0]));
 	publish(vm, next);
 	close(fd);
 	return 0;
@@ -308,8 +315,8 @@ static int add_zone(struct vm *vm, const struct kvm_coalesced_mmio_zone *zone)
 	if (!next)
 		return -ENOMEM;
 	next->nevents = b->nevents;
-	memcpy(next->event, b->event, b->nevents * sizeof(next->event[0]));
-	memcpy(next->zone, b->zone, b->nzones * sizeof(next->zone[0]));
+	copy(next->event, b->event, b->nevents, sizeof(next->event[0]));
+	copy(next->zone, b->zone, b->nzones, sizeof(next->zone[0]));
 	next->zone[b->nzones] = *zone;
 	next->nzones = b->nzones + 1;
 	publish(vm, next);
@@ -325,7 +332,7 @@ static int remove_zones(struct vm *vm, const struct kvm_coalesced_mmio_zone *zon
 	if (!next)
 		return -ENOMEM;
 	next->nevents = b->nevents;
-	memcpy(next->event, b->event, b->nevents * sizeof(next->event[0]));
+	copy(next->event, b->event, b->nevents, sizeof(next->event[0]));
 	for (unsigned int i = 0; i < b->nzones; i++)
 		if (b->zone[i].pio != zone->pio || !in_zone(&b->zone[i], zone->addr, zone->size))
 			next->zone[next->nzones++] = b->zone[i];
