@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* cli.h - the commands of anykvm and their options, as tables: parsing, help and completion come from them. */
+/* cli.h - the commands of anykvm and their options, as tables: for parsing, help and completion. */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 

@@ -94,7 +94,8 @@ static int examine(struct report *r)
 }
 
 static const char *const features[] = {
-	"sse4_2", "aes", "sha_ni", "avx", "avx2", "fma", "bmi2", "avx512f", "fsgsbase", "rdrand", "pku", "la57",
+	"sse4_2", "aes",     "sha_ni",	 "avx",	   "avx2", "fma",
+	"bmi2",	  "avx512f", "fsgsbase", "rdrand", "pku",  "la57",
 };
 
 static void print_probe(const struct probe *p, const char *indent)
@@ -121,8 +122,9 @@ static void print_host(const struct report *r)
 
 static void print_text(const struct report *r)
 {
-	printf("CPU: %s (%s), %ld online, virtualization extensions: %s\n", r->model[0] ? r->model : "unknown",
-	       r->vendor[0] ? r->vendor : "unknown", r->cpus, virtualization(r));
+	printf("CPU: %s (%s), %ld online, virtualization extensions: %s\n",
+	       r->model[0] ? r->model : "unknown", r->vendor[0] ? r->vendor : "unknown", r->cpus,
+	       virtualization(r));
 	printf("  features:");
 	for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++)
 		if (has_flag(r, features[i]))
@@ -131,7 +133,8 @@ static void print_text(const struct report *r)
 	print_host(r);
 	puts("anykvm's own engine:");
 	print_probe(&r->soft, "  ");
-	puts(r->soft.runs ? "anykvm uses: its own engine (--accel soft)" : "anykvm uses: nothing: its own engine fails");
+	puts(r->soft.runs ? "anykvm uses: its own engine (--accel soft)"
+			  : "anykvm uses: nothing: its own engine fails");
 	if (r->host.runs)
 		puts("  the host's KVM works here and is faster: anykvm run --accel host");
 	else if (r->host.opens)

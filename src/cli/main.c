@@ -41,10 +41,10 @@ static int help_main(const struct command *cmd, int argc, char **argv)
 
 const struct command commands[] = {
 	{ "run", "Boot a Linux kernel in a machine of anykvm's own.",
-	  "run -k KERNEL [-i INITRD] [-p PARAMS] [-c CPUS] [-m SIZE] [-d DISK[,ro]]... [OPTIONS]", run_options,
-	  run_main },
-	{ "doctor", "Say what this machine has, and what anykvm would use.", "doctor [--json]", doctor_options,
-	  doctor_main },
+	  "run -k KERNEL [-i INITRD] [-p PARAMS] [-c CPUS] [-m SIZE] [-d DISK[,ro]]... [OPTIONS]",
+	  run_options, run_main },
+	{ "doctor", "Say what this machine has, and what anykvm would use.", "doctor [--json]",
+	  doctor_options, doctor_main },
 	{ "version", "Print the version.", "version", NULL, version_main },
 	{ "help", "Explain a command.", "help [COMMAND]", NULL, help_main },
 	{ .name = NULL },

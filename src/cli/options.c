@@ -40,7 +40,8 @@ struct getopt_tables {
 static void add_long(struct getopt_tables *t, const char *name, bool arg, int val)
 {
 	if (name && t->count < MAX_LONG - 1)
-		t->longs[t->count++] = (struct option){ name, arg ? required_argument : no_argument, NULL, val };
+		t->longs[t->count++] =
+		    (struct option){ name, arg ? required_argument : no_argument, NULL, val };
 }
 
 static void add_row(struct getopt_tables *t, const struct option_row *row, int val)

@@ -45,7 +45,8 @@ static int parse(const struct command *cmd, int argc, char **argv, struct run_ar
 	if (r < 0)
 		return r;
 	if (r < argc)
-		return vmm_fail(err, EINVAL, "%s: what is this? Options come with a dash, the kernel with -k", argv[r]);
+		return vmm_fail(err, EINVAL,
+				"%s: what is this? Options come with a dash, the kernel with -k", argv[r]);
 	if (!a->cfg.kernel)
 		return vmm_fail(err, EINVAL, "no kernel: give one with -k");
 	return 0;

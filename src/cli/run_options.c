@@ -56,7 +56,8 @@ static int set_params(void *args, const char *v, struct vmm_err *err)
 	struct run_args *a = args;
 	size_t n = strlen(a->params);
 
-	if ((size_t)snprintf(a->params + n, sizeof(a->params) - n, "%s%s", n ? " " : "", v) >= sizeof(a->params) - n)
+	if ((size_t)snprintf(a->params + n, sizeof(a->params) - n, "%s%s", n ? " " : "", v) >=
+	    sizeof(a->params) - n)
 		return vmm_fail(err, E2BIG, "-p: parameters are too long");
 	a->cfg.params = a->params;
 	return 0;
@@ -71,7 +72,8 @@ static int set_cpus(void *args, const char *v, struct vmm_err *err)
 	errno = 0;
 	n = strtoul(v, &end, 10);
 	if (end == v || *end || *v == '-' || errno || !n || n > MACHINE_MAX_CPUS)
-		return vmm_fail(err, EINVAL, "-c %s: not a number of vCPUs: give 1 to %u", v, MACHINE_MAX_CPUS);
+		return vmm_fail(err, EINVAL, "-c %s: not a number of vCPUs: give 1 to %u", v,
+				MACHINE_MAX_CPUS);
 	a->cfg.cpus = n;
 	return 0;
 }
@@ -168,8 +170,8 @@ static int add_forward(struct run_args *a, const char *piece, size_t len, struct
 	char text[256];
 
 	if (len < sizeof(key) - 1 || len >= sizeof(text) || strncmp(piece, key, sizeof(key) - 1))
-		return vmm_fail(err, EINVAL, "-n %.*s: unknown: give hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT", (int)len,
-				piece);
+		return vmm_fail(err, EINVAL, "-n %.*s: unknown: give hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT",
+				(int)len, piece);
 	if (c->forward_count == MACHINE_MAX_FORWARDS)
 		return vmm_fail(err, EINVAL, "-n: at most %u forwarded ports", MACHINE_MAX_FORWARDS);
 	len -= sizeof(key) - 1;
@@ -263,27 +265,67 @@ static int set_verbose(void *args, const char *v, struct vmm_err *err)
 }
 
 const struct option_row run_options[] = {
-	{ .name = "kernel", .letter = 'k', .arg = "FILE", .set = set_kernel, .file = true,
+	{ .name = "kernel",
+	  .letter = 'k',
+	  .arg = "FILE",
+	  .set = set_kernel,
+	  .file = true,
 	  .help = "Linux kernel: bzImage (vmlinuz) or ELF vmlinux" },
-	{ .name = "initrd", .letter = 'i', .arg = "FILE", .set = set_initrd, .file = true, .help = "initial ramdisk" },
-	{ .name = "params", .aliases = { "cmdline", "append" }, .letter = 'p', .arg = "TEXT", .set = set_params,
+	{ .name = "initrd",
+	  .letter = 'i',
+	  .arg = "FILE",
+	  .set = set_initrd,
+	  .file = true,
+	  .help = "initial ramdisk" },
+	{ .name = "params",
+	  .aliases = { "cmdline", "append" },
+	  .letter = 'p',
+	  .arg = "TEXT",
+	  .set = set_params,
 	  .help = "kernel parameters, behind \"console=... panic=-1\"" },
 	{ .name = "cpus", .letter = 'c', .arg = "N", .set = set_cpus, .help = "virtual CPUs (1)" },
-	{ .name = "mem", .aliases = { "memory" }, .letter = 'm', .arg = "SIZE", .set = set_memory,
+	{ .name = "mem",
+	  .aliases = { "memory" },
+	  .letter = 'm',
+	  .arg = "SIZE",
+	  .set = set_memory,
 	  .help = "memory in MiB, or with M or G (512)" },
-	{ .name = "disk", .letter = 'd', .arg = "FILE[,ro]", .set = set_disk, .file = true,
+	{ .name = "disk",
+	  .letter = 'd',
+	  .arg = "FILE[,ro]",
+	  .set = set_disk,
+	  .file = true,
 	  .help = "raw disk image; more than once for vda, vdb, ..." },
-	{ .name = "net", .letter = 'n', .arg = "user|none", .set = set_net, .values = { "user", "none" },
+	{ .name = "net",
+	  .letter = 'n',
+	  .arg = "user|none",
+	  .set = set_net,
+	  .values = { "user", "none" },
 	  .help = "network: user[,hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT]... (none)" },
-	{ .name = "share", .arg = "DIR[:TAG][,ro]", .set = set_share, .file = true,
+	{ .name = "share",
+	  .arg = "DIR[:TAG][,ro]",
+	  .set = set_share,
+	  .file = true,
 	  .help = "share a folder over 9p (TAG: share, share1, ...)" },
-	{ .name = "cpu", .arg = "MODEL[,+F,-F]", .set = set_cpu, .values = { "intel", "amd" },
+	{ .name = "cpu",
+	  .arg = "MODEL[,+F,-F]",
+	  .set = set_cpu,
+	  .values = { "intel", "amd" },
 	  .help = "CPU vendor and features (the host's vendor)" },
-	{ .name = "accel", .arg = "soft|host", .set = set_accel, .values = { "soft", "host" },
+	{ .name = "accel",
+	  .arg = "soft|host",
+	  .set = set_accel,
+	  .values = { "soft", "host" },
 	  .help = "anykvm's own engine, or the host's /dev/kvm (soft)" },
-	{ .name = "console", .arg = "serial|virtio", .set = set_console, .values = { "serial", "virtio" },
+	{ .name = "console",
+	  .arg = "serial|virtio",
+	  .set = set_console,
+	  .values = { "serial", "virtio" },
 	  .help = "what the terminal is to the guest: ttyS0 or hvc0 (serial)" },
-	{ .name = "stats", .arg = "FILE", .set = set_stats, .file = true,
+	{ .name = "stats",
+	  .arg = "FILE",
+	  .set = set_stats,
+	  .file = true,
 	  .help = "write KVM's statistics as JSON at the end" },
 	{ .name = "verbose", .letter = 'v', .set = set_verbose, .help = "say what is done" },
 	{ .name = NULL },

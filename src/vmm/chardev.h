@@ -18,7 +18,7 @@ struct chardev;
 /* What the back end provides. */
 struct chardev_ops {
 	void (*write)(struct chardev *cd, const void *buf, size_t len); /* any thread; may block for room */
-	void (*input_ready)(struct chardev *cd);			  /* any thread; never calls back at once */
+	void (*input_ready)(struct chardev *cd); /* any thread; never calls back at once */
 	void (*size)(struct chardev *cd, uint16_t *cols, uint16_t *rows); /* 0, 0 where unknown */
 };
 

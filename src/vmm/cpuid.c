@@ -88,8 +88,14 @@ static const struct {
 	uint32_t leaf;
 	void (*fix)(struct kvm_cpuid_entry2 *e, const struct vcpu *v);
 } fixes[] = {
-	{ 0x1, features },	   { 0x4, caches },	      { 0xb, topology },	 { 0x1f, topology },
-	{ 0x80000001, amd_features }, { 0x80000008, amd_sizes }, { 0x8000001d, amd_caches }, { 0x8000001e, amd_topology },
+	{ 0x1, features },
+	{ 0x4, caches },
+	{ 0xb, topology },
+	{ 0x1f, topology },
+	{ 0x80000001, amd_features },
+	{ 0x80000008, amd_sizes },
+	{ 0x8000001d, amd_caches },
+	{ 0x8000001e, amd_topology },
 };
 
 static void fix(struct kvm_cpuid_entry2 *e, const struct vcpu *v)

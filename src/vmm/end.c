@@ -24,7 +24,8 @@ void run_panic_shown(struct run_ctl *c, bool shown)
 
 static bool saw_panic(struct run_ctl *c)
 {
-	return __atomic_load_n(&c->panicked, __ATOMIC_ACQUIRE) || __atomic_load_n(&c->panic_shown, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&c->panicked, __ATOMIC_ACQUIRE) ||
+	       __atomic_load_n(&c->panic_shown, __ATOMIC_ACQUIRE);
 }
 
 void run_end(struct run_ctl *c, enum run_end end, int code, const char *fmt, ...)

@@ -153,16 +153,19 @@ static int open_kvm(struct machine *m)
 	int version;
 
 	if (m->cfg->cpu && vm->ops != &kvm_ops_soft)
-		return vmm_fail(m->err, EINVAL, "--cpu %s: works with --accel soft only: the host's KVM has its own CPU",
+		return vmm_fail(m->err, EINVAL,
+				"--cpu %s: works with --accel soft only: the host's KVM has its own CPU",
 				m->cfg->cpu);
 	if (m->cfg->cpu && anykvm_set_cpu(m->cfg->cpu))
-		return vmm_fail(m->err, errno, "--cpu %s: unknown CPU or feature: give intel or amd, then ,+feature or "
-				"-feature as /proc/cpuinfo spells them", m->cfg->cpu);
+		return vmm_fail(m->err, errno,
+				"--cpu %s: unknown CPU or feature: give intel or amd, then ,+feature or "
+				"-feature as /proc/cpuinfo spells them",
+				m->cfg->cpu);
 	vm->sys_fd = vm->ops->open(O_RDWR | O_CLOEXEC);
 	if (vm->sys_fd < 0)
 		return vmm_fail(m->err, errno, "%s: cannot open: %s%s",
-				vm->ops == &kvm_ops_host ? "/dev/kvm" : "the KVM of this process", strerror(errno),
-				vm->ops == &kvm_ops_host ? ": try --accel soft" : "");
+				vm->ops == &kvm_ops_host ? "/dev/kvm" : "the KVM of this process",
+				strerror(errno), vm->ops == &kvm_ops_host ? ": try --accel soft" : "");
 	version = sys_ioctl(vm, KVM_GET_API_VERSION, NULL);
 	if (version == KVM_API_VERSION)
 		return 0;
@@ -296,7 +299,8 @@ static void unmake_devices(struct machine *m)
 static int make_acpi(struct machine *m)
 {
 	struct acpi_opts opts = { .cpus = m->cfg->cpus, .virtio_slots = m->pf.virtio_slots };
-	int err = acpi_build(guest_mem_ptr(&m->pf.mem, BOOT_ACPI, BOOT_ACPI_MAX), BOOT_ACPI_MAX, BOOT_ACPI, &opts);
+	int err = acpi_build(guest_mem_ptr(&m->pf.mem, BOOT_ACPI, BOOT_ACPI_MAX), BOOT_ACPI_MAX, BOOT_ACPI,
+			     &opts);
 
 	return err ? fail(m, err, "ACPI tables") : 0;
 }
@@ -315,7 +319,8 @@ static int check_cpus(struct machine *m)
 	int max = vm_ioctl(&m->pf.vm, KVM_CHECK_EXTENSION, (void *)KVM_CAP_MAX_VCPUS);
 
 	if (max > 0 && m->cfg->cpus > (unsigned int)max)
-		return vmm_fail(m->err, EINVAL, "-c %u: too many vCPUs: this KVM has at most %d", m->cfg->cpus, max);
+		return vmm_fail(m->err, EINVAL, "-c %u: too many vCPUs: this KVM has at most %d",
+				m->cfg->cpus, max);
 	return 0;
 }
 
@@ -429,12 +434,16 @@ static bool has_console(const char *params)
 
 char *machine_cmdline(enum machine_console console, const char *params)
 {
-	static const char *const consoles[] = { [CONSOLE_SERIAL] = "console=ttyS0 ", [CONSOLE_VIRTIO] = "console=hvc0 " };
+	static const char *const consoles[] = {
+		[CONSOLE_SERIAL] = "console=ttyS0 ",
+		[CONSOLE_VIRTIO] = "console=hvc0 ",
+	};
 	char *s = NULL;
 
 	if (!params)
 		params = "";
-	if (asprintf(&s, "%spanic=-1%s%s", has_console(params) ? "" : consoles[console], *params ? " " : "", params) < 0)
+	if (asprintf(&s, "%spanic=-1%s%s", has_console(params) ? "" : consoles[console], *params ? " " : "",
+		     params) < 0)
 		return NULL;
 	return s;
 }

@@ -136,7 +136,8 @@ static void say(struct terminal *t, const char *text)
 	terminal_write(&t->cd, text, strlen(text));
 }
 
-static const char help_text[] = "\r\nanykvm: Ctrl-a x ends the machine, Ctrl-a Ctrl-a sends Ctrl-a, Ctrl-a h is this.\r\n";
+static const char help_text[] =
+    "\r\nanykvm: Ctrl-a x ends the machine, Ctrl-a Ctrl-a sends Ctrl-a, Ctrl-a h is this.\r\n";
 
 /* Take the escapes out of what was typed; returns the length that remains. */
 static size_t filter_escapes(struct terminal *t, uint8_t *p, size_t len)
@@ -166,10 +167,11 @@ static size_t filter_escapes(struct terminal *t, uint8_t *p, size_t len)
 static void watch(struct terminal *t, bool on)
 {
 	if (t->pollable && on != t->watching) {
+		/* Taken out, not merely paused: a hung-up pipe would still wake the loop. */
 		if (on)
 			loop_add(t->loop, &t->in, EPOLLIN);
 		else
-			loop_del(t->loop, &t->in); /* merely paused, a hung-up pipe would still wake the loop */
+			loop_del(t->loop, &t->in);
 		t->watching = on;
 	}
 }
@@ -368,7 +370,9 @@ static void log_size(struct chardev *cd, uint16_t *cols, uint16_t *rows)
 	*cols = *rows = 0;
 }
 
-static const struct chardev_ops log_ops = { .write = log_write, .input_ready = log_input_ready, .size = log_size };
+static const struct chardev_ops log_ops = { .write = log_write,
+					    .input_ready = log_input_ready,
+					    .size = log_size };
 
 void log_console_init(struct log_console *l, int fd)
 {

@@ -38,8 +38,8 @@ static int map_run(struct vcpu *v)
 #define FAST_STRINGS 1ull
 
 /*
- * As firmware does: without this bit Linux takes it that REP MOVS is slow, and with FSRM in CPUID all the same
- * its memmove() goes wrong.  Not every processor has the register.
+ * As firmware does: without this bit Linux takes it that REP MOVS is slow, and with FSRM in CPUID all the
+ * same its memmove() goes wrong.  Not every processor has the register.
  */
 static void enable_fast_strings(const struct vcpu *v)
 {
@@ -170,7 +170,8 @@ static bool exit_mmio(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
 
-	bus_access(&v->pf->bus, BUS_MMIO, run->mmio.phys_addr, run->mmio.data, run->mmio.len, run->mmio.is_write);
+	bus_access(&v->pf->bus, BUS_MMIO, run->mmio.phys_addr, run->mmio.data, run->mmio.len,
+		   run->mmio.is_write);
 	return true;
 }
 
@@ -197,7 +198,8 @@ static bool exit_internal(struct vcpu *v)
 	if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION && run->internal.ndata >= 3 &&
 	    run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES)
 		for (unsigned int i = 0; i < run->emulation_failure.insn_size && i < 15; i++)
-			n += snprintf(bytes + n, sizeof(bytes) - n, " %02x", run->emulation_failure.insn_bytes[i]);
+			n += snprintf(bytes + n, sizeof(bytes) - n, " %02x",
+				      run->emulation_failure.insn_bytes[i]);
 	run_end(v->ctl, END_INTERNAL, 0, "vCPU %u: KVM internal error %u at rip %#llx%s%s", v->id,
 		run->internal.suberror, (unsigned long long)rip_of(v), n ? ": instruction" : "", bytes);
 	return false;
@@ -205,7 +207,8 @@ static bool exit_internal(struct vcpu *v)
 
 static bool exit_fail_entry(struct vcpu *v)
 {
-	run_end(v->ctl, END_INTERNAL, 0, "vCPU %u: KVM cannot enter the guest: hardware reason %#llx, rip %#llx", v->id,
+	run_end(v->ctl, END_INTERNAL, 0,
+		"vCPU %u: KVM cannot enter the guest: hardware reason %#llx, rip %#llx", v->id,
 		(unsigned long long)v->run->fail_entry.hardware_entry_failure_reason,
 		(unsigned long long)rip_of(v));
 	return false;

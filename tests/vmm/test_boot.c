@@ -68,7 +68,9 @@ static void put_file(const char *path, const void *data, size_t len)
 
 static int load(struct rig *r, bool initrd)
 {
-	struct boot_opts o = { .kernel = r->kernel, .initrd = initrd ? r->initrd : NULL, .cmdline = r->cmdline,
+	struct boot_opts o = { .kernel = r->kernel,
+			       .initrd = initrd ? r->initrd : NULL,
+			       .cmdline = r->cmdline,
 			       .rsdp = BOOT_ACPI };
 
 	r->err.msg[0] = 0;

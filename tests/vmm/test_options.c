@@ -54,7 +54,8 @@ static void defaults(void **state)
 
 static void letters(void **state)
 {
-	assert_true(parse("run -k K -i I -p a=1 -p b -c 4 -m 64 -d a -d b,ro -n user --share d --stats s -v") > 0);
+	assert_true(
+	    parse("run -k K -i I -p a=1 -p b -c 4 -m 64 -d a -d b,ro -n user --share d --stats s -v") > 0);
 	assert_string_equal(args.cfg.kernel, "K");
 	assert_string_equal(args.cfg.initrd, "I");
 	assert_string_equal(args.cfg.params, "a=1 b");
@@ -81,7 +82,9 @@ static void long_names(void **state)
 		assert_true(parse(strcat(line, memory[i])) > 0);
 		assert_int_equal(args.cfg.memory, 64ull << 20);
 	}
-	assert_true(parse("run --kernel=k --initrd i --cpus 2 --disk d --net none --console virtio --accel host") > 0);
+	assert_true(
+	    parse("run --kernel=k --initrd i --cpus 2 --disk d --net none --console virtio --accel host") >
+	    0);
 	assert_int_equal(args.cfg.console, CONSOLE_VIRTIO);
 	assert_string_equal(args.cfg.accel->name, "host");
 }

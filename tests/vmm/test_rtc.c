@@ -114,7 +114,9 @@ static void tells_the_time(void **state)
 static void is_set(void **state)
 {
 	struct rig *r = *state;
-	struct tm tm = { .tm_year = 99, .tm_mon = 11, .tm_mday = 31, .tm_hour = 23, .tm_min = 59, .tm_sec = 58 };
+	struct tm tm = {
+		.tm_year = 99, .tm_mon = 11, .tm_mday = 31, .tm_hour = 23, .tm_min = 59, .tm_sec = 58
+	};
 	time_t got;
 
 	put(r, 0xb, 0x82);

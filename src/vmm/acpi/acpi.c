@@ -235,17 +235,27 @@ static uint64_t build_fadt(struct area *ar, uint64_t facs, uint64_t dsdt)
 {
 	size_t at = table_open(ar, "FACP", 6);
 	struct fadt f = {
-		.facs = facs, .dsdt = dsdt, .x_dsdt = dsdt, /* of FACS only one address may be set */
+		.facs = facs,
+		.dsdt = dsdt,
+		.x_dsdt = dsdt,	     /* of FACS only one address may be set */
 		.sci_int = ACPI_SCI, /* SMI_CMD 0: always in ACPI mode */
-		.pm1a_evt = ACPI_PM1_EVENT, .pm1_evt_len = 4, .x_pm1a_evt = io_register(ACPI_PM1_EVENT, 32),
-		.pm1a_cnt = ACPI_PM1_CONTROL, .pm1_cnt_len = 2, .x_pm1a_cnt = io_register(ACPI_PM1_CONTROL, 16),
-		.pm_tmr = ACPI_PM_TIMER, .pm_tmr_len = 4, .x_pm_tmr = io_register(ACPI_PM_TIMER, 32),
-		.p_lvl2_lat = 0xfff, .p_lvl3_lat = 0xfff, /* no C2, no C3 */
+		.pm1a_evt = ACPI_PM1_EVENT,
+		.pm1_evt_len = 4,
+		.x_pm1a_evt = io_register(ACPI_PM1_EVENT, 32),
+		.pm1a_cnt = ACPI_PM1_CONTROL,
+		.pm1_cnt_len = 2,
+		.x_pm1a_cnt = io_register(ACPI_PM1_CONTROL, 16),
+		.pm_tmr = ACPI_PM_TIMER,
+		.pm_tmr_len = 4,
+		.x_pm_tmr = io_register(ACPI_PM_TIMER, 32),
+		.p_lvl2_lat = 0xfff,
+		.p_lvl3_lat = 0xfff, /* no C2, no C3 */
 		.century = CMOS_CENTURY,
 		.iapc_boot_arch = BOOT_LEGACY_DEV | BOOT_NO_VGA,
 		.flags = FADT_WBINVD | FADT_PROC_C1 | FADT_NO_PWR_BUTTON | FADT_NO_SLP_BUTTON |
 			 FADT_NO_FIX_RTC | FADT_TMR_32 | FADT_RESET_REG,
-		.reset_reg = io_register(ACPI_RESET_PORT, 8), .reset_value = ACPI_RESET_VALUE,
+		.reset_reg = io_register(ACPI_RESET_PORT, 8),
+		.reset_value = ACPI_RESET_VALUE,
 		.minor = 4,
 	};
 

@@ -136,7 +136,8 @@ static unsigned int hex(char c)
 /* Three letters in five bits each, four hex digits; stored big endian (19.3.4, EISAID). */
 void aml_eisa_id(struct aml *a, const char *id)
 {
-	uint32_t v = (uint32_t)(id[0] - '@') << 26 | (uint32_t)(id[1] - '@') << 21 | (uint32_t)(id[2] - '@') << 16;
+	uint32_t v =
+	    (uint32_t)(id[0] - '@') << 26 | (uint32_t)(id[1] - '@') << 21 | (uint32_t)(id[2] - '@') << 16;
 
 	v |= hex(id[3]) << 12 | hex(id[4]) << 8 | hex(id[5]) << 4 | hex(id[6]);
 	aml_byte(a, OP_DWORD);

@@ -18,7 +18,8 @@ unsigned int boot_e820(const struct guest_mem *gm, struct e820_range *out)
 	out[n++] = (struct e820_range){ BOOT_ACPI, BOOT_ACPI_MAX, E820_RESERVED };
 	if (low_end > BOOT_HIGH)
 		out[n++] = (struct e820_range){ BOOT_HIGH, low_end - BOOT_HIGH, E820_RAM };
-	out[n++] = (struct e820_range){ KVM_IDENTITY_PAGE, GUEST_HIGH_GPA - KVM_IDENTITY_PAGE, E820_RESERVED };
+	out[n++] =
+	    (struct e820_range){ KVM_IDENTITY_PAGE, GUEST_HIGH_GPA - KVM_IDENTITY_PAGE, E820_RESERVED };
 	if (gm->count > 1)
 		out[n++] = (struct e820_range){ gm->region[1].gpa, gm->region[1].len, E820_RAM };
 	return n;
@@ -56,8 +57,9 @@ int boot_cmdline(struct boot_ctx *ctx, uint64_t max, struct vmm_err *err)
 	if (max > BOOT_CMDLINE_MAX - 1)
 		max = BOOT_CMDLINE_MAX - 1;
 	if (len > max)
-		return vmm_fail(err, E2BIG, "kernel parameters: %zu bytes are too long: this kernel takes %llu",
-				len, (unsigned long long)max);
+		return vmm_fail(err, E2BIG,
+				"kernel parameters: %zu bytes are too long: this kernel takes %llu", len,
+				(unsigned long long)max);
 	return guest_mem_write(ctx->gm, BOOT_CMDLINE, ctx->opts->cmdline, len + 1);
 }
 

@@ -45,14 +45,16 @@ static int check_header(const struct image *img, const struct setup_header *h, s
 	uint64_t said = setup_bytes(h) + h->syssize * 16ull;
 
 	if (h->version < PROTOCOL_2_12)
-		return vmm_fail(err, ENOEXEC, "%s: boot protocol %u.%02u is too old: 2.12 (Linux 3.8) is needed",
+		return vmm_fail(err, ENOEXEC,
+				"%s: boot protocol %u.%02u is too old: 2.12 (Linux 3.8) is needed",
 				img->path, h->version >> 8, h->version & 0xff);
 	if (!(h->xloadflags & XLF_KERNEL_64))
-		return vmm_fail(err, ENOEXEC, "%s: is a 32-bit Linux kernel: one for x86-64 is needed", img->path);
+		return vmm_fail(err, ENOEXEC, "%s: is a 32-bit Linux kernel: one for x86-64 is needed",
+				img->path);
 	/* syssize is rounded up to 16 bytes, the file need not be. */
 	if (said > img->size + 15)
-		return vmm_fail(err, EINVAL, "%s: truncated: header says %llu bytes, file has %llu", img->path,
-				(unsigned long long)said, (unsigned long long)img->size);
+		return vmm_fail(err, EINVAL, "%s: truncated: header says %llu bytes, file has %llu",
+				img->path, (unsigned long long)said, (unsigned long long)img->size);
 	return 0;
 }
 
@@ -86,8 +88,10 @@ int boot_bzimage(struct boot_ctx *ctx, struct boot_entry *entry, struct vmm_err 
 	need = len > h.init_size ? len : h.init_size;
 	at = place(ctx, &h, need);
 	if (!at)
-		return vmm_fail(err, E2BIG, "%s: kernel needs %llu MiB at %llu MiB, memory has %llu MiB: give more with -m",
-				img->path, MIB(need), MIB(h.pref_address), MIB(ctx->low_end));
+		return vmm_fail(
+		    err, E2BIG,
+		    "%s: kernel needs %llu MiB at %llu MiB, memory has %llu MiB: give more with -m",
+		    img->path, MIB(need), MIB(h.pref_address), MIB(ctx->low_end));
 	r = image_read(img, off, guest_mem_ptr(ctx->gm, at, len), len, err);
 	if (r)
 		return r;

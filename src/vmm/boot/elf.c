@@ -34,7 +34,8 @@ static int read_headers(const struct image *img, struct elf *elf, struct vmm_err
 {
 	memcpy(&elf->eh, img->head, sizeof(elf->eh));
 	if (elf->eh.e_phentsize != sizeof(Elf64_Phdr) || !elf->eh.e_phnum || elf->eh.e_phnum > ELF_MAX_PHDRS)
-		return vmm_fail(err, ENOEXEC, "%s: is an ELF program with %u segments of %u bytes: not a kernel",
+		return vmm_fail(err, ENOEXEC,
+				"%s: is an ELF program with %u segments of %u bytes: not a kernel",
 				img->path, elf->eh.e_phnum, elf->eh.e_phentsize);
 	return image_read(img, elf->eh.e_phoff, elf->ph, elf->eh.e_phnum * sizeof(Elf64_Phdr), err);
 }
@@ -47,8 +48,10 @@ static int load_segment(struct boot_ctx *ctx, const Elf64_Phdr *ph, struct vmm_e
 		return vmm_fail(err, ENOEXEC, "%s: has a segment for %#llx: not a kernel", ctx->kernel.path,
 				(unsigned long long)ph->p_paddr);
 	if (!to)
-		return vmm_fail(err, E2BIG, "%s: kernel needs memory up to %llu MiB, there are %llu MiB: give more with -m",
-				ctx->kernel.path, MIB(ph->p_paddr + ph->p_memsz), MIB(ctx->low_end));
+		return vmm_fail(
+		    err, E2BIG,
+		    "%s: kernel needs memory up to %llu MiB, there are %llu MiB: give more with -m",
+		    ctx->kernel.path, MIB(ph->p_paddr + ph->p_memsz), MIB(ctx->low_end));
 	if (ph->p_offset > ctx->kernel.size || ph->p_filesz > ctx->kernel.size - ph->p_offset)
 		return vmm_fail(err, EINVAL, "%s: truncated: header says %llu bytes, file has %llu",
 				ctx->kernel.path, (unsigned long long)(ph->p_offset + ph->p_filesz),
@@ -155,9 +158,11 @@ int boot_elf(struct boot_ctx *ctx, struct boot_entry *entry, struct vmm_err *err
 	if (pvh)
 		*entry = (struct boot_entry){ .mode = BOOT_PROTECTED, .rip = pvh, .arg = BOOT_PVH_INFO };
 	else
-		*entry = (struct boot_entry){ .mode = BOOT_LONG, .rip = long_entry(&elf), .arg = BOOT_PARAMS };
+		*entry =
+		    (struct boot_entry){ .mode = BOOT_LONG, .rip = long_entry(&elf), .arg = BOOT_PARAMS };
 	if (!entry->rip)
-		return vmm_fail(err, ENOEXEC, "%s: is an ELF program that starts outside its segments: not a kernel",
+		return vmm_fail(err, ENOEXEC,
+				"%s: is an ELF program that starts outside its segments: not a kernel",
 				ctx->kernel.path);
 	return 0;
 }
