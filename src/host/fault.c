@@ -130,6 +130,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 		g->addr = (uintptr_t)info->si_addr;
 		g->ip = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
 		g->code = info->si_code;
+		g->trap = (int)uc->uc_mcontext.gregs[REG_TRAPNO];
 		resume_at(uc, &g->jump, g->kind);
 	} else {
 		chain(sig, info, context, by_kernel);

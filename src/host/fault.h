@@ -35,6 +35,7 @@ struct host_guard {
 	volatile uintptr_t addr;       /* si_addr */
 	volatile uintptr_t ip;         /* host instruction that faulted */
 	volatile int code;             /* si_code */
+	volatile int trap;             /* the host's exception vector */
 	struct host_guard *prev;
 };
 

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "host/fault.h"
 #include "judge.h"
 #include "kvm/memslot.h"
 #include "x86/cpu/block.h"
@@ -109,8 +108,9 @@ static const struct x86_env env = {
 /* The guest is offered what the host has: what neither has is #UD on both sides. */
 static void host_features(struct x86_cpuid *id)
 {
+	uint32_t top, vendor = 0, rest[2];
+
 	id->maxphyaddr = 40;
-	id->vendor = V_INTEL;
 	id->supported_xcr0 = 7;
 	for (unsigned int f = 1; f < X86_F_COUNT; f++) {
 		const struct x86_feature_row *row = &x86_feature_rows[f];
@@ -121,9 +121,9 @@ static void host_features(struct x86_cpuid *id)
 		__get_cpuid_count(row->leaf, row->subleaf, &r[0], &r[1], &r[2], &r[3]);
 		if (r[row->reg] >> row->bit & 1)
 			id->has[f / 64] |= 1ULL << (f % 64);
-		if (row->leaf == 0 && r[1] == signature_AMD_ebx)
-			id->vendor = V_AMD;
 	}
+	__get_cpuid(0, &top, &vendor, &rest[0], &rest[1]);
+	id->vendor = vendor == signature_AMD_ebx ? V_AMD : V_INTEL;
 }
 
 static void put64(gpa_t gpa, uint64_t value)
@@ -215,7 +215,7 @@ static void set_segments(struct x86_cpu *cpu, enum jmode mode, const struct stat
 	*seg_base(cpu, SEG_FS) = s->fsbase;
 	*seg_base(cpu, SEG_GS) = s->gsbase;
 	cpu->tr.base = 0;
-	cpu->tr.seg = (struct x86_seg){ .limit = 0x67, .type = 11, .present = true, .selector = 0x40 };
+	cpu->tr.seg = (struct x86_seg){ .limit = 0x60, .type = 11, .present = true, .selector = 0x40 };
 	cpu->cpl = 3;
 }
 
@@ -241,16 +241,8 @@ static void clear_events(struct x86_cpu *cpu)
 
 void engine_code(const struct code *c)
 {
-	memset(side.ram + CODE_GPA, 0xf4, CODE_BYTES);
+	memset(side.ram + CODE_GPA, FILL, CODE_BYTES);
 	memcpy(side.ram + CODE_GPA + CODE_AT, c->bytes, c->len);
-}
-
-/* The HLT that was not the instruction under test. */
-static bool landed(const struct code *c, uint64_t start, uint64_t rip)
-{
-	uint64_t at = rip - (c->mode == MODE16 ? 0 : CODE_LIN);
-
-	return side.exc.vector == 13 && rip != start && at < CODE_BYTES && side.ram[CODE_GPA + at] == 0xf4;
 }
 
 void engine_run(const struct code *c, const struct state *s, struct outcome *o)
@@ -281,7 +273,7 @@ void engine_run(const struct code *c, const struct state *s, struct outcome *o)
 		side.why = cpu->internal.what;
 		return;
 	}
-	if (landed(c, s->rip, o->s.rip))
+	if (landed(c, side.exc.vector, o->s.rip))
 		return;
 	o->vector = side.exc.vector;
 	o->error = side.exc.has_error_code ? side.exc.error_code : 0;

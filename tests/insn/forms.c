@@ -45,8 +45,16 @@ bool decode(struct code *c, enum jmode mode, const uint8_t *bytes, unsigned int 
 	c->mode = mode;
 	c->len = c->zi.length;
 	memcpy(c->bytes, bytes, c->len);
-	c->branch = is_branch(&c->zi);
+	/* In 16-bit mode an operand in CS may lie where the way out is written: it must look the same on both sides. */
+	c->branch = is_branch(&c->zi) || (mode == MODE16 && (c->zi.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_CS));
 	return true;
+}
+
+bool landed(const struct code *c, int vector, uint64_t rip)
+{
+	uint64_t at = rip - (c->mode == MODE16 ? 0 : CODE_LIN);
+
+	return vector == 13 && at < CODE_BYTES && (at < CODE_AT || at >= CODE_AT + (uint64_t)c->len);
 }
 
 void code_text(const struct code *c, char *buf, unsigned int n)
@@ -74,6 +82,9 @@ static const uint16_t never[] = {
 	ZYDIS_MNEMONIC_WRPKRU, ZYDIS_MNEMONIC_GETSEC, ZYDIS_MNEMONIC_ENCLU, ZYDIS_MNEMONIC_RDPMC,
 	ZYDIS_MNEMONIC_SGDT, ZYDIS_MNEMONIC_SIDT, ZYDIS_MNEMONIC_SLDT, ZYDIS_MNEMONIC_STR, ZYDIS_MNEMONIC_SMSW,
 	ZYDIS_MNEMONIC_LAR, ZYDIS_MNEMONIC_LSL, ZYDIS_MNEMONIC_VERR, ZYDIS_MNEMONIC_VERW,
+	ZYDIS_MNEMONIC_VMRUN, ZYDIS_MNEMONIC_VMLOAD, ZYDIS_MNEMONIC_VMSAVE, ZYDIS_MNEMONIC_STGI, ZYDIS_MNEMONIC_CLGI,
+	ZYDIS_MNEMONIC_SKINIT, ZYDIS_MNEMONIC_INVLPGA, ZYDIS_MNEMONIC_PVALIDATE, ZYDIS_MNEMONIC_PSMASH,
+	ZYDIS_MNEMONIC_RMPUPDATE, ZYDIS_MNEMONIC_RMPADJUST,
 	ZYDIS_MNEMONIC_LDS, ZYDIS_MNEMONIC_LES, ZYDIS_MNEMONIC_LFS, ZYDIS_MNEMONIC_LGS, ZYDIS_MNEMONIC_LSS,
 	ZYDIS_MNEMONIC_XRSTOR, ZYDIS_MNEMONIC_XRSTOR64, ZYDIS_MNEMONIC_XSAVE, ZYDIS_MNEMONIC_XSAVE64,
 	ZYDIS_MNEMONIC_XSAVEC, ZYDIS_MNEMONIC_XSAVEC64, ZYDIS_MNEMONIC_XSAVEOPT, ZYDIS_MNEMONIC_XSAVEOPT64,

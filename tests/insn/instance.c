@@ -30,7 +30,7 @@ uint64_t pick_address(struct rng *r, unsigned int size)
 		return none + below(r, PAGE);
 	if (k < 99)
 		return ARENA_LIN + (int64_t)below(r, PAGE + 32) - 32;
-	return (1ULL << 47) - below(r, size + 2);
+	return size > 8 ? none - size / 2 : (1ULL << 47) - below(r, size + 2);
 }
 
 /* ------------------------------------------------------------------ mutation */

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "host/fault.h"
 #include "judge.h"
 
 #define CASES_PER_INSTANCE 16
@@ -159,7 +160,7 @@ struct group {
 
 static void worker(const struct group *g, unsigned int from)
 {
-	if (native_init() || engine_init()) {
+	if (host_fault_init() || native_init() || engine_init()) {
 		printf("# cannot set up\n");
 		exit(3);
 	}
@@ -304,7 +305,7 @@ static int reproduce(const char *what)
 		fprintf(stderr, "judge: %s: no instruction\n", what);
 		return 2;
 	}
-	if (native_init() || engine_init())
+	if (host_fault_init() || native_init() || engine_init())
 		return 3;
 	native_code(&c);
 	engine_code(&c);

@@ -29,6 +29,7 @@ enum jmode { MODE64, MODE32, MODE16, MODES };
 #define PAGE 4096u
 #define ARENA_BYTES (ARENA_PAGES * PAGE)
 #define CODE_BYTES (2 * PAGE)
+#define FILL 0xf4               /* HLT around the instruction: #GP(0) at CPL 3, so it ends every run */
 
 /* The first 832 bytes of an XSAVE area: x87, SSE, AVX.  SDM 1, 13.4. */
 struct vregs {
@@ -106,6 +107,7 @@ static inline bool one_in(struct rng *r, unsigned int n)
 /* forms.c */
 bool decode(struct code *c, enum jmode mode, const uint8_t *bytes, unsigned int avail);
 uint64_t form_key(const struct code *c);
+bool landed(const struct code *c, int vector, uint64_t rip);    /* on the fill: the instruction completed */
 bool runnable(const struct code *c);
 struct form *forms_list(unsigned int *count);
 void code_text(const struct code *c, char *buf, unsigned int n);

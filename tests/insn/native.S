@@ -30,12 +30,10 @@ native_enter:
 	wrfsbase %rax
 	mov	CTX + C_GS, %rax
 	wrgsbase %rax
-	cmpw	$0, CTX + C_COMPAT
-	je	1f
 	movw	CTX + C_DS, %ax
 	mov	%eax, %ds
 	mov	%eax, %es
-1:	mov	$CTX_STACK, %rsp
+	mov	$CTX_STACK, %rsp
 	pushq	CTX + C_RFLAGS
 	mov	CTX + C_GPR + 8 * 1, %rcx
 	mov	CTX + C_GPR + 8 * 2, %rdx

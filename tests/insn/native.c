@@ -2,7 +2,7 @@
 /*
  * The host's side.  The code pages and the arena are memfds mapped twice: the
  * instruction sees them at their fixed addresses, the judge through a second
- * view.  Behind the instruction is a jump to native_exit; a fault, or the INT3
+ * view.  Behind the instruction is a jump to native_exit; a fault, or the HLT
  * that a branch lands on, comes back through the signal handler, which takes
  * the state out of its frame and never returns to it.
  */
@@ -221,7 +221,7 @@ static void way_out(uint8_t *at, enum jmode mode)
 
 void native_code(const struct code *c)
 {
-	memset(side.code, 0xcc, CODE_BYTES);
+	memset(side.code, FILL, CODE_BYTES);
 	memcpy(side.code + CODE_AT, c->bytes, c->len);
 	if (!c->branch)
 		way_out(side.code + CODE_AT + c->len, c->mode);
@@ -261,11 +261,8 @@ void native_run(const struct code *c, const struct state *s, struct outcome *o)
 	if (!side.signalled)
 		return;
 	o->s.rip = x->rip;
-	/* The INT3 that was not the instruction under test. */
-	if (side.vector == 3 && x->rip - 1 != s->rip) {
-		o->s.rip--;
+	if (landed(c, side.vector, x->rip))
 		return;
-	}
 	o->vector = side.vector;
 	o->error = side.error;
 	o->cr2 = side.vector == 14 ? side.cr2 : 0;

@@ -212,15 +212,9 @@ void x86_vec_enter(struct x86_cpu *cpu, enum vec_class c)
 /* An unmasked exception: the state, with its flags, is in the host's registers again. */
 void x86_vec_fault(struct x86_cpu *cpu, enum vec_class c)
 {
-	uint16_t fsw;
-
 	x86_vec_put(cpu);
-	fsw = cpu->vec->image.fsw;
-	/* The class tells which of the two it was: only x87 and MMX look at ES. */
-	if (c == VEC_X87 || c == VEC_MMX) {
-		if (fsw & 0x80)
-			x86_raise(cpu, X86_MF);
-		x86_internal(cpu, "x87 fault without an exception");
-	}
+	/* Not the class: CVTTPS2PI waits for the x87 unit, and then may raise an exception of its own. */
+	if (cpu->guard.trap == X86_MF)
+		x86_raise(cpu, X86_MF);
 	x86_raise(cpu, cpu->cr4 & CR4_OSXMMEXCPT ? X86_XM : X86_UD);
 }

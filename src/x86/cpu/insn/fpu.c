@@ -58,8 +58,23 @@ static uint8_t short_tags(uint16_t full)
 	return tags;
 }
 
+/* The registers of the image are counted from the top of the stack: a new top turns them. */
+static void set_top(struct xsave_image *m, unsigned int top)
+{
+	unsigned int by = (top - (m->fsw >> 11)) & 7;
+	uint64_t old[8][2];
+
+	if (!by)
+		return;
+	for (unsigned int r = 0; r < 16; r++)
+		old[r / 2][r & 1] = ((const uint64_t *)m->st)[r];
+	for (unsigned int r = 0; r < 16; r++)
+		((uint64_t *)m->st)[r] = old[(r / 2 + by) & 7][r & 1];
+}
+
 static void set_status(struct xsave_image *m, uint16_t fcw, uint16_t fsw)
 {
+	set_top(m, fsw >> 11);
 	m->fcw = (fcw & 0x1f7f) | 0x40;
 	m->fsw = fsw & ~FSW_ES_B;
 	if (fsw & ~fcw & 0x3f)
@@ -119,6 +134,7 @@ static void take_env(const struct x86_cpu *cpu, struct xsave_image *m, bool op16
 
 static void init_x87(struct xsave_image *m)
 {
+	set_top(m, 0);
 	m->fcw = 0x37f;
 	m->fsw = m->fop = 0;
 	m->ftw = 0;

@@ -139,6 +139,8 @@ static void name##_one(struct x86_cpu *cpu, const struct insn *i)					\
 static void name##_rep(struct x86_cpu *cpu, const struct insn *i)					\
 {													\
 	at(cpu, i);											\
+	/* Permission is asked even where the count is zero. */						\
+	check_port(cpu, (uint16_t)cpu->regs[R_RDX], i->opsize);						\
 	string_repeat(cpu, i, name, false);								\
 }
 

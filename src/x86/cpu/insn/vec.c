@@ -90,6 +90,15 @@ static void vec_read(struct x86_cpu *cpu, const struct insn *i)
 	NEXT(cpu, i);
 }
 
+/* MMX waits for the x87 unit. */
+static void mmx_read(struct x86_cpu *cpu, const struct insn *i)
+{
+	at(cpu, i);
+	vec_gate(cpu, i);
+	vec_wait_x87(cpu);
+	vec_read(cpu, i);
+}
+
 static void vec_read_flags(struct x86_cpu *cpu, const struct insn *i)
 {
 	cpu->fl = call(cpu, i, fetch(cpu, i));
@@ -138,6 +147,14 @@ static void vec_write(struct x86_cpu *cpu, const struct insn *i)
 	NEXT(cpu, i);
 }
 
+static void mmx_write(struct x86_cpu *cpu, const struct insn *i)
+{
+	at(cpu, i);
+	vec_gate(cpu, i);
+	vec_wait_x87(cpu);
+	vec_write(cpu, i);
+}
+
 static void x87_reg(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
@@ -160,8 +177,12 @@ static void x87_reg_flags(struct x86_cpu *cpu, const struct insn *i)
 
 static void x87_read(struct x86_cpu *cpu, const struct insn *i)
 {
-	void *p = fetch(cpu, i);
+	void *p;
 
+	at(cpu, i);
+	vec_gate(cpu, i);
+	vec_wait_x87(cpu);
+	p = fetch(cpu, i);
 	note_x87(cpu, i, ea_offset(cpu, i));
 	call(cpu, i, p);
 	SETTLE(cpu);
@@ -175,6 +196,7 @@ static void x87_write(struct x86_cpu *cpu, const struct insn *i)
 
 	at(cpu, i);
 	vec_gate(cpu, i);
+	vec_wait_x87(cpu);
 	a = operand(cpu, i, true);
 	p = mem_write_ptr(cpu, a, i->memsize);
 	vec_gate(cpu, i);
@@ -309,7 +331,8 @@ static enum vec_class class_of(const struct insn_build *b)
 	bool mmx = false, xmm = false;
 
 	if (b->zi->meta.isa_set == ZYDIS_ISA_SET_X87 || b->zi->meta.isa_set == ZYDIS_ISA_SET_SSE3X87 ||
-	    b->zi->meta.isa_set == ZYDIS_ISA_SET_FCMOV)
+	    b->zi->meta.isa_set == ZYDIS_ISA_SET_FCMOV ||
+	    b->zi->meta.isa_set == ZYDIS_ISA_SET_PPRO /* FCOMI */)
 		return VEC_X87;
 	if (b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return VEC_AVX;
@@ -365,6 +388,8 @@ static insn_fn *pick(const struct insn *i, bool mem, bool write, bool flags)
 	}
 	if (!mem)
 		return flags ? vec_reg_flags : vec_reg;
+	if (i->src2 == VEC_MMX)
+		return write ? mmx_write : mmx_read;
 	if (write)
 		return vec_write;
 	return flags ? vec_read_flags : vec_read;
@@ -394,7 +419,7 @@ int vec_build(struct insn *i, const struct insn_build *b)
 #define ISA(set, feat) { ZYDIS_ISA_SET_##set, { .feature = X86_F_##feat, .build = vec_build } }
 
 static const struct insn_isa_row isa_rows[] = {
-	ISA(X87, FPU), ISA(SSE3X87, PNI), ISA(FCMOV, CMOV),
+	ISA(X87, FPU), ISA(SSE3X87, PNI), ISA(FCMOV, CMOV), ISA(PPRO, CMOV),
 	ISA(PENTIUMMMX, MMX),
 	ISA(SSE, SSE), ISA(SSEMXCSR, SSE), ISA(SSE2, SSE2), ISA(SSE2MMX, SSE2), ISA(SSE3, PNI),
 	ISA(SSSE3, SSSE3), ISA(SSSE3MMX, SSSE3), ISA(SSE4, SSE4_1), ISA(SSE42, SSE4_2), ISA(SSE4A, SSE4A),

@@ -32,6 +32,19 @@ static ALWAYS_INLINE void vec_gate(struct x86_cpu *cpu, const struct insn *i)
 		x86_vec_enter(cpu, i->src2);
 }
 
+/**
+ * vec_wait_x87 - the state is live: raises #MF where an unmasked x87 exception is pending.  Comes before the
+ * faults of a memory operand; SDM 3A table 6-2.
+ */
+static ALWAYS_INLINE void vec_wait_x87(struct x86_cpu *cpu)
+{
+	uint16_t fsw;
+
+	__asm__ volatile("fnstsw %0" : "=a"(fsw));
+	if (unlikely(fsw & 0x80))
+		x86_raise(cpu, X86_MF);
+}
+
 /** vec_run_write - runs the stub on @p, which mem_write_ptr() or mem_rmw() gave for @gva, and commits. */
 void vec_run_write(struct x86_cpu *cpu, const struct insn *i, gva_t gva, void *p);
 

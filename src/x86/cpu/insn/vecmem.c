@@ -55,6 +55,11 @@ static struct xsave_image *image(struct x86_cpu *cpu, const struct insn *i)
 	if (!(m->xstate_bv & XFEATURE_SSE))
 		for (unsigned int k = 0; k < sizeof(m->xmm) / 8; k++)
 			((uint64_t *)m->xmm)[k] = 0;
+	if (i->src2 == VEC_MMX) {
+		vec_normalize(cpu->vec);
+		m->xstate_bv |= XFEATURE_X87;
+		return m;
+	}
 	m->xstate_bv |= XFEATURE_SSE | (i->src2 == VEC_AVX ? XFEATURE_AVX : 0);
 	return m;
 }
@@ -104,21 +109,40 @@ static void maskmov_store(struct x86_cpu *cpu, const struct insn *i)
 	NEXT(cpu, i);
 }
 
+/* Any MMX instruction turns the x87 stack to register 0 and marks all of it used; SDM 3A 12.2. */
+static void enter_mmx(struct xsave_image *m)
+{
+	unsigned int top = m->fsw >> 11 & 7;
+	uint64_t old[8][2];
+
+	for (unsigned int r = 0; r < 16; r++)
+		old[r / 2][r & 1] = ((const uint64_t *)m->st)[r];
+	for (unsigned int r = 0; r < 16; r++)
+		((uint64_t *)m->st)[r] = old[(r / 2 - top) & 7][r & 1];
+	m->fsw &= ~0x3800;
+	m->ftw = 0xff;
+}
+
 /* MASKMOVDQU, MASKMOVQ: bytes at DS:rDI.  dst: data register, src: mask. */
 static void maskmov_bytes(struct x86_cpu *cpu, const struct insn *i)
 {
 	struct xsave_image *m = image(cpu, i);
 	gva_t a = ea(cpu, i, i->memsize, true);
 	bool mmx = i->aux;
-	const uint8_t *data = mmx ? m->st[i->dst] : m->xmm[i->dst];
-	const uint8_t *mask = mmx ? m->st[i->src] : m->xmm[i->src];
+	unsigned int top = m->fsw >> 11;
+	const uint8_t *data = mmx ? m->st[(i->dst - top) & 7] : m->xmm[i->dst];
+	const uint8_t *mask = mmx ? m->st[(i->src - top) & 7] : m->xmm[i->src];
 
+	if (mmx && (m->fsw & 0x80))
+		x86_raise(cpu, X86_MF);
 	for (unsigned int k = 0; k < i->memsize; k++)
 		if (mask[k] & 0x80)
 			mem_probe_write(cpu, a + k, 1);
 	for (unsigned int k = 0; k < i->memsize; k++)
 		if (mask[k] & 0x80)
 			st8(cpu, a + k, data[k]);
+	if (mmx)
+		enter_mmx(m);
 	NEXT(cpu, i);
 }
 
