@@ -144,11 +144,12 @@ static void find_duplicates(const struct kvm_object *obj, int except)
 		char *end;
 		long fd = strtol(d->d_name, &end, 10);
 
-		if (*end || end == d->d_name || fd == except || fd == dirfd(dir))
+		/* What is in the table is known already. */
+		if (*end || end == d->d_name || fd == except || fd == dirfd(dir) || entry((int)fd))
 			continue;
 		if (fstat((int)fd, &st) || st.st_ino != obj->ino || st.st_dev != obj->dev)
 			continue;
-		if (!make_room((int)fd) && !table.by_fd[fd])
+		if (!make_room((int)fd))
 			set_entry((int)fd, (struct kvm_object *)obj);
 	}
 	closedir(dir);
