@@ -32,7 +32,7 @@ expect() {
 	fi
 }
 
-echo 1..5
+echo 1..6
 project good <<'X'
 a tap printf "1..2\nok 1 - x\nok 2 - y # SKIP no\n"
 b exitcode true
@@ -51,5 +51,9 @@ project crashed <<'X'
 a tap printf "1..1\nok 1 - x\n"; kill -SEGV $$
 X
 expect crashed 1 '1 passed, 1 failed'
+project cmocka <<'X'
+a tap printf "1..2\nok 1 - x\nnot ok 2 # SKIP y\n"
+X
+expect cmocka 0 '1 passed, 0 failed, 1 skipped'
 project empty </dev/null
 expect empty 1 '0 passed, 0 failed'
