@@ -78,6 +78,7 @@ static const struct kvm_ioctl_row ioctls[] = {
 	KVM_IOCTL(KVM_GET_TSC_KHZ, KVM_VCPU, 0, x86_ioctl_get_tsc_khz),
 	KVM_IOCTL(KVM_KVMCLOCK_CTRL, KVM_VCPU, 0, x86_ioctl_kvmclock_ctrl),
 	KVM_IOCTL(KVM_TPR_ACCESS_REPORTING, KVM_VCPU, 0, x86_ioctl_tpr_access_reporting),
+	KVM_IOCTL(KVM_SET_VAPIC_ADDR, KVM_VCPU, 0, x86_ioctl_set_vapic_addr),
 	KVM_IOCTL(KVM_X86_SETUP_MCE, KVM_VCPU, 0, x86_ioctl_setup_mce),
 	KVM_IOCTL(KVM_X86_SET_MCE, KVM_VCPU, 0, x86_ioctl_set_mce),
 	KVM_IOCTL(KVM_SET_DEVICE_ATTR, ATTR_KINDS, 0, x86_ioctl_device_attr),
@@ -211,6 +212,7 @@ static int enforce_pv(struct vcpu *vcpu, const struct kvm_enable_cap *cap)
 static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_IRQCHIP, .value = 1 },
 	{ .cap = KVM_CAP_HLT, .value = 1 },
+	{ .cap = KVM_CAP_VAPIC, .value = 1 },
 	{ .cap = KVM_CAP_MMU_SHADOW_CACHE_CONTROL, .value = 1 },
 	{ .cap = KVM_CAP_SET_TSS_ADDR, .value = 1 },
 	{ .cap = KVM_CAP_SET_IDENTITY_MAP_ADDR, .value = 1 },

@@ -357,12 +357,21 @@ bool x86_chip_pio(struct x86_vcpu *v, uint16_t port, void *data, uint8_t len, bo
 	       !(write ? pit_write(&x->pit, port, len, data) : pit_read(&x->pit, port, len, data));
 }
 
+static bool lapic_mmio(struct x86_vcpu *v, gpa_t gpa, void *data, uint8_t len, bool write)
+{
+	bool published = x86_vapic_collect(v);
+	bool done = !(write ? lapic_write(&v->lapic, gpa, len, data) : lapic_read(&v->lapic, gpa, len, data));
+
+	if (published)
+		x86_vapic_publish(v);
+	return done;
+}
+
 bool x86_chip_mmio(struct x86_vcpu *v, gpa_t gpa, void *data, uint8_t len, bool write)
 {
 	struct x86_vm *x = v->vm;
 
-	if (v->has_lapic &&
-	    !(write ? lapic_write(&v->lapic, gpa, len, data) : lapic_read(&v->lapic, gpa, len, data)))
+	if (v->has_lapic && lapic_mmio(v, gpa, data, len, write))
 		return true;
 	return x86_irqchip_kernel(x) &&
 	       !(write ? ioapic_write(&x->ioapic, gpa, len, data) : ioapic_read(&x->ioapic, gpa, len, data));

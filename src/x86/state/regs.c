@@ -311,7 +311,11 @@ uint64_t x86_get_cr8(struct x86_cpu *cpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 
-	return v->has_lapic ? lapic_get_cr8(&v->lapic) : v->cr8;
+	if (!v->has_lapic)
+		return v->cr8;
+	if (x86_vapic_collect(v))
+		x86_vapic_publish(v);
+	return lapic_get_cr8(&v->lapic);
 }
 
 void x86_set_cr8(struct x86_cpu *cpu, uint64_t value)
@@ -319,7 +323,11 @@ void x86_set_cr8(struct x86_cpu *cpu, uint64_t value)
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 
 	if (v->has_lapic) {
+		bool published = x86_vapic_collect(v);
+
 		lapic_set_cr8(&v->lapic, (uint8_t)value & 15);
+		if (published)
+			x86_vapic_publish(v);
 		return;
 	}
 	/* Lowered: the client's local APIC may have an interrupt for us. */

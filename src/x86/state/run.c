@@ -327,6 +327,7 @@ static int env_service(struct x86_cpu *cpu)
 
 	if (kvm_vcpu_sync_needed(v->vcpu))
 		kvm_vcpu_sync(v->vcpu);
+	x86_vapic_collect(v);
 	if (req & X86_REQ_CLOCK)
 		x86_kvmclock_update(v);
 	if (v->triple_fault || (req & X86_REQ_TRIPLE_FAULT)) {
@@ -347,6 +348,7 @@ static int env_service(struct x86_cpu *cpu)
 	}
 	cpu->if_unwatched = !*(volatile uint8_t *)&v->vcpu->run->request_interrupt_window &&
 			    !(v->guest_debug & KVM_GUESTDBG_BLOCKIRQ);
+	x86_vapic_publish(v);
 	x86_inject(v);
 	return 0;
 }
@@ -414,6 +416,7 @@ static void save_run_state(struct x86_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
 
+	x86_vapic_collect(v);
 	run->if_flag = !!(v->cpu.rflags & FL_IF);
 	run->cr8 = x86_get_cr8(&v->cpu);
 	run->apic_base = x86_get_apic_base(v);

@@ -153,7 +153,8 @@ struct x86_vcpu {
 		uint32_t version;
 	} pvclock;
 	struct x86_msrs msr;
-	uint64_t vapic_gpa;             /* KVM_SET_VAPIC_ADDR; 0: none */
+	gpa_t vapic_gpa;                /* KVM_SET_VAPIC_ADDR; 0: none */
+	bool vapic_published;           /* TPR is kept there; see vapic.c */
 };
 
 static inline struct x86_vm *x86_vm_of(const struct vm *vm)
@@ -242,6 +243,12 @@ bool x86_interrupt_allowed(const struct x86_vcpu *v);
 bool x86_ready_for_interrupt(struct x86_vcpu *v);
 /** x86_queue_exception - makes it pending, as KVM does for the client; false: there is one already. */
 bool x86_queue_exception(struct x86_vcpu *v, uint8_t vector, bool has_ec, uint32_t error_code);
+
+/* --- vapic.c: where TPR is; both do nothing without a virtual-APIC page --- */
+/** x86_vapic_collect - takes TPR from the page, before the register is looked at; true: it was there. */
+bool x86_vapic_collect(struct x86_vcpu *v);
+/** x86_vapic_publish - hands TPR to the page, before guest code runs. */
+void x86_vapic_publish(struct x86_vcpu *v);
 
 /* --- time (time.c) --- */
 uint64_t x86_guest_tsc(const struct x86_vcpu *v);

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The virtual-APIC page of KVM_SET_VAPIC_ADDR (api.rst, KVM_TPR_ACCESS_REPORTING).
+ *
+ * A word of guest memory stands for TPR while guest code runs: byte 0 is TPR,
+ * which code that the client has patched reads and writes there; byte 1 is the
+ * class in service and byte 3 the highest request, by which that code knows
+ * whether lowering TPR lets an interrupt in.  The word is the truth from
+ * x86_vapic_publish() to the next x86_vapic_collect(), the register is
+ * otherwise.
+ */
+#include <errno.h>
+
+#include "kvm/memslot.h"
+#include "x86/state/state.h"
+
+#define CLASS 0xf0
+
+long x86_ioctl_set_vapic_addr(struct kvm_call *c)
+{
+	struct x86_vcpu *v = x86_vcpu_of(c->vcpu);
+	gpa_t gpa = ((const struct kvm_vapic_addr *)c->data)->vapic_addr;
+	uint32_t word;
+
+	if (!v->has_lapic)
+		return -EINVAL;
+	if (gpa && x86_guest_read(v, gpa, &word, sizeof(word)))
+		return -EINVAL;
+	v->vapic_gpa = gpa;
+	v->vapic_published = false;
+	return 0;
+}
+
+bool x86_vapic_collect(struct x86_vcpu *v)
+{
+	uint32_t word;
+
+	if (!v->vapic_published)
+		return false;
+	v->vapic_published = false;
+	if (!x86_guest_read(v, v->vapic_gpa, &word, sizeof(word)))
+		lapic_set_tpr(&v->lapic, (uint8_t)word);
+	return true;
+}
+
+void x86_vapic_publish(struct x86_vcpu *v)
+{
+	int irr, isr;
+	uint32_t word;
+
+	if (!v->vapic_gpa)
+		return;
+	irr = lapic_highest_irr(&v->lapic);
+	isr = lapic_highest_isr(&v->lapic);
+	word = (uint32_t)lapic_get_tpr(&v->lapic) | (isr < 0 ? 0 : (uint32_t)(isr & CLASS) << 8) |
+	       (irr < 0 ? 0 : (uint32_t)irr << 24);
+	v->vapic_published = !x86_guest_write(v, v->vapic_gpa, &word, sizeof(word));
+}
