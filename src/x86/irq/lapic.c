@@ -282,6 +282,11 @@ int lapic_eoi(struct lapic *l)
 	return vector;
 }
 
+uint8_t lapic_get_tpr(const struct lapic *l)
+{
+	return lapic_reg(l, REG_TPR) & 0xff;
+}
+
 void lapic_set_tpr(struct lapic *l, uint8_t tpr)
 {
 	lapic_set_reg(l, REG_TPR, tpr);

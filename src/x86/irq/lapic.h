@@ -190,6 +190,9 @@ void lapic_timer_expired(struct lapic *l);
 uint8_t lapic_get_cr8(const struct lapic *l);
 void lapic_set_cr8(struct lapic *l, uint8_t cr8);
 
+/** lapic_get_tpr - TPR, without reporting it. */
+uint8_t lapic_get_tpr(const struct lapic *l);
+
 /** lapic_set_tpr - sets TPR without reporting it, for a TPR kept elsewhere (the vAPIC page). */
 void lapic_set_tpr(struct lapic *l, uint8_t tpr);
 
