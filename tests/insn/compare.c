@@ -79,10 +79,57 @@ static uint32_t error_of(const struct outcome *o)
 static bool any_byte(const struct code *c)
 {
 	for (int k = 0; k < c->zi.operand_count; k++)
-		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size > 128)
+		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size > 80 && c->op[k].size != 128)
 			return true;
 	return c->zi.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU || c->zi.mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU ||
 	       c->zi.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ;
+}
+
+/* The host's POPA has loaded some of the registers when it faults; it starts from the beginning after. */
+static bool partial(const struct code *c, const struct outcome *n)
+{
+	return n->vector != DONE && (c->zi.mnemonic == ZYDIS_MNEMONIC_POPA || c->zi.mnemonic == ZYDIS_MNEMONIC_POPAD);
+}
+
+static bool registers_differ(const struct code *c, const struct outcome *n, const struct outcome *e)
+{
+	uint64_t width = c->mode == MODE64 ? ~0ULL : 0xffffffff;
+	bool stack_only = partial(c, n);
+
+	for (unsigned int k = 0; k < (c->mode == MODE64 ? 16 : 8); k++)
+		if ((!stack_only || k == 4) && ((n->s.gpr[k] ^ e->s.gpr[k]) & width))
+			return true;
+	return false;
+}
+
+/*
+ * Bytes of an x87 or FXSAVE area that name the last x87 instruction and its
+ * operand, and the MXCSR mask, which is the host's: made equal.
+ */
+static void blank_pointers(const struct code *c, const struct state *before)
+{
+	uint64_t at;
+	unsigned int from, to;
+
+	switch (c->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_FXSAVE:
+	case ZYDIS_MNEMONIC_FXSAVE64:
+		from = 6;
+		to = 32;
+		break;
+	case ZYDIS_MNEMONIC_FNSTENV:
+	case ZYDIS_MNEMONIC_FNSAVE:
+		from = c->zi.operand_width == 16 ? 6 : 12;
+		to = c->zi.operand_width == 16 ? 14 : 28;
+		break;
+	default:
+		return;
+	}
+	at = operand_address(c, before, &c->op[0]) - ARENA_LIN;
+	for (; from < to; from++)
+		if (at + from < ARENA_BYTES && (from < 24 || from >= 28 || c->zi.mnemonic == ZYDIS_MNEMONIC_FNSTENV ||
+						c->zi.mnemonic == ZYDIS_MNEMONIC_FNSAVE))
+			engine_arena()[at + from] = native_arena()[at + from];
 }
 
 const char *compare(const struct code *c, const struct state *before, const struct outcome *n,
@@ -99,15 +146,16 @@ const char *compare(const struct code *c, const struct state *before, const stru
 		return "error code";
 	if (n->cr2 != e->cr2 && !(any_byte(c) && n->cr2 / PAGE == e->cr2 / PAGE))
 		return "cr2";
-	for (unsigned int k = 0; k < (c->mode == MODE64 ? 16 : 8); k++)
-		if ((n->s.gpr[k] ^ e->s.gpr[k]) & width)
-			return "register";
+	if (registers_differ(c, n, e))
+		return "register";
 	if (!strict && n->vector == DONE)
 		mask &= ~undefined(c);
 	if ((n->s.rflags ^ e->s.rflags) & mask)
 		return "flags";
 	if (n->s.fsbase != e->s.fsbase || n->s.gsbase != e->s.gsbase)
 		return "segment base";
+	if (n->vector == DONE)
+		blank_pointers(c, before);
 	if (memcmp(native_arena(), engine_arena(), ARENA_BYTES))
 		return "memory";
 	return compare_vectors(&n->s.v, &e->s.v, c->mode);

@@ -119,6 +119,8 @@ uint64_t pick_address(struct rng *r, unsigned int size);
 /* state.c: fills @s, and the arena through @arena. */
 void make_state(const struct code *c, uint64_t seed, struct state *s, uint8_t *arena);
 
+uint64_t operand_address(const struct code *c, const struct state *s, const ZydisDecodedOperand *o);
+
 /* native.c */
 int native_init(void);
 void native_code(const struct code *c);

@@ -186,6 +186,35 @@ static int gpr_number(ZydisRegister reg)
 	}
 }
 
+static uint64_t base_of_segment(const struct code *c, const struct state *s, ZydisRegister seg)
+{
+	if (c->mode == MODE16)
+		return seg == ZYDIS_REGISTER_CS ? CODE_LIN : ARENA_LIN;
+	if (seg == ZYDIS_REGISTER_FS)
+		return s->fsbase;
+	return seg == ZYDIS_REGISTER_GS ? s->gsbase : 0;
+}
+
+/* The linear address of memory operand @o, vector indices left out. */
+uint64_t operand_address(const struct code *c, const struct state *s, const ZydisDecodedOperand *o)
+{
+	const ZydisDecodedOperandMem *x = &o->mem;
+	unsigned int width = c->zi.address_width;
+	int base = gpr_number(x->base), index = gpr_number(x->index);
+	uint64_t a = x->disp.has_displacement ? x->disp.value : 0;
+
+	if (x->base == ZYDIS_REGISTER_RIP || x->base == ZYDIS_REGISTER_EIP)
+		a += s->rip + c->len;
+	if (base >= 0)
+		a += s->gpr[base];
+	if (index >= 0)
+		a += s->gpr[index] * x->scale;
+	if (width < 64)
+		a &= (1ULL << width) - 1;
+	a += base_of_segment(c, s, x->segment);
+	return c->mode == MODE64 ? a : (uint32_t)a;
+}
+
 static void set_address(struct making *m, int reg, uint64_t value)
 {
 	unsigned int width = m->c->zi.address_width;
@@ -196,15 +225,6 @@ static void set_address(struct making *m, int reg, uint64_t value)
 		m->s->gpr[reg] = (uint32_t)value | (m->c->mode == MODE64 ? rnd(m->r) << 32 : 0);
 	else
 		m->s->gpr[reg] = (uint16_t)value | (rnd(m->r) & 0xffff0000);
-}
-
-static uint64_t segment_base(const struct making *m, ZydisRegister seg)
-{
-	if (m->c->mode == MODE16)
-		return ARENA_LIN;
-	if (seg == ZYDIS_REGISTER_FS)
-		return m->s->fsbase;
-	return seg == ZYDIS_REGISTER_GS ? m->s->gsbase : 0;
 }
 
 static void small_indices(struct making *m, const ZydisDecodedOperand *o)
@@ -234,7 +254,7 @@ static void aim_operand(struct making *m, const ZydisDecodedOperand *o)
 		small_indices(m, o);
 	put_data(m, target, o->size / 8 ? o->size / 8 : 1);
 	disp = x->disp.has_displacement ? x->disp.value : 0;
-	want = target - segment_base(m, x->segment) - disp;
+	want = target - base_of_segment(m->c, m->s, x->segment) - disp;
 	if (base < 0) {
 		/* The displacement has been aimed; an index stays near it. */
 		if (index >= 0)

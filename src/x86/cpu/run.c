@@ -368,6 +368,9 @@ static int resume(struct x86_cpu *cpu, int how)
 	int r = 0;
 
 	x86_bus_unlock(cpu);
+	/* An exception of the stub's own: what it recorded stays. */
+	if (how == HOST_FAULT_FPE)
+		cpu->vec->undo_valid = false;
 	vec_undo(cpu);
 	atomic_store(&cpu->in_guest, true);
 	if (how == X86_LEAVE_INTERNAL)

@@ -142,6 +142,13 @@ static void init_x87(struct xsave_image *m)
 	m->xstate_bv |= XFEATURE_X87;
 }
 
+/* FLDENV, FRSTOR and FLDCW wait; those named FN... do not. */
+static void wait_x87(struct x86_cpu *cpu, const struct xsave_image *m)
+{
+	if (m->fsw & 0x80)
+		x86_raise(cpu, X86_MF);
+}
+
 static void fnstenv(struct x86_cpu *cpu, const struct insn *i)
 {
 	struct xsave_image *m = image(cpu, i);
@@ -162,6 +169,7 @@ static void fldenv(struct x86_cpu *cpu, const struct insn *i)
 	uint8_t env[ENV_MAX];
 	unsigned int n = i->opsize == 2 ? 14 : 28;
 
+	wait_x87(cpu, m);
 	mem_read_block(cpu, ea(cpu, i, n, false), env, n);
 	take_env(cpu, m, i->opsize == 2, env);
 	NEXT(cpu, i);
@@ -190,6 +198,7 @@ static void frstor(struct x86_cpu *cpu, const struct insn *i)
 	uint8_t area[ENV_MAX + 80];
 	unsigned int n = i->opsize == 2 ? 14 : 28;
 
+	wait_x87(cpu, m);
 	mem_read_block(cpu, ea(cpu, i, n + 80, false), area, n + 80);
 	take_env(cpu, m, i->opsize == 2, area);
 	for (unsigned int r = 0; r < 8; r++) {
@@ -277,6 +286,7 @@ static void run_stub_read(struct x86_cpu *cpu, const struct insn *i)
 
 	at(cpu, i);
 	vec_gate(cpu, i);
+	vec_wait_x87(cpu);
 	p = mem_read_ptr(cpu, ea(cpu, i, i->memsize, false), i->memsize);
 	vec_gate(cpu, i);
 	((vec_stub *)(uintptr_t)i->ptr)((void *)p, cpu->regs, cpu->fl);

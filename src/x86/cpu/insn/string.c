@@ -269,7 +269,8 @@ static uint64_t cmps(struct x86_cpu *cpu, const struct insn *i, uint64_t n)
 	uint64_t a, b, done = 0;
 	int64_t step = string_step(cpu, i);
 
-	if (n > 1)
+	/* ES:RDI first, as below. */
+	if (n > 1 && tlb_hit_read(cpu->ctx, string_ea(cpu, i, R_RDI, SEG_ES, false), i->opsize))
 		r = find_run(cpu, i, n, true, true, false);
 	if (r.n > 1) {
 		do {

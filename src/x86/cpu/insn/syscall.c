@@ -146,9 +146,9 @@ static void op_sysexit(struct x86_cpu *cpu, const struct insn *i)
 	bool wide = i->opsize == 8;
 
 	at(cpu, i);
-	sysenter_check(cpu);
 	if (cpu->cpl)
 		x86_raise_ec(cpu, X86_GP, 0);
+	sysenter_check(cpu);
 	if (wide && (!x86_canonical(cpu, rip) || !x86_canonical(cpu, rsp)))
 		x86_raise_ec(cpu, X86_GP, 0);
 	cpu->regs[R_RIP] = wide ? rip : (uint32_t)rip;

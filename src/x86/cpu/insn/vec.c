@@ -31,8 +31,16 @@ static ALWAYS_INLINE uint16_t call(struct x86_cpu *cpu, const struct insn *i, vo
 
 static ALWAYS_INLINE gva_t operand(struct x86_cpu *cpu, const struct insn *i, bool write)
 {
-	gva_t a = ea(cpu, i, i->memsize, write);
+	gva_t a;
 
+	/* Alignment comes before the segment's limit. */
+	if (unlikely(i->ea_flags & EA_SLOW) && (i->aux & VEC_ALIGNED)) {
+		at(cpu, i);
+		a = ea_offset(cpu, i) + cpu->regs[i->segbase];
+		if (a & (i->memsize - 1))
+			x86_raise_ec(cpu, X86_GP, 0);
+	}
+	a = ea(cpu, i, i->memsize, write);
 	if (unlikely(i->aux & VEC_ALIGNED) && unlikely(a & (i->memsize - 1)))
 		x86_raise_ec(cpu, X86_GP, 0);
 	return a;
@@ -106,6 +114,18 @@ static void vec_read_flags(struct x86_cpu *cpu, const struct insn *i)
 	NEXT(cpu, i);
 }
 
+#define UNWRITTEN 0xa5
+
+/* An unmasked x87 exception keeps FST and its kin from storing; SDM 1 8.5.  It is pending then. */
+static bool nothing_stored(struct x86_cpu *cpu, unsigned int size)
+{
+	for (unsigned int n = 0; n < size; n++)
+		if (cpu->rmw_buf[n] != UNWRITTEN)
+			return false;
+	x86_vec_put(cpu);
+	return cpu->vec->image.fsw & 0x80;
+}
+
 /*
  * The stub works on a copy, whose write-back may exit to the client: then the
  * instruction runs again, and must find the state as before (an FSTP has popped).
@@ -117,11 +137,14 @@ static void run_buffered(struct x86_cpu *cpu, const struct insn *i, gva_t a, voi
 	x86_vec_put(cpu);
 	for (unsigned int n = 0; n < sizeof(v->image) / 8; n++)
 		((uint64_t *)&v->undo)[n] = ((uint64_t *)&v->image)[n];
+	for (unsigned int n = 0; n < i->memsize; n++)
+		cpu->rmw_buf[n] = UNWRITTEN;
 	vec_gate(cpu, i);
 	v->undo_valid = true;
 	call(cpu, i, p);
 	SETTLE(cpu);
-	mem_commit(cpu, a, i->memsize, p);
+	if (i->src2 != VEC_X87 || !nothing_stored(cpu, i->memsize))
+		mem_commit(cpu, a, i->memsize, p);
 	v->undo_valid = false;
 }
 

@@ -70,18 +70,32 @@ static void clear_from(struct xsave_image *m, unsigned int reg, unsigned int byt
 		*(uint32_t *)ymm_byte(m, reg, byte) = 0;
 }
 
+/* Element @k of @size bytes: only those that are accessed are checked. */
+static gva_t lane(struct x86_cpu *cpu, const struct insn *i, unsigned int k, unsigned int size, bool write)
+{
+	struct insn one;
+
+	if (likely(!(i->ea_flags & EA_SLOW)))
+		return ea(cpu, i, size, write) + k * size;
+	one = *i;
+	one.disp += k * size;
+	return ea_slow(cpu, &one, size, write);
+}
+
 /* dst: register; src: mask register; opsize: vector bytes; aux: element bytes. */
 static void maskmov_load(struct x86_cpu *cpu, const struct insn *i)
 {
 	struct xsave_image *m = image(cpu, i);
-	gva_t a = ea(cpu, i, i->memsize, false);
 	unsigned int size = i->aux, n = i->memsize / size;
 	uint64_t value[8];
 
 	for (unsigned int k = 0; k < n; k++) {
 		value[k] = 0;
-		if (sign(get(m, i->src, k, size), size))
-			value[k] = size == 4 ? ld32(cpu, a + 4 * k) : ld64(cpu, a + 8 * k);
+		if (sign(get(m, i->src, k, size), size)) {
+			gva_t a = lane(cpu, i, k, size, false);
+
+			value[k] = size == 4 ? ld32(cpu, a) : ld64(cpu, a);
+		}
 	}
 	for (unsigned int k = 0; k < n; k++)
 		set(m, i->dst, k, size, value[k]);
@@ -92,19 +106,21 @@ static void maskmov_load(struct x86_cpu *cpu, const struct insn *i)
 static void maskmov_store(struct x86_cpu *cpu, const struct insn *i)
 {
 	struct xsave_image *m = image(cpu, i);
-	gva_t a = ea(cpu, i, i->memsize, true);
 	unsigned int size = i->aux, n = i->memsize / size;
 
 	for (unsigned int k = 0; k < n; k++)
 		if (sign(get(m, i->src, k, size), size))
-			mem_probe_write(cpu, a + size * k, size);
+			mem_probe_write(cpu, lane(cpu, i, k, size, true), size);
 	for (unsigned int k = 0; k < n; k++) {
+		gva_t a;
+
 		if (!sign(get(m, i->src, k, size), size))
 			continue;
+		a = lane(cpu, i, k, size, true);
 		if (size == 4)
-			st32(cpu, a + 4 * k, get(m, i->dst, k, 4));
+			st32(cpu, a, get(m, i->dst, k, 4));
 		else
-			st64(cpu, a + 8 * k, get(m, i->dst, k, 8));
+			st64(cpu, a, get(m, i->dst, k, 8));
 	}
 	NEXT(cpu, i);
 }
@@ -127,22 +143,26 @@ static void enter_mmx(struct xsave_image *m)
 static void maskmov_bytes(struct x86_cpu *cpu, const struct insn *i)
 {
 	struct xsave_image *m = image(cpu, i);
-	gva_t a = ea(cpu, i, i->memsize, true);
 	bool mmx = i->aux;
-	unsigned int top = m->fsw >> 11;
-	const uint8_t *data = mmx ? m->st[(i->dst - top) & 7] : m->xmm[i->dst];
-	const uint8_t *mask = mmx ? m->st[(i->src - top) & 7] : m->xmm[i->src];
+	const uint8_t *data = mmx ? m->st[i->dst] : m->xmm[i->dst];
+	const uint8_t *mask = mmx ? m->st[i->src] : m->xmm[i->src];
+	uint8_t any = 0;
+	gva_t a;
 
 	if (mmx && (m->fsw & 0x80))
 		x86_raise(cpu, X86_MF);
+	/* From here on the registers are in the order of the MMX names. */
+	if (mmx)
+		enter_mmx(m);
 	for (unsigned int k = 0; k < i->memsize; k++)
-		if (mask[k] & 0x80)
-			mem_probe_write(cpu, a + k, 1);
+		any |= mask[k];
+	a = ea(cpu, i, i->memsize, true);
+	/* Where any byte is selected all of the operand is checked; SDM 2 leaves it to the implementation. */
+	if (any & 0x80)
+		mem_probe_write(cpu, a, i->memsize);
 	for (unsigned int k = 0; k < i->memsize; k++)
 		if (mask[k] & 0x80)
 			st8(cpu, a + k, data[k]);
-	if (mmx)
-		enter_mmx(m);
 	NEXT(cpu, i);
 }
 
