@@ -12,6 +12,10 @@
 #include "cli/cli.h"
 #include "vmm/probe.h"
 
+/* The engine gets more: it may be a build with sanitizers on a busy machine, and it does not hang. */
+#define HOST_TIMEOUT_MS 2000
+#define SOFT_TIMEOUT_MS 10000
+
 struct doctor_args {
 	bool json;
 };
@@ -87,9 +91,9 @@ static int examine(struct report *r)
 	r->exists = !stat("/dev/kvm", &st);
 	r->is_char = r->exists && S_ISCHR(st.st_mode);
 	read_cpuinfo(r);
-	err = probe_kvm(&kvm_ops_soft, &r->soft);
+	err = probe_kvm(&kvm_ops_soft, SOFT_TIMEOUT_MS, &r->soft);
 	if (!err)
-		err = probe_kvm(&kvm_ops_host, &r->host);
+		err = probe_kvm(&kvm_ops_host, HOST_TIMEOUT_MS, &r->host);
 	return err;
 }
 
@@ -138,7 +142,7 @@ static void print_text(const struct report *r)
 	if (r->host.runs)
 		puts("  the host's KVM works here and is faster: anykvm run --accel host");
 	else if (r->host.opens)
-		puts("  the host's KVM opens but runs no 64-bit guest: do not use it");
+		puts("  the host's KVM opens but does not run a guest as it should: do not use it");
 }
 
 static cJSON *probe_json(const struct probe *p)

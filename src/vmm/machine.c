@@ -373,6 +373,17 @@ static void stop_vcpus(struct machine *m)
 			m->stuck = true;
 }
 
+/* For whoever wonders where a guest was when it was ended. */
+static void say_where(const struct machine *m)
+{
+	for (unsigned int i = 0; i < m->vcpu_count; i++) {
+		struct kvm_regs regs;
+
+		if (!vcpu_ioctl(&m->vcpus[i], KVM_GET_REGS, &regs))
+			fprintf(stderr, "anykvm: vCPU %u was at rip %#llx\n", i, (unsigned long long)regs.rip);
+	}
+}
+
 static int run(struct machine *m)
 {
 	int err = terminal_start(&m->term);
@@ -384,6 +395,8 @@ static int run(struct machine *m)
 	if (!err)
 		err = loop_run(&m->pf.loop);
 	stop_vcpus(m);
+	if (m->cfg->verbose && m->ctl.end == END_USER && !m->stuck)
+		say_where(m);
 	if (!err && m->cfg->stats && !m->stuck)
 		err = stats_write(m->cfg->stats, &m->pf.vm, m->vcpus, m->vcpu_count, m->err);
 	return err;

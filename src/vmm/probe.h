@@ -17,9 +17,7 @@ struct probe {
 	char why[128];	  /* if it does not run */
 };
 
-#define PROBE_TIMEOUT_MS 2000
-
-/** probe_kvm - try @ops in a child process, for PROBE_TIMEOUT_MS at most.  0, or -errno of pipe or fork. */
-int probe_kvm(const struct kvm_ops *ops, struct probe *p);
+/** probe_kvm - try @ops in a child process, for @timeout_ms at most.  0, or -errno of pipe or fork. */
+int probe_kvm(const struct kvm_ops *ops, unsigned int timeout_ms, struct probe *p);
 
 #endif
