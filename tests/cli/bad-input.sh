@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Whatever is wrong with what the user gives is named, in one line, without a crash.
 . "$(dirname "$0")/lib.sh"
-echo 1..37
+echo 1..38
 cd "$work" || exit 1
 
 # A kernel that only ends: a bzImage with the least header that is taken.
@@ -107,3 +107,7 @@ run -k kernel --stats missing/file
 is 'statistics that cannot be written' 7 '*missing/file: cannot write statistics: No such file or directory*'
 run -k kernel -d disk
 is 'and what is right runs' 7 ''
+run -k kernel -c 2 --stats stats
+python3 -c 'import json; s = json.load(open("stats")); assert s["vm"] and len(s["vcpus"]) == 2 and s["vcpus"][0]' ||
+	status=bad
+is 'statistics are JSON' 7 ''
