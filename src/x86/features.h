@@ -22,7 +22,7 @@ enum x86_feature_need {
 	NEED_YMM,               /* the same, and the host's OS must keep the upper halves (XCR0) */
 	NEED_ZMM,               /* ... and mask registers and ZMM */
 	NEED_PKRU,              /* the XSAVE component of PKRU */
-	NEED_CLIENT,            /* works, but only the client sets the bit: it depends on the VM's devices */
+	NEED_CLIENT,            /* not offered, but it counts where the client sets the bit */
 	NEED_RUNTIME,           /* follows control registers, in nobody's table */
 };
 
@@ -113,12 +113,12 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(AVX512_VPOPCNTDQ, "avx512_vpopcntdq", 7, 0, ECX, 14, ZMM, BOTH)                       \
 	F(LA57, "la57", 7, 0, ECX, 16, NOTHING, BOTH)                                           \
 	F(RDPID, "rdpid", 7, 0, ECX, 22, NOTHING, BOTH)                                         \
-	F(MOVDIRI, "movdiri", 7, 0, ECX, 27, CLIENT, BOTH)                                      \
-	F(MOVDIR64B, "movdir64b", 7, 0, ECX, 28, CLIENT, BOTH)                                  \
+	F(MOVDIRI, "movdiri", 7, 0, ECX, 27, NOTHING, BOTH)                                     \
+	F(MOVDIR64B, "movdir64b", 7, 0, ECX, 28, NOTHING, BOTH)                                 \
 	F(FSRM, "fsrm", 7, 0, EDX, 4, NOTHING, BOTH)                                            \
 	F(AVX512_VP2INTERSECT, "avx512_vp2intersect", 7, 0, EDX, 8, ZMM, BOTH)                  \
 	F(MD_CLEAR, "md_clear", 7, 0, EDX, 10, NOTHING, INTEL)                                  \
-	F(SERIALIZE, "serialize", 7, 0, EDX, 14, CLIENT, BOTH)                                  \
+	F(SERIALIZE, "serialize", 7, 0, EDX, 14, NOTHING, INTEL)                                \
 	F(AVX512_FP16, "avx512_fp16", 7, 0, EDX, 23, ZMM, BOTH)                                 \
 	F(SPEC_CTRL, "spec_ctrl", 7, 0, EDX, 26, NOTHING, INTEL)                                \
 	F(INTEL_STIBP, "intel_stibp", 7, 0, EDX, 27, NOTHING, INTEL)                            \
@@ -131,35 +131,31 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(XGETBV1, "xgetbv1", 0xd, 1, EAX, 2, NOTHING, BOTH)                                    \
 	F(XSAVES, "xsaves", 0xd, 1, EAX, 3, NOTHING, BOTH)                                      \
 	F(LAHF_LM, "lahf_lm", 0x80000001, 0, ECX, 0, NOTHING, BOTH)                             \
-	F(CMP_LEGACY, "cmp_legacy", 0x80000001, 0, ECX, 1, NOTHING, AMD)                               \
+	F(CMP_LEGACY, "cmp_legacy", 0x80000001, 0, ECX, 1, NOTHING, AMD)                        \
 	F(CR8_LEGACY, "cr8_legacy", 0x80000001, 0, ECX, 4, NOTHING, AMD)                        \
 	F(ABM, "abm", 0x80000001, 0, ECX, 5, HOST, BOTH)                                        \
 	F(SSE4A, "sse4a", 0x80000001, 0, ECX, 6, HOST, AMD)                                     \
 	F(MISALIGNSSE, "misalignsse", 0x80000001, 0, ECX, 7, HOST, AMD)                         \
 	F(3DNOWPREFETCH, "3dnowprefetch", 0x80000001, 0, ECX, 8, NOTHING, BOTH)                 \
 	F(OSVW, "osvw", 0x80000001, 0, ECX, 9, NOTHING, AMD)                                    \
-	F(XOP, "xop", 0x80000001, 0, ECX, 11, YMM, AMD)                                         \
-	F(FMA4, "fma4", 0x80000001, 0, ECX, 16, YMM, AMD)                                       \
-	F(TBM, "tbm", 0x80000001, 0, ECX, 21, HOST, AMD)                                        \
-	F(TOPOEXT, "topoext", 0x80000001, 0, ECX, 22, NOTHING, AMD)                                    \
+	F(TOPOEXT, "topoext", 0x80000001, 0, ECX, 22, NOTHING, AMD)                             \
 	F(SYSCALL, "syscall", 0x80000001, 0, EDX, 11, NOTHING, BOTH)                            \
 	F(NX, "nx", 0x80000001, 0, EDX, 20, NOTHING, BOTH)                                      \
 	F(MMXEXT, "mmxext", 0x80000001, 0, EDX, 22, HOST, AMD)                                  \
-	F(FXSR_OPT, "fxsr_opt", 0x80000001, 0, EDX, 25, NOTHING, AMD)                           \
+	F(FXSR_OPT, "fxsr_opt", 0x80000001, 0, EDX, 25, CLIENT, AMD)                            \
 	F(PDPE1GB, "pdpe1gb", 0x80000001, 0, EDX, 26, NOTHING, BOTH)                            \
 	F(RDTSCP, "rdtscp", 0x80000001, 0, EDX, 27, NOTHING, BOTH)                              \
 	F(LM, "lm", 0x80000001, 0, EDX, 29, NOTHING, BOTH)                                      \
 	F(CONSTANT_TSC, "constant_tsc", 0x80000007, 0, EDX, 8, NOTHING, BOTH)                   \
 	F(CLZERO, "clzero", 0x80000008, 0, EBX, 0, NOTHING, AMD)                                \
 	F(XSAVEERPTR, "xsaveerptr", 0x80000008, 0, EBX, 2, NOTHING, AMD)                        \
-	F(WBNOINVD, "wbnoinvd", 0x80000008, 0, EBX, 9, NOTHING, BOTH)                           \
 	F(AMD_IBPB, "ibpb", 0x80000008, 0, EBX, 12, NOTHING, AMD)                               \
 	F(AMD_IBRS, "ibrs", 0x80000008, 0, EBX, 14, NOTHING, AMD)                               \
 	F(AMD_STIBP, "stibp", 0x80000008, 0, EBX, 15, NOTHING, AMD)                             \
 	F(AMD_STIBP_ALWAYS_ON, "stibp_always_on", 0x80000008, 0, EBX, 17, CLIENT, AMD)          \
 	F(AMD_SSBD, "amd_ssbd", 0x80000008, 0, EBX, 24, NOTHING, AMD)                           \
 	F(VIRT_SSBD, "virt_ssbd", 0x80000008, 0, EBX, 25, CLIENT, AMD)                          \
-	F(AMD_SSB_NO, "amd_ssb_no", 0x80000008, 0, EBX, 26, NOTHING, AMD)                              \
+	F(AMD_SSB_NO, "amd_ssb_no", 0x80000008, 0, EBX, 26, NOTHING, AMD)                       \
 	F(BTC_NO, "btc_no", 0x80000008, 0, EBX, 29, NOTHING, AMD)                               \
 	F(NO_NESTED_DATA_BP, "no_nested_data_bp", 0x80000021, 0, EAX, 0, NOTHING, AMD)          \
 	F(LFENCE_RDTSC, "lfence_rdtsc", 0x80000021, 0, EAX, 2, NOTHING, AMD)                    \

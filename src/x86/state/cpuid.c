@@ -82,6 +82,25 @@ static void derive_features(struct x86_cpuid *c)
 	}
 }
 
+/*
+ * MONITOR and MWAIT: no operation where CPUID does not offer them, by a quirk
+ * that the client may end; then MISC_ENABLE may take them away.  api.rst 7.30.
+ */
+void x86_cpuid_update_mwait(struct x86_vcpu *v)
+{
+	const struct kvm_cpuid_entry2 *e = x86_cpuid_find(&v->cpuid, 1, 0);
+	uint64_t bit = 1ULL << (X86_F_MONITOR % 64), *has = &v->cpuid.has[X86_F_MONITOR / 64];
+	uint64_t quirks = ~v->vm->disabled_quirks;
+	bool offered = e && (e->ecx >> 3 & 1);
+
+	if (!(quirks & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT))
+		offered = v->msr.misc_enable & MISC_ENABLE_MWAIT;
+	if (offered || (quirks & KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS))
+		*has |= bit;
+	else
+		*has &= ~bit;
+}
+
 static uint8_t maxphyaddr(const struct x86_cpuid *c)
 {
 	const struct kvm_cpuid_entry2 *e = x86_cpuid_find(c, 0x80000000, 0);
@@ -111,6 +130,7 @@ static void derive(struct x86_vcpu *v)
 	const struct kvm_cpuid_entry2 *e = x86_cpuid_find(c, 0xd, 0);
 
 	derive_features(c);
+	x86_cpuid_update_mwait(v);
 	c->maxphyaddr = maxphyaddr(c);
 	c->vendor = vendor(c);
 	c->supported_xcr0 = e ? (e->eax | (uint64_t)e->edx << 32) & vec_supported_xcr0() : 0;
@@ -200,6 +220,9 @@ void x86_cpuid_query(struct x86_vcpu *v, uint32_t *eax, uint32_t *ebx, uint32_t 
 	uint32_t leaf = *eax, index = *ecx;
 	const struct kvm_cpuid_entry2 *e;
 
+	/* CPUID faulting, Intel's MISC_FEATURES_ENABLES[0]. */
+	if (unlikely(v->msr.misc_features & 1) && v->cpu.cpl)
+		x86_raise_ec(&v->cpu, X86_GP, 0);
 	x86_cpuid_update_runtime(v);
 	e = x86_cpuid_find(&v->cpuid, leaf, index);
 	if (!e)

@@ -14,10 +14,13 @@ void x86_cpuid_free(struct x86_cpuid *c);
 /** x86_cpuid_find - the entry of @leaf (and @index where it has subleaves), or NULL. */
 struct kvm_cpuid_entry2 *x86_cpuid_find(const struct x86_cpuid *c, uint32_t leaf, uint32_t index);
 
-/** x86_cpuid_query - the CPUID instruction: *eax and *ecx in, all four out. */
+/** x86_cpuid_query - the CPUID instruction: *eax and *ecx in, all four out.  May raise #GP. */
 void x86_cpuid_query(struct x86_vcpu *v, uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx);
 
 /** x86_cpuid_update_runtime - the bits that follow control registers, in the entries. */
 void x86_cpuid_update_runtime(struct x86_vcpu *v);
+
+/** x86_cpuid_update_mwait - after MISC_ENABLE changed: whether MONITOR and MWAIT are there. */
+void x86_cpuid_update_mwait(struct x86_vcpu *v);
 
 #endif

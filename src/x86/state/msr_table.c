@@ -5,6 +5,7 @@
 
 #include "x86/cpu/control.h"
 #include "x86/pv/kvmclock.h"
+#include "x86/state/cpuid.h"
 #include "x86/state/model.h"
 #include "x86/state/msr.h"
 #include "x86/state/state.h"
@@ -376,6 +377,7 @@ static int set_misc_enable(struct x86_vcpu *v, uint32_t index, uint64_t value, b
 	    ((old ^ value) & MISC_ENABLE_MWAIT) && !x86_has(&v->cpu, X86_F_PNI))
 		return -EINVAL;
 	v->msr.misc_enable = value;
+	x86_cpuid_update_mwait(v);
 	return 0;
 }
 
