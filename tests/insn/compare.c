@@ -182,6 +182,8 @@ static void explain_vectors(const struct vregs *b, const struct vregs *n, const 
 	three("fcw", b->fcw, n->fcw, e->fcw);
 	three("fsw", b->fsw, n->fsw, e->fsw);
 	three("ftw", b->ftw, n->ftw, e->ftw);
+	printf("#   fcw %04x fsw %04x ftw %02x mxcsr %04x; after native fsw %04x mxcsr %04x\n", b->fcw, b->fsw, b->ftw,
+	       b->mxcsr, n->fsw, n->mxcsr);
 	three("mxcsr", b->mxcsr, n->mxcsr, e->mxcsr);
 	for (unsigned int k = 0; k < 24; k++) {
 		const uint8_t *bp = k < 8 ? b->st[k] : b->xmm[k - 8], *np = k < 8 ? n->st[k] : n->xmm[k - 8];

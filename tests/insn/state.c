@@ -250,8 +250,11 @@ static void aim_operand(struct making *m, const ZydisDecodedOperand *o)
 	uint64_t target = pick_address(m->r, o->size / 8), want, disp;
 	int base = gpr_number(x->base), index = gpr_number(x->index);
 
-	if (x->type == ZYDIS_MEMOP_TYPE_VSIB)
+	/* The host asks for a canonical offset too, which far indices and a base would show. */
+	if (x->type == ZYDIS_MEMOP_TYPE_VSIB) {
 		small_indices(m, o);
+		m->s->fsbase = m->s->gsbase = 0;
+	}
 	put_data(m, target, o->size / 8 ? o->size / 8 : 1);
 	disp = x->disp.has_displacement ? x->disp.value : 0;
 	want = target - base_of_segment(m->c, m->s, x->segment) - disp;

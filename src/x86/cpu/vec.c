@@ -41,12 +41,6 @@ size_t vec_xsave_size(void)
 	return XSAVE_PKRU_OFFSET + 8;
 }
 
-static uint64_t moved_components(void)
-{
-	/* A constant of the host; the register is cheap to read (XGETBV runs in user mode). */
-	return read_host_xcr0() & (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX);
-}
-
 struct vec_state *vec_state_create(void)
 {
 	struct vec_state *v = aligned_alloc(64, sizeof(*v));
@@ -68,6 +62,7 @@ void vec_state_reset(struct vec_state *v, bool init)
 		return;
 	for (size_t i = 0; i < sizeof(*v) / 8; i++)
 		((uint64_t *)v)[i] = 0;
+	v->moved = read_host_xcr0() & (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX);
 	v->image.fcw = 0x37f;   /* as after FNINIT: what KVM hands out at creation */
 	v->image.mxcsr = 0x1f80;
 	v->image.mxcsr_mask = 0xffff;
@@ -82,7 +77,7 @@ void *vec_xsave_image(struct vec_state *v)
 static void load(struct x86_cpu *cpu)
 {
 	struct vec_state *v = cpu->vec;
-	uint64_t mask = moved_components();
+	uint64_t mask = v->moved;
 
 	__asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(v->host_mxcsr), "=m"(v->host_fcw));
 	v->fip = v->image.fip;
@@ -103,7 +98,7 @@ void x86_vec_put(struct x86_cpu *cpu)
 
 	if (!cpu->vec_live)
 		return;
-	mask = moved_components();
+	mask = v->moved;
 	if (mask)
 		__asm__ volatile("xsave64 %0" : "+m"(v->image) : "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32))
 				 : "memory");

@@ -39,6 +39,7 @@ _Static_assert(__builtin_offsetof(struct xsave_image, ymm_high) == XSAVE_AVX_OFF
 struct vec_state {
 	struct xsave_image image __attribute__((aligned(64)));
 	struct xsave_image undo __attribute__((aligned(64)));
+	uint64_t moved;         /* components that XSAVE and XRSTOR move: a constant of the host, dear to ask for */
 	bool undo_valid;        /* the instruction in hand has run, its memory write is still to come */
 	/* What the host's own x87 would record is a stub's address: these are the guest's. */
 	uint64_t fip, fdp;

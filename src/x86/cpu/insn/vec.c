@@ -353,9 +353,8 @@ static enum vec_class class_of(const struct insn_build *b)
 {
 	bool mmx = false, xmm = false;
 
-	if (b->zi->meta.isa_set == ZYDIS_ISA_SET_X87 || b->zi->meta.isa_set == ZYDIS_ISA_SET_SSE3X87 ||
-	    b->zi->meta.isa_set == ZYDIS_ISA_SET_FCMOV ||
-	    b->zi->meta.isa_set == ZYDIS_ISA_SET_PPRO /* FCOMI */)
+	/* The ISA sets of FISTTP, FCOMI and FCMOV are not x87's; their opcodes are. */
+	if (b->zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (b->zi->opcode & 0xf8) == 0xd8)
 		return VEC_X87;
 	if (b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return VEC_AVX;

@@ -146,7 +146,6 @@ static void maskmov_bytes(struct x86_cpu *cpu, const struct insn *i)
 	bool mmx = i->aux;
 	const uint8_t *data = mmx ? m->st[i->dst] : m->xmm[i->dst];
 	const uint8_t *mask = mmx ? m->st[i->src] : m->xmm[i->src];
-	uint8_t any = 0;
 	gva_t a;
 
 	if (mmx && (m->fsw & 0x80))
@@ -154,12 +153,9 @@ static void maskmov_bytes(struct x86_cpu *cpu, const struct insn *i)
 	/* From here on the registers are in the order of the MMX names. */
 	if (mmx)
 		enter_mmx(m);
-	for (unsigned int k = 0; k < i->memsize; k++)
-		any |= mask[k];
 	a = ea(cpu, i, i->memsize, true);
-	/* Where any byte is selected all of the operand is checked; SDM 2 leaves it to the implementation. */
-	if (any & 0x80)
-		mem_probe_write(cpu, a, i->memsize);
+	/* All of the operand is checked, whatever the mask; SDM 2 leaves it to the implementation. */
+	mem_probe_write(cpu, a, i->memsize);
 	for (unsigned int k = 0; k < i->memsize; k++)
 		if (mask[k] & 0x80)
 			st8(cpu, a + k, data[k]);
