@@ -74,15 +74,26 @@ static uint32_t error_of(const struct outcome *o)
 
 /*
  * Which byte of an operand that is accessed in parts CR2 names is the
- * implementation's: the page must agree.
+ * implementation's.
  */
-static bool any_byte(const struct code *c)
+static bool same_operand(const struct code *c, const struct state *before, uint64_t x, uint64_t y)
 {
-	for (int k = 0; k < c->zi.operand_count; k++)
-		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size > 80 && c->op[k].size != 128)
+	for (int k = 0; k < c->zi.operand_count; k++) {
+		unsigned int size = c->op[k].size / 8;
+		uint64_t at;
+
+		if (c->op[k].type != ZYDIS_OPERAND_TYPE_MEMORY)
+			continue;
+		at = operand_address(c, before, &c->op[k]);
+		if (c->op[k].mem.type == ZYDIS_MEMOP_TYPE_VSIB && x / PAGE == y / PAGE)
 			return true;
-	return c->zi.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU || c->zi.mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU ||
-	       c->zi.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ;
+		if (size > 10 && (size != 16 || c->zi.meta.category == ZYDIS_CATEGORY_DATAXFER ||
+				  c->zi.meta.category == ZYDIS_CATEGORY_AVX) && x - at < size && y - at < size)
+			return true;
+		if (size == 8 && c->zi.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ && x - at < 8 && y - at < 8)
+			return true;
+	}
+	return false;
 }
 
 /* The host's POPA has loaded some of the registers when it faults; it starts from the beginning after. */
@@ -144,7 +155,7 @@ const char *compare(const struct code *c, const struct state *before, const stru
 		return "rip";
 	if (error_of(n) != error_of(e))
 		return "error code";
-	if (n->cr2 != e->cr2 && !(any_byte(c) && n->cr2 / PAGE == e->cr2 / PAGE))
+	if (n->cr2 != e->cr2 && !same_operand(c, before, n->cr2, e->cr2))
 		return "cr2";
 	if (registers_differ(c, n, e))
 		return "register";

@@ -15,7 +15,7 @@
 #define PAGE_NONE 3
 
 /* The native side's own: context, stack, and the way back from compatibility mode. */
-#define CTX 0x30000000
+#define CTX 0x61230000
 #define CTX_BYTES 0x4000
 #define CTX_STACK (CTX + 0x2000)
 #define CTX_BACK (CTX + CTX_BYTES)      /* one executable page */

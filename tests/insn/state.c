@@ -360,6 +360,19 @@ static void like_flags(struct making *m)
 	m->s->gpr[4] &= ~7ULL;
 }
 
+/* MXCSR.MM is AMD's alone, and not offered. */
+static void like_mxcsr(struct making *m)
+{
+	unsigned int at = m->c->zi.mnemonic == ZYDIS_MNEMONIC_LDMXCSR || m->c->zi.mnemonic == ZYDIS_MNEMONIC_VLDMXCSR ?
+			  0 : 24;
+	uint64_t off = operand_address(m->c, m->s, &m->c->op[0]) + at + 2 - ARENA_LIN;
+
+	if (off < ARENA_BYTES)
+		m->arena[off] &= ~2;
+	if (off + 1 < ARENA_BYTES && one_in(m->r, 2))
+		m->arena[off] = m->arena[off + 1] = 0;
+}
+
 static const struct liking {
 	uint16_t mnemonic;
 	void (*f)(struct making *m);
@@ -369,6 +382,8 @@ static const struct liking {
 	{ ZYDIS_MNEMONIC_CMPXCHG16B, like_compare },
 	{ ZYDIS_MNEMONIC_BT, like_bit }, { ZYDIS_MNEMONIC_BTS, like_bit }, { ZYDIS_MNEMONIC_BTR, like_bit },
 	{ ZYDIS_MNEMONIC_BTC, like_bit },
+	{ ZYDIS_MNEMONIC_LDMXCSR, like_mxcsr }, { ZYDIS_MNEMONIC_VLDMXCSR, like_mxcsr },
+	{ ZYDIS_MNEMONIC_FXRSTOR, like_mxcsr }, { ZYDIS_MNEMONIC_FXRSTOR64, like_mxcsr },
 	{ ZYDIS_MNEMONIC_POPF, like_flags }, { ZYDIS_MNEMONIC_POPFD, like_flags }, { ZYDIS_MNEMONIC_POPFQ, like_flags },
 };
 

@@ -279,13 +279,12 @@ static void arpl_r(struct x86_cpu *cpu, const struct insn *i)
 
 static void arpl_m(struct x86_cpu *cpu, const struct insn *i)
 {
-	gva_t a = ea(cpu, i, 2, true);
-	uint16_t v = ld16(cpu, a), rpl = reg16(cpu, i->src) & 3;
+	uint16_t v = ld16(cpu, ea(cpu, i, 2, false)), rpl = reg16(cpu, i->src) & 3;
 	bool raise = (v & 3) < rpl;
 
 	/* A selector that stays is not written. */
 	if (raise)
-		st16(cpu, a, (v & ~3u) | rpl);
+		st16(cpu, ea(cpu, i, 2, true), (v & ~3u) | rpl);
 	set_zf(cpu, raise);
 	NEXT(cpu, i);
 }

@@ -309,8 +309,10 @@ static int build_movdir64b(struct insn *i, const struct insn_build *b)
 #define BOUND(bits)											\
 static void bound##bits(struct x86_cpu *cpu, const struct insn *i)					\
 {													\
-	gva_t a = ea(cpu, i, bits / 4, false);								\
-	S_##bits low = (S_##bits)LD_##bits(cpu, a), high = (S_##bits)LD_##bits(cpu, a + bits / 8);	\
+	struct insn upper = *i;										\
+	S_##bits low = (S_##bits)LD_##bits(cpu, ea(cpu, i, bits / 8, false)), high;			\
+	upper.disp += bits / 8;										\
+	high = (S_##bits)LD_##bits(cpu, ea_slow(cpu, &upper, bits / 8, false));				\
 	S_##bits v = (S_##bits)cpu->regs[i->dst];							\
 	if (v < low || v > high)									\
 		x86_raise(cpu, X86_BR);									\
