@@ -35,23 +35,31 @@ static int map_run(struct vcpu *v)
 }
 
 #define IA32_MISC_ENABLE 0x1a0
-#define FAST_STRINGS 1ull
+#define AMD_HWCR 0xc0010015
 
 /*
- * As firmware does: without this bit Linux takes it that REP MOVS is slow, and with FSRM in CPUID all the
- * same its memmove() goes wrong.  Not every processor has the register.
+ * What firmware sets.  Fast strings: without the bit Linux takes it that REP MOVS is slow, and with FSRM in CPUID
+ * all the same its memmove() goes wrong.  TscFreqSel: the TSC counts at its nominal frequency.  Not every
+ * processor and KVM has them.
  */
-static void enable_fast_strings(const struct vcpu *v)
+static void firmware_msrs(const struct vcpu *v)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry msr;
-	} m = { .head.nmsrs = 1, .msr.index = IA32_MISC_ENABLE };
+	static const struct kvm_msr_entry set[] = {
+		{ .index = IA32_MISC_ENABLE, .data = 1 << 0 },
+		{ .index = AMD_HWCR, .data = 1 << 24 },
+	};
 
-	if (vcpu_ioctl(v, KVM_GET_MSRS, &m) != 1)
-		return;
-	m.msr.data |= FAST_STRINGS;
-	vcpu_ioctl(v, KVM_SET_MSRS, &m);
+	for (size_t i = 0; i < sizeof(set) / sizeof(set[0]); i++) {
+		struct {
+			struct kvm_msrs head;
+			struct kvm_msr_entry msr;
+		} m = { .head.nmsrs = 1, .msr.index = set[i].index };
+
+		if (vcpu_ioctl(v, KVM_GET_MSRS, &m) != 1)
+			continue;
+		m.msr.data |= set[i].data;
+		vcpu_ioctl(v, KVM_SET_MSRS, &m);
+	}
 }
 
 int vcpu_create(struct vcpu *v, struct platform *pf, struct run_ctl *ctl, unsigned int id, unsigned int count,
@@ -75,7 +83,7 @@ int vcpu_create(struct vcpu *v, struct platform *pf, struct run_ctl *ctl, unsign
 	if (r)
 		vcpu_destroy(v);
 	else
-		enable_fast_strings(v);
+		firmware_msrs(v);
 	return r;
 }
 
