@@ -13,6 +13,7 @@
 #define MAX_LEAVES 256u
 
 #define LEAF1_EDX_HTT	      (1u << 28)
+#define LEAF1_ECX_TSC_DEADLINE (1u << 24)
 #define LEAF1_ECX_HYPERVISOR  (1u << 31)
 #define LEAF80000001_CMP_LEGACY (1u << 1)
 
@@ -28,6 +29,9 @@ static void features(struct kvm_cpuid_entry2 *e, const struct vcpu *v)
 
 	e->ebx = (e->ebx & 0xffff) | (logical & 0xff) << 16 | v->id << 24;
 	e->ecx |= LEAF1_ECX_HYPERVISOR;
+	/* Not among what is supported, since it needs KVM's local APIC: which this machine has (api.rst 4.46). */
+	if (sys_ioctl(&v->pf->vm, KVM_CHECK_EXTENSION, (void *)(uintptr_t)KVM_CAP_TSC_DEADLINE_TIMER) > 0)
+		e->ecx |= LEAF1_ECX_TSC_DEADLINE;
 	e->edx = v->count > 1 ? e->edx | LEAF1_EDX_HTT : e->edx & ~LEAF1_EDX_HTT;
 }
 

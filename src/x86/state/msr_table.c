@@ -16,6 +16,7 @@
 #define MCG_CMCI_P (1ULL << 10)
 #define CTL2_VALID ((1ULL << 30) | 0x7fff)
 #define HWCR_STATUS_WREN (1ULL << 18)
+#define HWCR_TSC_FREQ_SEL (1ULL << 24)
 #define MISC_ENABLE_EMON (1ULL << 7)
 #define MISC_ENABLE_RO ((1ULL << 7) | (1ULL << 11) | (1ULL << 12))
 #define MISC_ENABLE_MWAIT (1ULL << 18)
@@ -277,7 +278,7 @@ static int get_canonical(struct x86_vcpu *v, uint32_t index, uint64_t *value, bo
 
 static int set_canonical(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	if (!x86_canonical(&v->cpu, value))
+	if (!x86_canonical_max(&v->cpu, value))
 		return -EINVAL;
 	*base_of(v, index) = value;
 	return 0;
@@ -286,7 +287,7 @@ static int set_canonical(struct x86_vcpu *v, uint32_t index, uint64_t value, boo
 /* Non-canonical values are made canonical, as KVM does for both vendors' sake. */
 static int set_sysenter_addr(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	unsigned int shift = v->cpu.cr4 & CR4_LA57 ? 7 : 16;
+	unsigned int shift = x86_has(&v->cpu, X86_F_LA57) ? 7 : 16;
 
 	value = (uint64_t)((int64_t)(value << shift) >> shift);
 	if (index == 0x175)
@@ -426,10 +427,9 @@ static int set_hwcr(struct x86_vcpu *v, uint32_t index, uint64_t value, bool hos
 {
 	/* FFDIS, IGNNE_EM and TLBCACHEDIS are taken without effect. */
 	value &= ~(0x40ULL | 0x100 | 0x8);
-	if (value == HWCR_STATUS_WREN)
-		v->msr.hwcr = value;
-	else if (value)
+	if (value & ~(HWCR_STATUS_WREN | HWCR_TSC_FREQ_SEL))
 		return -EINVAL;
+	v->msr.hwcr = value;
 	return 0;
 }
 
