@@ -38,9 +38,9 @@ static int map_run(struct vcpu *v)
 #define AMD_HWCR 0xc0010015
 
 /*
- * What firmware sets.  Fast strings: without the bit Linux takes it that REP MOVS is slow, and with FSRM in CPUID
- * all the same its memmove() goes wrong.  TscFreqSel: the TSC counts at its nominal frequency.  Not every
- * processor and KVM has them.
+ * What firmware sets.  Fast strings: without the bit Linux takes it that REP MOVS is slow, and with FSRM in
+ * CPUID all the same its memmove() goes wrong.  TscFreqSel: the TSC counts at its nominal frequency.  Not
+ * every processor and KVM has them.
  */
 static void firmware_msrs(const struct vcpu *v)
 {
@@ -48,17 +48,17 @@ static void firmware_msrs(const struct vcpu *v)
 		{ .index = IA32_MISC_ENABLE, .data = 1 << 0 },
 		{ .index = AMD_HWCR, .data = 1 << 24 },
 	};
+	_Alignas(struct kvm_msrs) uint8_t buf[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+	struct kvm_msrs *m = (struct kvm_msrs *)buf;
 
 	for (size_t i = 0; i < sizeof(set) / sizeof(set[0]); i++) {
-		struct {
-			struct kvm_msrs head;
-			struct kvm_msr_entry msr;
-		} m = { .head.nmsrs = 1, .msr.index = set[i].index };
-
-		if (vcpu_ioctl(v, KVM_GET_MSRS, &m) != 1)
+		memset(buf, 0, sizeof(buf));
+		m->nmsrs = 1;
+		m->entries[0].index = set[i].index;
+		if (vcpu_ioctl(v, KVM_GET_MSRS, m) != 1)
 			continue;
-		m.msr.data |= set[i].data;
-		vcpu_ioctl(v, KVM_SET_MSRS, &m);
+		m->entries[0].data |= set[i].data;
+		vcpu_ioctl(v, KVM_SET_MSRS, m);
 	}
 }
 
