@@ -96,16 +96,24 @@ static bool same_operand(const struct code *c, const struct state *before, uint6
 	return false;
 }
 
-/* The host's POPA has loaded some of the registers when it faults; it starts from the beginning after. */
-static bool partial(const struct code *c, const struct outcome *n)
+/*
+ * The host's POPA has loaded some of the registers when it faults, its PUSHA has
+ * stored some; both start from the beginning after.
+ */
+static bool partial_pop(const struct code *c, const struct outcome *n)
 {
 	return n->vector != DONE && (c->zi.mnemonic == ZYDIS_MNEMONIC_POPA || c->zi.mnemonic == ZYDIS_MNEMONIC_POPAD);
+}
+
+static bool partial_push(const struct code *c, const struct outcome *n)
+{
+	return n->vector != DONE && (c->zi.mnemonic == ZYDIS_MNEMONIC_PUSHA || c->zi.mnemonic == ZYDIS_MNEMONIC_PUSHAD);
 }
 
 static bool registers_differ(const struct code *c, const struct outcome *n, const struct outcome *e)
 {
 	uint64_t width = c->mode == MODE64 ? ~0ULL : 0xffffffff;
-	bool stack_only = partial(c, n);
+	bool stack_only = partial_pop(c, n);
 
 	for (unsigned int k = 0; k < (c->mode == MODE64 ? 16 : 8); k++)
 		if ((!stack_only || k == 4) && ((n->s.gpr[k] ^ e->s.gpr[k]) & width))
@@ -167,6 +175,8 @@ const char *compare(const struct code *c, const struct state *before, const stru
 		return "segment base";
 	if (n->vector == DONE)
 		blank_pointers(c, before);
+	if (partial_push(c, n))
+		memcpy(engine_arena(), native_arena(), ARENA_BYTES);
 	if (memcmp(native_arena(), engine_arena(), ARENA_BYTES))
 		return "memory";
 	return compare_vectors(&n->s.v, &e->s.v, c->mode);

@@ -250,6 +250,9 @@ static void aim_operand(struct making *m, const ZydisDecodedOperand *o)
 	uint64_t target = pick_address(m->r, o->size / 8), want, disp;
 	int base = gpr_number(x->base), index = gpr_number(x->index);
 
+	/* The end of the segment is also the end of a page: which comes first for a large operand is open. */
+	if (m->c->mode == MODE16 && o->size > 128 && target + o->size / 8 > ARENA_LIN + ARENA_BYTES)
+		target = ARENA_LIN + ARENA_BYTES - o->size / 8;
 	/* The host asks for a canonical offset too, which far indices and a base would show. */
 	if (x->type == ZYDIS_MEMOP_TYPE_VSIB) {
 		small_indices(m, o);
@@ -373,6 +376,11 @@ static void like_mxcsr(struct making *m)
 		m->arena[off] = m->arena[off + 1] = 0;
 }
 
+static void like_clzero(struct making *m)
+{
+	set_address(m, 0, pick_address(m->r, 64) - (m->c->mode == MODE16 ? ARENA_LIN : 0));
+}
+
 static const struct liking {
 	uint16_t mnemonic;
 	void (*f)(struct making *m);
@@ -382,6 +390,7 @@ static const struct liking {
 	{ ZYDIS_MNEMONIC_CMPXCHG16B, like_compare },
 	{ ZYDIS_MNEMONIC_BT, like_bit }, { ZYDIS_MNEMONIC_BTS, like_bit }, { ZYDIS_MNEMONIC_BTR, like_bit },
 	{ ZYDIS_MNEMONIC_BTC, like_bit },
+	{ ZYDIS_MNEMONIC_CLZERO, like_clzero },
 	{ ZYDIS_MNEMONIC_LDMXCSR, like_mxcsr }, { ZYDIS_MNEMONIC_VLDMXCSR, like_mxcsr },
 	{ ZYDIS_MNEMONIC_FXRSTOR, like_mxcsr }, { ZYDIS_MNEMONIC_FXRSTOR64, like_mxcsr },
 	{ ZYDIS_MNEMONIC_POPF, like_flags }, { ZYDIS_MNEMONIC_POPFD, like_flags }, { ZYDIS_MNEMONIC_POPFQ, like_flags },

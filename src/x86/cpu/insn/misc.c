@@ -219,15 +219,29 @@ static void clzero(struct x86_cpu *cpu, const struct insn *i)
 	NEXT(cpu, i);
 }
 
+/* Zydis heeds a segment prefix only where it knows of a memory operand.  64-bit mode obeys FS and GS alone. */
+static enum x86_seg_reg prefix_segment(const struct insn_build *b)
+{
+	static const struct {
+		uint8_t prefix, seg;
+	} known[] = {
+		{ 0x26, SEG_ES }, { 0x2e, SEG_CS }, { 0x36, SEG_SS }, { 0x3e, SEG_DS }, { 0x64, SEG_FS }, { 0x65, SEG_GS },
+	};
+	enum x86_seg_reg seg = SEG_DS;
+
+	for (unsigned int k = 0; k < b->zi->raw.prefix_count; k++)
+		for (unsigned int n = 0; n < ARRAY_SIZE(known); n++)
+			if (b->zi->raw.prefixes[k].value == known[n].prefix &&
+			    (b->mode != CODE64 || known[n].seg >= SEG_FS))
+				seg = known[n].seg;
+	return seg;
+}
+
 /* The line at rAX; a segment prefix is obeyed.  APM 3, CLZERO. */
 static int build_clzero(struct insn *i, const struct insn_build *b)
 {
 	i->base = R_RAX;
-	i->seg = SEG_DS;
-	if (b->zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
-		i->seg = SEG_FS;
-	if (b->zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
-		i->seg = SEG_GS;
+	i->seg = prefix_segment(b);
 	if (b->mode != CODE64 || i->seg >= SEG_FS)
 		i->segbase = R_SEGBASE + i->seg;
 	i->ea_flags |= EA_WRITE;
