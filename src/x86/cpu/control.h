@@ -11,6 +11,7 @@
 #define X86_CPU_CONTROL_H
 
 #include "x86/cpu/cpu.h"
+#include "x86/features.h"
 
 int x86_set_cr0(struct x86_cpu *cpu, uint64_t value) must_check;
 /** x86_set_cr3 - @value: the operand of MOV CR3, bit 63 (keep translations) included. */
@@ -38,6 +39,17 @@ void x86_update_priv(struct x86_cpu *cpu);
 static inline bool x86_canonical(const struct x86_cpu *cpu, gva_t va)
 {
 	unsigned int shift = cpu->cr4 & CR4_LA57 ? 7 : 16;
+
+	return (gva_t)((int64_t)(va << shift) >> shift) == va;
+}
+
+/**
+ * x86_canonical_max - the same with as many bits as the processor has, whatever CR4.LA57 says: for registers that
+ * are loaded with an address without using it (LGDT, LTR, WRFSBASE, WRMSR, INVPCID, ...).  SDM 3A, 4.5.2.
+ */
+static inline bool x86_canonical_max(const struct x86_cpu *cpu, gva_t va)
+{
+	unsigned int shift = x86_has(cpu, X86_F_LA57) ? 7 : 16;
 
 	return (gva_t)((int64_t)(va << shift) >> shift) == va;
 }

@@ -169,8 +169,7 @@ int x86_set_dr(struct x86_cpu *cpu, unsigned int n, uint64_t value)
 	if (n >= 4 && value >> 32)
 		return -EINVAL;
 	if (n < 4) {
-		if (cpu->mode == CODE64 && !x86_canonical(cpu, value))
-			return -EINVAL;
+		/* Any address will do, a canonical one or not; SDM 3B, 17.2.6. */
 		cpu->dr[n] = value;
 	} else if (n & 1) {
 		cpu->dr7 = (value & DR7_WRITABLE) | DR7_FIXED_1;

@@ -204,7 +204,7 @@ static void system_check(struct x86_cpu *cpu, uint16_t sel, uint16_t types, stru
 		x86_raise_ec(cpu, X86_GP, err);
 	if (!desc_p(d))
 		x86_raise_ec(cpu, X86_NP, err);
-	if (lma && !x86_canonical(cpu, desc_base(d) | d->high << 32))
+	if (lma && !x86_canonical_max(cpu, desc_base(d) | d->high << 32))
 		x86_raise_ec(cpu, X86_GP, err);
 }
 

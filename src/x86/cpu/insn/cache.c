@@ -17,7 +17,7 @@ static void invlpg(struct x86_cpu *cpu, const struct insn *i)
 	at(cpu, i);
 	if (cpu->mode != CODE64)
 		gva = (uint32_t)gva;
-	if (x86_canonical(cpu, gva))
+	if (x86_canonical_max(cpu, gva))
 		mmu_flush_page(cpu, gva);
 	NEXT(cpu, i);
 }
@@ -42,7 +42,7 @@ static void invpcid(struct x86_cpu *cpu, const struct insn *i)
 		x86_raise_ec(cpu, X86_GP, 0);
 	if (type <= INVPCID_SINGLE && pcid && !(cpu->cr4 & CR4_PCIDE))
 		x86_raise_ec(cpu, X86_GP, 0);
-	if (type == INVPCID_ADDR && !x86_canonical(cpu, gva))
+	if (type == INVPCID_ADDR && !x86_canonical_max(cpu, gva))
 		x86_raise_ec(cpu, X86_GP, 0);
 
 	if (type == INVPCID_ADDR)

@@ -31,7 +31,7 @@ static void load_table(struct x86_cpu *cpu, const struct insn *i)
 	uint64_t base = wide ? *(const uint64_t *)(p + 2) : *(const uint32_t *)(p + 2);
 	uint16_t limit = *(const uint16_t *)p;
 
-	if (wide && !x86_canonical(cpu, base))
+	if (wide && !x86_canonical_max(cpu, base))
 		x86_raise_ec(cpu, X86_GP, 0);
 	if (!wide && i->opsize == 2)
 		base &= 0xffffff;

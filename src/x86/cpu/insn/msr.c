@@ -80,7 +80,7 @@ static void wrbase(struct x86_cpu *cpu, const struct insn *i)
 	uint64_t base = i->opsize == 8 ? cpu->regs[i->dst] : (uint32_t)cpu->regs[i->dst];
 
 	fsgsbase_check(cpu, i);
-	if (!x86_canonical(cpu, base))
+	if (!x86_canonical_max(cpu, base))
 		x86_raise_ec(cpu, X86_GP, 0);
 	cpu->regs[R_SEGBASE + i->aux] = base;
 	NEXT(cpu, i);
