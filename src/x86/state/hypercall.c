@@ -48,6 +48,7 @@ int x86_hypercall(struct x86_cpu *cpu)
 	} else if (cpu->cpl) {
 		r = -KVM_EPERM;
 	} else if (nr == KVM_HC_VAPIC_POLL_IRQ) {
+		x86_request(cpu, X86_REQ_EVENT);
 		r = 0;
 	} else if (nr == KVM_HC_MAP_GPA_RANGE && (v->vm->hypercall_exits >> KVM_HC_MAP_GPA_RANGE & 1)) {
 		return ask_client(v);
