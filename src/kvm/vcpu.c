@@ -168,6 +168,9 @@ int kvm_vcpu_block(struct vcpu *vcpu, bool (*awake)(struct vcpu *vcpu), uint64_t
 	}
 	if (!prepared)
 		host_wait_finish(&vcpu->waiter);
+	/* Nobody who is awake already, and asks again and again, may miss a signal. */
+	if (!slept && kvm_vcpu_interrupted(vcpu))
+		r = -EINTR;
 	kvm_stat_set(&vcpu->stats, KVM_VCPU_STAT_BLOCKING, 0);
 	if (slept)
 		count_wait(vcpu, host_now_ns() - start);

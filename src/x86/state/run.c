@@ -232,9 +232,13 @@ static void serve_timer(struct x86_vcpu *v)
 static bool awake(struct vcpu *vcpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of(vcpu);
+	uint32_t state = atomic_load(&v->mp_state);
 
 	if (atomic_load(&v->cpu.requests) & (X86_REQ_EVENT | X86_REQ_TIMER))
 		return true;
+	/* Waiting for SIPI nothing but the local APIC's messages counts. */
+	if (state == KVM_MP_STATE_INIT_RECEIVED || state == KVM_MP_STATE_SIPI_RECEIVED)
+		return v->has_lapic && lapic_events(&v->lapic);
 	return x86_has_event(v);
 }
 
