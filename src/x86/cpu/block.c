@@ -133,7 +133,19 @@ bool code_gfn_guarded(struct code_cache *cc, gfn_t gfn)
 	return guarded;
 }
 
-void code_gfn_recheck(struct code_cache *cc, gfn_t gfn)
+/* Has this very mapping been in force since the page was last rechecked?  Notes it if not. */
+static bool known_global(struct code_cache *cc, struct code_page *p, gva_t global)
+{
+	uint64_t gen = cc->globals_gen;
+
+	if (global && p->global == global && p->globals_gen == gen)
+		return true;
+	p->global = global;
+	p->globals_gen = gen;
+	return false;
+}
+
+void code_gfn_recheck(struct code_cache *cc, gfn_t gfn, gva_t global)
 {
 	struct code_page *p;
 
@@ -141,9 +153,15 @@ void code_gfn_recheck(struct code_cache *cc, gfn_t gfn)
 		return;
 	host_lock(&cc->lock);
 	p = page_find(cc, gfn);
-	for (struct block *b = p ? p->blocks : NULL; b; b = b->page_next)
-		b->epoch = EPOCH_STALE;
+	if (p && !known_global(cc, p, global))
+		for (struct block *b = p->blocks; b; b = b->page_next)
+			b->epoch = EPOCH_STALE;
 	host_unlock(&cc->lock);
+}
+
+void code_globals_flushed(struct code_cache *cc)
+{
+	atomic_fetch_add_explicit(&cc->globals_gen, 1, memory_order_relaxed);
 }
 
 /* The page's record, made if need be, with every vCPU told to guard it if it held no code before. */

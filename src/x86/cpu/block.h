@@ -59,8 +59,16 @@ void code_cache_touched(struct code_cache *cc);
 /** code_gfn_guarded - true if writes to @gfn must go through code_written(). */
 bool code_gfn_guarded(struct code_cache *cc, gfn_t gfn);
 
-/** code_gfn_recheck - an executable mapping of @gfn was established: compare its blocks at their next entry. */
-void code_gfn_recheck(struct code_cache *cc, gfn_t gfn);
+/**
+ * code_gfn_recheck - an executable mapping of @gfn was established: compare its
+ * blocks at their next entry.  @global: the page's gva where the mapping is a
+ * global one, else 0: a CR3 load does not end such a mapping, so finding it
+ * again in another address space establishes nothing.
+ */
+void code_gfn_recheck(struct code_cache *cc, gfn_t gfn, gva_t global);
+
+/** code_globals_flushed - global translations were dropped: their mappings are established anew. */
+void code_globals_flushed(struct code_cache *cc);
 
 /**
  * code_written - the guest (or the library for it) writes @n bytes at @gpa:

@@ -22,6 +22,8 @@ struct code_page {
 	struct block *tails;            /* by page2_next; crossing ones that end here */
 	unsigned int writes;
 	bool hot;
+	gva_t global;                   /* mapped executable and global here, as of globals_gen; 0: nowhere */
+	uint64_t globals_gen;
 };
 
 struct code_cache {
@@ -38,6 +40,7 @@ struct code_cache {
 	struct block *dying;            /* dead before drop_gen was raised */
 	_Atomic uint64_t drop_gen;
 	struct x86_cpu *cpus;           /* by code_next */
+	_Atomic uint64_t globals_gen;   /* grows when global translations are dropped */
 	struct code_stats stats;
 	struct host_lock bus_lock;      /* x86_bus_lock() */
 

@@ -87,19 +87,25 @@ static struct block *make_block(struct x86_cpu *cpu, gva_t lin, gpa_t gpa, uint8
 	return b;
 }
 
-/* The block at @lin, its bytes compared with memory.  May raise what fetching raises. */
-static struct block *find_checked(struct x86_cpu *cpu, gva_t lin, unsigned int mode)
+/*
+ * The block at @lin, its bytes compared with memory.  May raise what fetching
+ * raises.  @hint: a block that was found at @lin before and may be dead, or NULL.
+ */
+static struct block *find_checked(struct x86_cpu *cpu, gva_t lin, unsigned int mode, struct block *hint)
 {
 	uint64_t epoch = atomic_load_explicit(&cpu->code->epoch, memory_order_relaxed);
 	uint8_t *host, *host2 = NULL;
-	struct block *b;
+	struct block *b = hint;
 	gfn_t gfn, gfn2;
+	gpa_t gpa;
 
 	cpu->cur = &x86_no_insn;
 	cpu->running = NULL;
 	check_fetch_address(cpu, lin);
 	fetch_page(cpu, lin, &host, &gfn);
-	b = code_find(cpu->code, gfn_to_gpa(gfn) | (lin & ~GUEST_PAGE_MASK), mode);
+	gpa = gfn_to_gpa(gfn) | (lin & ~GUEST_PAGE_MASK);
+	if (!b || b->dead || b->gpa != gpa || b->mode != mode)
+		b = code_find(cpu->code, gpa, mode);
 	if (b && b->cross) {
 		fetch_page(cpu, (lin | ~GUEST_PAGE_MASK) + 1, &host2, &gfn2);
 		if (gfn2 != b->gfn2) {
@@ -112,7 +118,7 @@ static struct block *find_checked(struct x86_cpu *cpu, gva_t lin, unsigned int m
 		b = NULL;
 	}
 	if (!b)
-		b = make_block(cpu, lin, gfn_to_gpa(gfn) | (lin & ~GUEST_PAGE_MASK), host, mode);
+		b = make_block(cpu, lin, gpa, host, mode);
 	/* With paging off there is no moment at which a mapping is made: compare each time. */
 	if (!b->cross && !b->page->hot && (cpu->cr0 & CR0_PG))
 		b->epoch = epoch;
@@ -121,10 +127,11 @@ static struct block *find_checked(struct x86_cpu *cpu, gva_t lin, unsigned int m
 
 static struct block *find_slow(struct x86_cpu *cpu, gva_t lin)
 {
-	struct block *b = find_checked(cpu, lin, cpu->mode);
 	struct jump_entry *e = jump_slot(cpu, lin);
+	uint64_t key = jump_key(cpu, lin);
+	struct block *b = find_checked(cpu, lin, cpu->mode, e->key == key ? e->block : NULL);
 
-	e->key = jump_key(cpu, lin);
+	e->key = key;
 	e->block = b;
 	mmu_note_jump(cpu->ctx, lin);
 	return b;
@@ -156,7 +163,7 @@ static ALWAYS_INLINE void run_block(struct x86_cpu *cpu, struct block *b)
 /* One instruction.  It may overwrite itself, so it counts as no running block. */
 static void run_single(struct x86_cpu *cpu)
 {
-	struct block *b = find_checked(cpu, code_linear(cpu), cpu->mode | MODE_SINGLE);
+	struct block *b = find_checked(cpu, code_linear(cpu), cpu->mode | MODE_SINGLE, NULL);
 
 	cpu->running = NULL;
 	cpu->insns++;

@@ -256,12 +256,13 @@ static void for_each_ctx(struct x86_cpu *cpu, void (*fn)(struct mmu_ctx *c))
 
 void mmu_flush_all(struct x86_cpu *cpu)
 {
+	code_globals_flushed(cpu->code);
 	for_each_ctx(cpu, mmu_ctx_flush);
 }
 
 void mmu_flush_nonglobal(struct x86_cpu *cpu)
 {
-	mmu_flush_all(cpu);
+	for_each_ctx(cpu, mmu_ctx_flush);
 }
 
 void mmu_flush_pcid(struct x86_cpu *cpu, uint16_t pcid)
@@ -385,6 +386,6 @@ enum mmu_status mmu_fetch(struct x86_cpu *cpu, gva_t rip, uint8_t **hva, gfn_t *
 	x->gfn = *gfn = gpa_to_gfn(result->gpa);
 	x->hva = *hva = memslot_hva(slot, x->gfn);
 	ctx_note_page(c, rip, result->page_shift);
-	code_gfn_recheck(cpu->code, x->gfn);
+	code_gfn_recheck(cpu->code, x->gfn, result->global ? rip & GUEST_PAGE_MASK : 0);
 	return MMU_OK;
 }

@@ -22,7 +22,7 @@
 
 #define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
-#define XTLB_BITS 8
+#define XTLB_BITS 10
 #define XTLB_SIZE (1u << XTLB_BITS)
 #define JUMP_BITS 12
 #define JUMP_SIZE (1u << JUMP_BITS)
