@@ -50,8 +50,10 @@ ANYKVM_PUBLIC const char *anykvm_version(void);
 /**
  * anykvm_set_cpu - chooses the CPU model that VMs created from now on offer
  * through KVM_GET_SUPPORTED_CPUID.
- * @spec: "intel" or "amd", then ",+feature" and ",-feature" by their names in
- * /proc/cpuinfo.  NULL is the default: the host's vendor, every feature built.
+ * @spec: "intel", "amd" or "host" (the host's vendor), then ",+feature" and
+ * ",-feature" by their names in /proc/cpuinfo.  NULL is "host".  Without a call
+ * PKU is left out where the host's own XSAVE layout has no place for it, since
+ * some clients ask the host for that.
  * Returns 0, or -1 with errno EINVAL where the vendor or a feature is unknown.
  */
 ANYKVM_PUBLIC int anykvm_set_cpu(const char *spec);

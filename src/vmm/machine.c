@@ -156,7 +156,8 @@ static int open_kvm(struct machine *m)
 		return vmm_fail(m->err, EINVAL,
 				"--cpu %s: works with --accel soft only: the host's KVM has its own CPU",
 				m->cfg->cpu);
-	if (m->cfg->cpu && anykvm_set_cpu(m->cfg->cpu))
+	/* Chosen in any case: who does not choose is offered what an unsuspecting client can take. */
+	if (vm->ops == &kvm_ops_soft && anykvm_set_cpu(m->cfg->cpu ? m->cfg->cpu : "host"))
 		return vmm_fail(m->err, errno,
 				"--cpu %s: unknown CPU or feature: give intel or amd, then ,+feature or "
 				"-feature as /proc/cpuinfo spells them",

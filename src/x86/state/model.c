@@ -10,6 +10,7 @@
 #define XCR0_YMM 0x6ULL
 #define XCR0_ZMM 0xe6ULL
 #define XCR0_PKRU 0x200ULL
+#define PKRU_OFFSET 2688
 
 /* The one model that anykvm_set_cpu() chooses: process-wide, as /dev/kvm is system-wide. */
 static struct {
@@ -135,11 +136,26 @@ int x86_model_set(const char *spec)
 	return 0;
 }
 
+/*
+ * Some clients, QEMU among them, take where XSAVE puts a component from the
+ * CPUID of the machine they run on.  Who has not chosen a model knows nothing
+ * of us, so PKRU is offered to him only where that agrees with the engine.
+ */
+static bool host_agrees_on_pkru(void)
+{
+	uint32_t size, offset, c, d;
+
+	return __get_cpuid_count(0xd, 9, &size, &offset, &c, &d) && size == 8 && offset == PKRU_OFFSET;
+}
+
 void x86_model_get(struct x86_model *m)
 {
 	pthread_mutex_lock(&current.lock);
-	if (!current.chosen)
+	if (!current.chosen) {
 		x86_model_default(&current.model, 0);
+		if (!host_agrees_on_pkru())
+			current.model.has[X86_F_PKU / 64] &= ~(1ULL << (X86_F_PKU % 64));
+	}
 	current.chosen = true;
 	*m = current.model;
 	pthread_mutex_unlock(&current.lock);
