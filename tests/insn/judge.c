@@ -30,6 +30,7 @@ static const char *const mode_name[MODES] = { "64", "32", "16" };
 
 /* Shared between the parent and its worker. */
 static struct progress {
+	uint64_t live;                  /* forms that the host has carried out */
 	uint64_t cases, differences, restarts, faults;
 	unsigned int form;              /* in hand */
 	char now[80];                   /* its reproducer */
@@ -89,7 +90,7 @@ static void restore_pages(void)
 }
 
 /* Runs one case on both sides, and again from each fault after its cause is gone.  True if they agree. */
-static bool run_case(const struct code *c, uint64_t seed, unsigned int shown)
+static bool run_case(const struct code *c, uint64_t seed, unsigned int shown, bool *done)
 {
 	struct state s;
 	struct outcome n, e;
@@ -114,6 +115,7 @@ static bool run_case(const struct code *c, uint64_t seed, unsigned int shown)
 		s.v.header[0] = 7;
 		memset(s.v.header + 1, 0, 56);
 	}
+	*done |= n.vector == DONE;
 	progress->faults += n.vector != DONE;
 	if (cured)
 		restore_pages();
@@ -136,6 +138,7 @@ static uint64_t mix(uint64_t a, uint64_t b, uint64_t c)
 static void run_form(const struct form *f)
 {
 	unsigned int shown = 0;
+	bool done = false;
 
 	for (unsigned int k = 0; k < opt.cases; k++) {
 		static struct code c;
@@ -147,8 +150,9 @@ static void run_form(const struct form *f)
 			native_code(&c);
 			engine_code(&c);
 		}
-		shown += !run_case(&c, mix(opt.seed, f->key, k + 1000003), shown);
+		shown += !run_case(&c, mix(opt.seed, f->key, k + 1000003), shown, &done);
 	}
+	progress->live += done;
 }
 
 /* ------------------------------------------------------------------ workers */
@@ -221,7 +225,8 @@ static int run_all(const struct form *forms, unsigned int count)
 		       ZydisCategoryGetString(g.first->category), g.count, progress->cases - cases);
 	}
 	printf("1..%u\n", points);
-	printf("# %u forms, %lu cases run, %lu ended in a fault, %lu restarts, %lu differences, seed %lu\n", count,
+	printf("# %u forms, %lu of them the host has; %lu cases run, %lu ended in a fault, %lu restarts, %lu differences, seed %lu\n", count,
+	       progress->live,
 	       progress->cases, progress->faults, progress->restarts, progress->differences, opt.seed);
 	return failed ? 1 : 0;
 }
@@ -291,6 +296,7 @@ static int reproduce(const char *what)
 	unsigned int n;
 	struct code c;
 	enum jmode m = MODE64;
+	bool done = false;
 
 	if (sscanf(what, "%3[0-9]:%31[0-9a-f]:%lx", mode, bytes, &seed) != 3) {
 		fprintf(stderr, "judge: %s: not MODE:BYTES:SEED\n", what);
@@ -310,7 +316,7 @@ static int reproduce(const char *what)
 	native_code(&c);
 	engine_code(&c);
 	opt.verbose = true;
-	if (!run_case(&c, seed, 0))
+	if (!run_case(&c, seed, 0, &done))
 		return 1;
 	printf("# agrees\n");
 	return 0;

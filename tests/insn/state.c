@@ -253,6 +253,16 @@ static void aim_operand(struct making *m, const ZydisDecodedOperand *o)
 	/* The end of the segment is also the end of a page: which comes first for a large operand is open. */
 	if (m->c->mode == MODE16 && o->size > 128 && target + o->size / 8 > ARENA_LIN + ARENA_BYTES)
 		target = ARENA_LIN + ARENA_BYTES - o->size / 8;
+	/* How much of an XSAVE area is looked at is the implementation's: it lies in good pages, or begins in a bad one. */
+	if (o->size > 512 * 8) {
+		uint64_t first = ARENA_LIN + PAGE_RW * PAGE, end = ARENA_LIN + PAGE_NONE * PAGE;
+
+		target &= ~(m->c->mode == MODE16 || !one_in(m->r, 16) ? 63ULL : 0);
+		if (target < end && target + 1024 > end)
+			target = end - 1024;
+		if (target < first && target + 1024 > first)
+			target = first - 1024;
+	}
 	/* The host asks for a canonical offset too, which far indices and a base would show. */
 	if (x->type == ZYDIS_MEMOP_TYPE_VSIB) {
 		small_indices(m, o);
@@ -348,6 +358,9 @@ static void like_branch(struct making *m)
 
 	if (m->c->mode == MODE16)
 		target -= CODE_LIN;
+	/* Neither to itself, for ever, nor into its own middle. */
+	if ((target & 0xffff) - CODE_AT < 16)
+		target += 16;
 	if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && gpr_number(o->reg.value) >= 0)
 		m->s->gpr[gpr_number(o->reg.value)] = target;
 	if (m->c->zi.meta.category != ZYDIS_CATEGORY_COND_BR && o->type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
@@ -381,6 +394,30 @@ static void like_clzero(struct making *m)
 	set_address(m, 0, pick_address(m->r, 64) - (m->c->mode == MODE16 ? ARENA_LIN : 0));
 }
 
+/* Components that the judge compares, and a header that is valid more often than not. */
+static void like_xsave(struct making *m)
+{
+	uint64_t off = operand_address(m->c, m->s, &m->c->op[0]) - ARENA_LIN, header[8] = { 0 };
+
+	m->s->gpr[0] = (m->s->gpr[0] & ~0xffffffffULL) | (rnd(m->r) & 7);
+	m->s->gpr[2] &= ~0xffffffffULL;
+	/* Whether a component with its initial value counts as in use is the host's affair. */
+	m->s->v.ymm_high[0][0] |= 1;
+	if (one_in(m->r, 3))
+		m->s->gpr[0] |= 7;
+	header[0] = rnd(m->r) & 7;
+	if (one_in(m->r, 3))
+		header[1] = 1ULL << 63 | 7 | header[0];
+	if (one_in(m->r, 10))
+		header[below(m->r, 8)] = 1ULL << below(m->r, 64);
+	if (off <= ARENA_BYTES - 576) {
+		memcpy(m->arena + off + 512, header, sizeof(header));
+		m->arena[off + 26] &= ~2;
+		if (!one_in(m->r, 8))
+			m->arena[off + 26] = m->arena[off + 27] = 0;
+	}
+}
+
 static const struct liking {
 	uint16_t mnemonic;
 	void (*f)(struct making *m);
@@ -391,6 +428,10 @@ static const struct liking {
 	{ ZYDIS_MNEMONIC_BT, like_bit }, { ZYDIS_MNEMONIC_BTS, like_bit }, { ZYDIS_MNEMONIC_BTR, like_bit },
 	{ ZYDIS_MNEMONIC_BTC, like_bit },
 	{ ZYDIS_MNEMONIC_CLZERO, like_clzero },
+	{ ZYDIS_MNEMONIC_XRSTOR, like_xsave }, { ZYDIS_MNEMONIC_XRSTOR64, like_xsave },
+	{ ZYDIS_MNEMONIC_XSAVE, like_xsave }, { ZYDIS_MNEMONIC_XSAVE64, like_xsave },
+	{ ZYDIS_MNEMONIC_XSAVEC, like_xsave }, { ZYDIS_MNEMONIC_XSAVEC64, like_xsave },
+	{ ZYDIS_MNEMONIC_XSAVEOPT, like_xsave }, { ZYDIS_MNEMONIC_XSAVEOPT64, like_xsave },
 	{ ZYDIS_MNEMONIC_LDMXCSR, like_mxcsr }, { ZYDIS_MNEMONIC_VLDMXCSR, like_mxcsr },
 	{ ZYDIS_MNEMONIC_FXRSTOR, like_mxcsr }, { ZYDIS_MNEMONIC_FXRSTOR64, like_mxcsr },
 	{ ZYDIS_MNEMONIC_POPF, like_flags }, { ZYDIS_MNEMONIC_POPFD, like_flags }, { ZYDIS_MNEMONIC_POPFQ, like_flags },

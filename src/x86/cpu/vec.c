@@ -136,6 +136,14 @@ void vec_normalize(struct vec_state *v)
 	m->mxcsr_mask = 0xffff;
 }
 
+void vec_settle_x87(struct xsave_image *m)
+{
+	m->fcw = (m->fcw & 0x1f7f) | 0x40;
+	m->fsw &= ~0x8080;
+	if (m->fsw & ~m->fcw & 0x3f)
+		m->fsw |= 0x8080;
+}
+
 void vec_undo(struct x86_cpu *cpu)
 {
 	struct vec_state *v = cpu->vec;

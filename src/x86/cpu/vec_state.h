@@ -52,6 +52,9 @@ struct vec_state {
 /** vec_normalize - writes the initial values of components that xstate_bv says are in their initial state. */
 void vec_normalize(struct vec_state *v);
 
+/** vec_settle_x87 - gives reserved bits of FCW their fixed values, and ES and B that of the pending exceptions. */
+void vec_settle_x87(struct xsave_image *m);
+
 /** vec_undo - the instruction is left after its stub ran: takes the stub's effect back. */
 void vec_undo(struct x86_cpu *cpu);
 

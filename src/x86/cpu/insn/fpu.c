@@ -75,10 +75,9 @@ static void set_top(struct xsave_image *m, unsigned int top)
 static void set_status(struct xsave_image *m, uint16_t fcw, uint16_t fsw)
 {
 	set_top(m, fsw >> 11);
-	m->fcw = (fcw & 0x1f7f) | 0x40;
-	m->fsw = fsw & ~FSW_ES_B;
-	if (fsw & ~fcw & 0x3f)
-		m->fsw |= FSW_ES_B;
+	m->fcw = fcw;
+	m->fsw = fsw;
+	vec_settle_x87(m);
 }
 
 /* ------------------------------------------------------------------ environments */
@@ -245,7 +244,8 @@ static void fxrstor(struct x86_cpu *cpu, const struct insn *i)
 	struct xsave_image *m = image(cpu, i), in;
 	unsigned int n = fx_bytes(cpu);
 
-	mem_read_block(cpu, fx_operand(cpu, i, false), &in, n);
+	/* The reserved end of the area is read too: it may fault. */
+	mem_read_block(cpu, fx_operand(cpu, i, false), &in, 512);
 	if (in.mxcsr & ~m->mxcsr_mask)
 		x86_raise_ec(cpu, X86_GP, 0);
 	in.mxcsr_mask = m->mxcsr_mask;

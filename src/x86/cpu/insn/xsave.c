@@ -61,6 +61,12 @@ static uint64_t in_use(const struct x86_cpu *cpu, const struct xsave_image *m)
 	return used | (cpu->pkru ? XFEATURE_PKRU : 0);
 }
 
+/* What of @c is saved and loaded: outside 64-bit mode the upper halves of YMM0 to 7 alone.  SDM 1 13.5.2, 13.7. */
+static unsigned int length(const struct x86_cpu *cpu, const struct component *c)
+{
+	return c->bit == 2 && cpu->mode != CODE64 ? c->size / 2 : c->size;
+}
+
 /* Offset of @c in an area with the components @xcomp: standard if 0. */
 static unsigned int place(const struct component *c, uint64_t xcomp)
 {
@@ -92,9 +98,12 @@ static void save(struct x86_cpu *cpu, const struct insn *i, const struct area *r
 	const uint8_t *m = (const uint8_t *)r->m;
 
 	probe(cpu, r->at, HEADER_OFFSET + XSAVE_HEADER);
-	for (unsigned int k = 0; k < ARRAY_SIZE(components); k++)
+	for (unsigned int k = 0; k < ARRAY_SIZE(components); k++) {
+		unsigned int at = place(&components[k], xcomp);
+
 		if (which >> components[k].bit & 1)
-			probe(cpu, r->at + (place(&components[k], xcomp) & ~63u), components[k].size + 63);
+			probe(cpu, r->at + (at & ~63u), (at & 63) + components[k].size);
+	}
 	if (which & XFEATURE_X87) {
 		uint8_t head[24];
 
@@ -111,7 +120,8 @@ static void save(struct x86_cpu *cpu, const struct insn *i, const struct area *r
 		put(cpu, r, 160, r->m->xmm, cpu->mode == CODE64 ? 256 : 128);
 	for (unsigned int k = 0; k < ARRAY_SIZE(components); k++)
 		if (which >> components[k].bit & 1)
-			put(cpu, r, place(&components[k], xcomp), m + components[k].offset, components[k].size);
+			put(cpu, r, place(&components[k], xcomp), m + components[k].offset,
+			    length(cpu, &components[k]));
 }
 
 static void xsave(struct x86_cpu *cpu, const struct insn *i)
@@ -174,6 +184,7 @@ static void finish(struct x86_cpu *cpu, struct xsave_image *m, const struct xsav
 	for (unsigned int k = XSAVE_AVX_OFFSET / 8; k < XSAVE_AVX_OFFSET / 8 + 32; k++)
 		to[k] = from[k];
 	m->mxcsr = in->mxcsr;
+	vec_settle_x87(m);
 	m->xstate_bv = (m->xstate_bv & ~rfbm) | (bv & rfbm & ~XFEATURE_PKRU);
 	vec_normalize(cpu->vec);
 	if (rfbm & XFEATURE_PKRU) {
@@ -219,7 +230,7 @@ static void xrstor(struct x86_cpu *cpu, const struct insn *i)
 	for (unsigned int k = 0; k < ARRAY_SIZE(components); k++)
 		if (load >> components[k].bit & 1)
 			take(cpu, &r, place(&components[k], h[1]), (uint8_t *)&in + components[k].offset,
-			     components[k].size);
+			     length(cpu, &components[k]));
 	finish(cpu, r.m, &in, r.rfbm, h[0]);
 	NEXT(cpu, i);
 }
