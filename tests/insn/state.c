@@ -249,10 +249,11 @@ static void aim_operand(struct making *m, const ZydisDecodedOperand *o)
 	const ZydisDecodedOperandMem *x = &o->mem;
 	uint64_t target = pick_address(m->r, o->size / 8), want, disp;
 	int base = gpr_number(x->base), index = gpr_number(x->index);
+	unsigned int size = o->size > 512 * 8 ? 1024 : o->size / 8;
 
 	/* The end of the segment is also the end of a page: which comes first for a large operand is open. */
-	if (m->c->mode == MODE16 && o->size > 128 && target + o->size / 8 > ARENA_LIN + ARENA_BYTES)
-		target = ARENA_LIN + ARENA_BYTES - o->size / 8;
+	if (m->c->mode == MODE16 && o->size > 128 && target + size > ARENA_LIN + ARENA_BYTES)
+		target = ARENA_LIN + ARENA_BYTES - size;
 	/* How much of an XSAVE area is looked at is the implementation's: it lies in good pages, or begins in a bad one. */
 	if (o->size > 512 * 8) {
 		uint64_t first = ARENA_LIN + PAGE_RW * PAGE, end = ARENA_LIN + PAGE_NONE * PAGE;

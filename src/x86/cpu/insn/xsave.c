@@ -42,9 +42,10 @@ static struct area begin(struct x86_cpu *cpu, const struct insn *i, bool write, 
 		x86_raise(cpu, X86_UD);
 	if (cpu->cr0 & CR0_TS)
 		x86_raise(cpu, X86_NM);
-	r.at = ea(cpu, i, 64, write);
-	if (r.at & 63)
+	/* Alignment comes before the segment's limit. */
+	if ((ea_offset(cpu, i) + cpu->regs[i->segbase]) & 63)
 		x86_raise_ec(cpu, X86_GP, 0);
+	r.at = ea(cpu, i, 64, write);
 	x86_vec_put(cpu);
 	vec_normalize(cpu->vec);
 	r.m = &cpu->vec->image;
@@ -166,7 +167,7 @@ static bool header_ok(const struct x86_cpu *cpu, const uint64_t *h, uint64_t ena
 	if (h[1] & XCOMP_COMPACT) {
 		if (!x86_has(cpu, X86_F_XSAVEC))
 			return false;
-		return !(h[1] & ~XCOMP_COMPACT & ~enabled) && !(h[0] & ~h[1]) && !rest;
+		return !(h[1] & ~XCOMP_COMPACT & ~enabled) && !(h[0] & ~(h[1] & ~XCOMP_COMPACT)) && !rest;
 	}
 	/* Standard form: bytes 23:8 must be zero.  XRSTORS takes no standard form. */
 	return !compact_only && !h[1] && !h[2] && !(h[0] & ~enabled);
