@@ -277,8 +277,10 @@ static int dispatch(struct x86_cpu *cpu)
 {
 	for (;;) {
 		uint32_t req = atomic_load_explicit(&cpu->requests, memory_order_relaxed);
+		/* Counted on every turn: a request that stays (stepping) must not keep signals from being seen. */
+		bool expired = --cpu->slice == 0;
 
-		if (unlikely(req | *cpu->immediate_exit) || unlikely(--cpu->slice == 0)) {
+		if (unlikely(req | *cpu->immediate_exit | expired)) {
 			int r = boundary(cpu);
 
 			if (r)
