@@ -168,14 +168,19 @@ void lapic_timer_restore(struct lapic *l, uint32_t current)
 
 uint32_t lapic_timer_count(const struct lapic *l)
 {
-	uint64_t t;
+	uint64_t t, left;
 
 	if (l->timer.mode == TIMER_DEADLINE || !l->timer.period)
 		return 0;
 	t = now(l);
-	if (l->timer.target <= t)
-		return 0;
-	return (l->timer.target - t) % l->timer.period / (BUS_CYCLE_NS * l->timer.divide);
+	if (l->timer.target > t)
+		left = (l->timer.target - t) % l->timer.period;
+	else if (l->timer.mode == TIMER_PERIODIC && l->timer.target)
+		/* It has wrapped around already, whenever the owner comes to hear of it. */
+		left = l->timer.period - (t - l->timer.target) % l->timer.period;
+	else
+		left = 0;
+	return left / (BUS_CYCLE_NS * l->timer.divide);
 }
 
 uint64_t lapic_tsc_deadline(const struct lapic *l)

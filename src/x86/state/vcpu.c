@@ -36,7 +36,10 @@ static void lapic_arm(void *vcpu, uint64_t deadline_ns)
 	struct x86_vcpu *v = vcpu;
 
 	atomic_store(&v->timer_deadline, deadline_ns);
-	if (deadline_ns)
+	/* One in the past is due before the next instruction. */
+	if (deadline_ns && deadline_ns <= host_now_ns())
+		x86_request(&v->cpu, X86_REQ_TIMER);
+	else if (deadline_ns)
 		host_timer_arm(&v->timer, deadline_ns);
 	else
 		host_timer_disarm(&v->timer);
