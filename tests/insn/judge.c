@@ -25,6 +25,7 @@
 #define FORM_SECONDS 20
 #define SHOWN_PER_FORM 3
 #define RESTARTS 4
+#define FULL_CASES 1000
 
 static const char *const mode_name[MODES] = { "64", "32", "16" };
 
@@ -40,6 +41,7 @@ static struct {
 	uint64_t seed;
 	unsigned int cases;             /* per form */
 	bool strict, verbose;
+	const char *pattern;
 } opt = { .cases = 64 };
 
 static uint8_t template[ARENA_BYTES];
@@ -157,6 +159,7 @@ static void run_form(const struct form *f)
 
 /* ------------------------------------------------------------------ workers */
 
+/* No forms: the exhaustive loops. */
 struct group {
 	const struct form *first;
 	unsigned int count;
@@ -167,6 +170,10 @@ static void worker(const struct group *g, unsigned int from)
 	if (host_fault_init() || native_init() || engine_init()) {
 		printf("# cannot set up\n");
 		exit(3);
+	}
+	if (!g->count) {
+		alarm(10 * FORM_SECONDS);
+		progress->differences += exhaustive(&progress->cases);
 	}
 	for (unsigned int k = from; k < g->count; k++) {
 		progress->form = k;
@@ -184,7 +191,7 @@ static bool run_group(const struct group *g)
 	unsigned int from = 0, deaths = 0;
 	int status;
 
-	while (from < g->count && deaths < 50) {
+	do {
 		pid_t pid;
 
 		fflush(stdout);
@@ -202,16 +209,17 @@ static bool run_group(const struct group *g)
 		progress->differences++;
 		from = progress->form + 1;
 		deaths++;
-	}
+	} while (from < g->count && deaths < 50);
 	return progress->differences == before;
 }
 
 static int run_all(const struct form *forms, unsigned int count)
 {
+	struct group all8 = { 0 };
 	unsigned int points = 0, failed = 0;
 
 	for (unsigned int k = 0; k < count; ) {
-		struct group g = { &forms[k], 0 };
+		struct group g = { .first = &forms[k] };
 		uint64_t cases = progress->cases;
 		bool ok;
 
@@ -223,6 +231,14 @@ static int run_all(const struct form *forms, unsigned int count)
 		failed += !ok;
 		printf("%sok %u - %s %s: %u forms, %lu cases\n", ok ? "" : "not ", ++points, mode_name[g.first->mode],
 		       ZydisCategoryGetString(g.first->category), g.count, progress->cases - cases);
+	}
+	if (!opt.pattern) {
+		uint64_t cases = progress->cases;
+		bool ok = run_group(&all8);
+
+		failed += !ok;
+		printf("%sok %u - exhaustive 8-bit arithmetic: %lu cases\n", ok ? "" : "not ", ++points,
+		       progress->cases - cases);
 	}
 	printf("1..%u\n", points);
 	printf("# %u forms, %lu of them the host has; %lu cases run, %lu ended in a fault, %lu restarts, %lu differences, seed %lu\n", count,
@@ -330,7 +346,7 @@ int main(int argc, char **argv)
 		{ "strict", no_argument, NULL, 'S' }, { "list", no_argument, NULL, 'l' },
 		{ "repro", required_argument, NULL, 'r' }, { "verbose", no_argument, NULL, 'v' }, { 0 },
 	};
-	const char *pattern = NULL, *repro = NULL;
+	const char *repro = NULL;
 	struct rng r = { 1 };
 	bool listing = false;
 	unsigned int count;
@@ -341,9 +357,9 @@ int main(int argc, char **argv)
 	while ((o = getopt_long(argc, argv, "v", options, NULL)) != -1) {
 		switch (o) {
 		case 's': opt.seed = strtoul(optarg, NULL, 0); break;
-		case 'f': pattern = optarg; break;
+		case 'f': opt.pattern = optarg; break;
 		case 'c': opt.cases = strtoul(optarg, NULL, 0); break;
-		case 'F': opt.cases = 2000; break;
+		case 'F': opt.cases = FULL_CASES; break;
 		case 'S': opt.strict = true; break;
 		case 'l': listing = true; break;
 		case 'r': repro = optarg; break;
@@ -359,7 +375,7 @@ int main(int argc, char **argv)
 	if (repro)
 		return reproduce(repro);
 	forms = forms_list(&count);
-	count = choose(forms, count, pattern);
+	count = choose(forms, count, opt.pattern);
 	qsort(forms, count, sizeof(*forms), by_group);
 	if (listing)
 		return list(forms, count);

@@ -9,6 +9,7 @@
  *	native.c   the host's side (native.S: the way in and out)
  *	engine.c   the engine's side
  *	compare.c  what must agree
+ *	exhaustive.c  8-bit arithmetic over all operands
  *	judge.c    options, workers, reports
  *
  * Both sides see the same linear addresses: CODE_LIN and ARENA_LIN.  A case is
@@ -66,7 +67,7 @@ struct outcome {
 /* An instruction, decoded. */
 struct code {
 	enum jmode mode;
-	uint8_t bytes[15], len;
+	uint8_t len, bytes[160];
 	bool branch;            /* where it ends is to be found out */
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
@@ -135,6 +136,9 @@ uint8_t *engine_arena(void);
 void engine_protect(unsigned int page, bool present, bool writable);
 void engine_run(const struct code *c, const struct state *s, struct outcome *o);
 const char *engine_why(void);
+
+/* exhaustive.c: how many operations differ; adds to @cases. */
+unsigned int exhaustive(uint64_t *cases);
 
 /* compare.c: NULL, or what differs. */
 const char *compare(const struct code *c, const struct state *before, const struct outcome *n,
