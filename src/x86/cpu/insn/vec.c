@@ -12,12 +12,18 @@
  *
  * Implicit RAX, RCX and RDX keep their places.  The vector registers are the
  * guest's own, see vec.h.
+ *
+ * In front of a stub that needs neither general registers nor flags stands a
+ * second one, which goes on to the following instruction's handler by itself
+ * instead of returning: with [rdx] for the memory operand, and the handler's own
+ * arguments left in place.
  */
 #include "x86/cpu/insn/vec.h"
 
 #include <Zydis/Zydis.h>
 
 #include "x86/cpu/block.h"
+#include "x86/cpu/insn/ops.h"
 #include "x86/cpu/mem.h"
 #include "x86/cpu/vec_state.h"
 #include "x86/features.h"
@@ -69,6 +75,57 @@ static void vec_reg(struct x86_cpu *cpu, const struct insn *i)
 	SETTLE(cpu);
 	NEXT(cpu, i);
 }
+
+/* ---- the common case: nothing to load, nothing to check, and on by the stub's own jump */
+
+#define CHAIN_BYTES 32
+
+typedef void vec_chain(struct x86_cpu *cpu, const struct insn *i, void *mem);
+
+static ALWAYS_INLINE vec_chain *chain_of(const struct insn *i)
+{
+	return (vec_chain *)((uintptr_t)i->ptr - CHAIN_BYTES);
+}
+
+static void vec_reg_chain(struct x86_cpu *cpu, const struct insn *i)
+{
+	if (unlikely(cpu->vec_gate[i->src2]))
+		return vec_reg(cpu, i);
+	at(cpu, i);
+	return chain_of(i)(cpu, i, NULL);
+}
+
+static void vec_read(struct x86_cpu *cpu, const struct insn *i);
+static void vec_write(struct x86_cpu *cpu, const struct insn *i);
+
+struct bytes16 { uint64_t q[2]; };
+struct bytes32 { uint64_t q[4]; };
+
+#define MEM_CHAIN(name, how, size, type)                                                        \
+static void name##size##_chain(struct x86_cpu *cpu, const struct insn *i)                       \
+{                                                                                               \
+	if (unlikely(cpu->vec_gate[i->src2]))                                                   \
+		return name(cpu, i);                                                            \
+	how(type, p, cpu, i, name);                                                             \
+	if (size >= 16 && (i->aux & VEC_ALIGNED) && unlikely(p_gva & (size - 1)))               \
+		return name(cpu, i);                                                            \
+	return chain_of(i)(cpu, i, (void *)p);                                                  \
+}
+
+MEM_CHAIN(vec_read, FAST_READ, 4, uint32_t)
+MEM_CHAIN(vec_read, FAST_READ, 8, uint64_t)
+MEM_CHAIN(vec_read, FAST_READ, 16, struct bytes16)
+MEM_CHAIN(vec_read, FAST_READ, 32, struct bytes32)
+MEM_CHAIN(vec_write, FAST_RMW, 4, uint32_t)
+MEM_CHAIN(vec_write, FAST_RMW, 8, uint64_t)
+MEM_CHAIN(vec_write, FAST_RMW, 16, struct bytes16)
+MEM_CHAIN(vec_write, FAST_RMW, 32, struct bytes32)
+
+/* By log2 of the operand's bytes. */
+static insn_fn *const read_chains[] = { NULL, NULL, vec_read4_chain, vec_read8_chain, vec_read16_chain,
+					vec_read32_chain };
+static insn_fn *const write_chains[] = { NULL, NULL, vec_write4_chain, vec_write8_chain, vec_write16_chain,
+					 vec_write32_chain };
 
 static void vec_reg_flags(struct x86_cpu *cpu, const struct insn *i)
 {
@@ -231,7 +288,7 @@ static void x87_write(struct x86_cpu *cpu, const struct insn *i)
 /* ------------------------------------------------------------------ making a stub */
 
 struct emit {
-	uint8_t b[96];
+	uint8_t b[128];
 	unsigned int n;
 };
 
@@ -306,31 +363,71 @@ static bool reads_flags(const struct insn_build *b)
 	return b->zi->cpu_flags && b->zi->cpu_flags->tested;
 }
 
-const void *vec_make_stub(const struct insn_build *b)
+static void set_base(ZydisEncoderRequest *req, ZydisRegister base)
+{
+	for (unsigned int k = 0; k < req->operand_count; k++)
+		if (req->operands[k].type == ZYDIS_OPERAND_TYPE_MEMORY) {
+			req->operands[k].mem.base = base;
+			req->operands[k].mem.index = ZYDIS_REGISTER_NONE;
+			req->operands[k].mem.scale = 0;
+			req->operands[k].mem.displacement = 0;
+		}
+}
+
+static bool make_request(const struct insn_build *b, ZydisEncoderRequest *req)
+{
+	if (!ZYAN_SUCCESS(ZydisEncoderDecodedInstructionToEncoderRequest(b->zi, b->op, b->zi->operand_count_visible,
+									  req)))
+		return false;
+	req->machine_mode = ZYDIS_MACHINE_MODE_LONG_64;
+	req->address_size_hint = ZYDIS_ADDRESS_SIZE_HINT_NONE;
+	req->prefixes &= ~(ZYDIS_ATTRIB_HAS_SEGMENT | ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
+			   ZYDIS_ATTRIB_HAS_REPNE);
+	return true;
+}
+
+_Static_assert(sizeof(struct insn) == 0x28 && offsetof(struct insn, fn) == 0, "what a chaining stub steps over");
+
+/* The chaining form, CHAIN_BYTES long. */
+static bool emit_chain(struct emit *e, const ZydisEncoderRequest *plain)
+{
+	ZydisEncoderRequest req = *plain;
+	ZyanUSize len = CHAIN_BYTES - 10;
+
+	set_base(&req, ZYDIS_REGISTER_RDX);
+	if (!ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&req, e->b, &len)))
+		return false;
+	e->n = len;
+	PUT(e, 0x48, 0x8b, 0x46, 0x28, 0x48, 0x83, 0xc6, 0x28);        /* mov rax, [rsi+28h]; add rsi, 28h */
+	PUT(e, 0xff, 0xe0);                                             /* jmp rax */
+	while (e->n < CHAIN_BYTES)
+		PUT(e, 0xcc);
+	return true;
+}
+
+/*
+ * @chained: may a chaining form stand in front?  It is set to whether one does;
+ * the stub's address is behind it.
+ */
+static const void *make_stub(const struct insn_build *b, bool *chained)
 {
 	ZydisEncoderRequest req;
 	struct gpr_use use[4];
 	struct emit e = { .n = 0 };
-	ZyanUSize len = sizeof(e.b) - 40;
+	const uint8_t *stub;
+	ZyanUSize len;
 	int gprs;
 
-	if (!ZYAN_SUCCESS(ZydisEncoderDecodedInstructionToEncoderRequest(b->zi, b->op, b->zi->operand_count_visible,
-									  &req)))
+	if (!make_request(b, &req))
 		return NULL;
-	req.machine_mode = ZYDIS_MACHINE_MODE_LONG_64;
-	req.address_size_hint = ZYDIS_ADDRESS_SIZE_HINT_NONE;
-	req.prefixes &= ~(ZYDIS_ATTRIB_HAS_SEGMENT | ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
-			  ZYDIS_ATTRIB_HAS_REPNE);
-	for (unsigned int k = 0; k < req.operand_count; k++)
-		if (req.operands[k].type == ZYDIS_OPERAND_TYPE_MEMORY) {
-			req.operands[k].mem.base = ZYDIS_REGISTER_RDI;
-			req.operands[k].mem.index = ZYDIS_REGISTER_NONE;
-			req.operands[k].mem.scale = 0;
-			req.operands[k].mem.displacement = 0;
-		}
 	gprs = collect_gprs(b, &req, use);
 	if (gprs < 0)
 		return NULL;
+	*chained = *chained && !gprs && !reads_flags(b) && !writes_flags(b) && emit_chain(&e, &req);
+	if (!*chained)
+		e.n = 0;
+	set_base(&req, ZYDIS_REGISTER_RDI);
+	len = sizeof(e.b) - e.n - 24;
 	for (int k = 0; k < gprs; k++)
 		move_gpr(&e, use[k].host, use[k].guest, false);
 	if (reads_flags(b))
@@ -344,7 +441,15 @@ const void *vec_make_stub(const struct insn_build *b)
 	if (writes_flags(b))
 		PUT(&e, 0x9f, 0x0f, 0x90, 0xc0);                /* lahf; seto al */
 	PUT(&e, 0xc3);
-	return code_stub(b->code, e.b, e.n);
+	stub = code_stub(b->code, e.b, e.n);
+	return stub && *chained ? stub + CHAIN_BYTES : stub;
+}
+
+const void *vec_make_stub(const struct insn_build *b)
+{
+	bool chained = false;
+
+	return make_stub(b, &chained);
 }
 
 /* ------------------------------------------------------------------ building */
@@ -417,22 +522,42 @@ static insn_fn *pick(const struct insn *i, bool mem, bool write, bool flags)
 	return flags ? vec_read_flags : vec_read;
 }
 
+/* The chaining handler for what is simple enough, or NULL. */
+static insn_fn *pick_chain(const struct insn *i, bool mem, bool write)
+{
+	if (!mem)
+		return vec_reg_chain;
+	if ((i->ea_flags & EA_SLOW) || i->memsize > 32 || (i->memsize & (i->memsize - 1)))
+		return NULL;
+	return (write ? write_chains : read_chains)[__builtin_ctz(i->memsize)];
+}
+
+#ifdef __SANITIZE_ADDRESS__
+#define CHAINS false                    /* see SETTLE */
+#else
+#define CHAINS true
+#endif
+
 int vec_build(struct insn *i, const struct insn_build *b)
 {
 	int m = mem_operand(b);
-	bool write = m >= 0 && (b->op[m].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
+	bool chained, write = m >= 0 && (b->op[m].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
 
 	i->src2 = class_of(b);
 	if (m >= 0)
 		build_mem(i, b, m);
-	i->ptr = vec_make_stub(b);
+	chained = CHAINS && i->src2 >= VEC_SSE;
+	i->ptr = make_stub(b, &chained);
 	if (!i->ptr)
 		return -2 /* ENOENT */;
 	i->aux = (b->zi->opcode & 7) << 8 | (i->src2 == VEC_X87 ? b->zi->raw.modrm.mod << 6 |
 		 b->zi->raw.modrm.reg << 3 | b->zi->raw.modrm.rm : 0);
 	if (i->src2 != VEC_X87)
 		i->aux = m >= 0 && i->memsize >= 16 && probe_alignment(i->ptr) ? VEC_ALIGNED : 0;
-	i->fn = pick(i, m >= 0, write, writes_flags(b));
+	if (chained)
+		i->fn = pick_chain(i, m >= 0, write);
+	if (!i->fn)
+		i->fn = pick(i, m >= 0, write, writes_flags(b));
 	return 0;
 }
 
