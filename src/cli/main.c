@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "anykvm.h"
 #include "cli/cli.h"
@@ -67,10 +70,31 @@ const struct command *command_find(const char *name)
 	return NULL;
 }
 
+/*
+ * A standard descriptor that is closed would be taken by the next file opened, and the guest's console would
+ * write there.  What stands in fails for its direction as a closed one does.
+ */
+static void fill_standard(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+/* What stdio still holds is not yet written. */
+static int finish(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	say("standard output: cannot write: %s", strerror(errno));
+	return status ? status : EXIT_FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *cmd;
 
+	fill_standard();
 	if (argc < 2) {
 		overview(stderr);
 		return EXIT_BAD_USAGE;
@@ -81,5 +105,5 @@ int main(int argc, char **argv)
 		overview(stderr);
 		return EXIT_BAD_USAGE;
 	}
-	return cmd->main(cmd, argc - 1, argv + 1);
+	return finish(cmd->main(cmd, argc - 1, argv + 1));
 }

@@ -17,6 +17,7 @@ static const struct ending {
 	[END_RESET] = { EXIT_GUEST_RESET, "guest reset" },
 	[END_PANIC] = { EXIT_GUEST_PANIC, "guest kernel panicked" },
 	[END_TRIPLE_FAULT] = { EXIT_TRIPLE_FAULT, "guest triple fault" },
+	[END_OUTPUT] = { EXIT_FAILED, "standard output: cannot write" },
 	[END_INTERNAL] = { EXIT_INTERNAL, "internal error" },
 };
 

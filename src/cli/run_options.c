@@ -41,12 +41,16 @@ static const char *keep(struct run_args *a, const char *s, size_t len)
 
 static int set_kernel(void *args, const char *v, struct vmm_err *err)
 {
+	if (!*v)
+		return bad(err, "-k", v, "no file named");
 	((struct run_args *)args)->cfg.kernel = v;
 	return 0;
 }
 
 static int set_initrd(void *args, const char *v, struct vmm_err *err)
 {
+	if (!*v)
+		return bad(err, "-i", v, "no file named");
 	((struct run_args *)args)->cfg.initrd = v;
 	return 0;
 }
@@ -71,7 +75,7 @@ static int set_cpus(void *args, const char *v, struct vmm_err *err)
 
 	errno = 0;
 	n = strtoul(v, &end, 10);
-	if (end == v || *end || *v == '-' || errno || !n || n > MACHINE_MAX_CPUS)
+	if (*v < '0' || *v > '9' || *end || errno || !n || n > MACHINE_MAX_CPUS)
 		return vmm_fail(err, EINVAL, "-c %s: not a number of vCPUs: give 1 to %u", v,
 				MACHINE_MAX_CPUS);
 	a->cfg.cpus = n;
@@ -254,6 +258,8 @@ static int set_console(void *args, const char *v, struct vmm_err *err)
 
 static int set_stats(void *args, const char *v, struct vmm_err *err)
 {
+	if (!*v)
+		return bad(err, "--stats", v, "no file named");
 	((struct run_args *)args)->cfg.stats = v;
 	return 0;
 }

@@ -16,6 +16,7 @@ enum run_end {
 	END_RESET,	  /* any of the reset ports */
 	END_PANIC,	  /* a reset after a panic */
 	END_TRIPLE_FAULT,
+	END_OUTPUT,	  /* the console's output cannot be written */
 	END_INTERNAL,	  /* KVM gave up, or an error of ours */
 };
 
@@ -26,7 +27,7 @@ struct run_ctl {
 	int code;	  /* END_EXIT_PORT: the status; END_USER: the signal, or 0 */
 	bool panicked;	  /* atomic: pvpanic said that the guest's kernel panicked */
 	bool panic_shown; /* atomic: so do the last lines on the console */
-	char detail[256]; /* END_INTERNAL: one line of what and where */
+	char detail[256]; /* END_INTERNAL, END_OUTPUT: one line of what and where */
 };
 
 /** run_ctl_init - @loop: the loop that an end stops. */

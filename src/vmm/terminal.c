@@ -68,7 +68,8 @@ static void terminal_write(struct chardev *cd, const void *buf, size_t len)
 	pthread_mutex_unlock(&t->lock);
 }
 
-static bool write_out(const uint8_t *p, size_t len)
+/* All of it: 0, or -errno. */
+static int write_out(const uint8_t *p, size_t len)
 {
 	while (len) {
 		ssize_t n = write(STDOUT_FILENO, p, len);
@@ -78,31 +79,39 @@ static bool write_out(const uint8_t *p, size_t len)
 			continue;
 		}
 		if (n < 0 && errno != EINTR)
-			return false;
+			return -errno;
 		if (n > 0) {
 			p += n;
 			len -= n;
 		}
 	}
-	return true;
+	return 0;
+}
+
+/* A reader that has gone is as good as the signal that tells so, a terminal that has gone likewise. */
+static void output_fails(struct terminal *t, int err)
+{
+	t->broken = true;
+	if (err == -EPIPE || err == -EIO)
+		run_end(t->ctl, END_USER, err == -EPIPE ? SIGPIPE : SIGHUP, NULL);
+	else
+		run_end(t->ctl, END_OUTPUT, 0, "%s", strerror(-err));
 }
 
 /* Write the piece up to the buffer's wrap; called and returns with the lock held. */
 static void write_piece(struct terminal *t)
 {
 	size_t n = TERMINAL_OUT - t->out_head < t->out_count ? TERMINAL_OUT - t->out_head : t->out_count;
-	bool ok;
+	int err;
 
 	pthread_mutex_unlock(&t->lock);
-	ok = write_out(t->out + t->out_head, n);
+	err = write_out(t->out + t->out_head, n);
 	pthread_mutex_lock(&t->lock);
 	t->out_head = (t->out_head + n) % TERMINAL_OUT;
 	t->out_count -= n;
 	pthread_cond_broadcast(&t->room);
-	if (!ok && !t->broken) {
-		t->broken = true;
-		run_end(t->ctl, END_USER, SIGPIPE, NULL);
-	}
+	if (err && !t->broken)
+		output_fails(t, err);
 }
 
 static void *writer_main(void *opaque)
