@@ -78,6 +78,8 @@ static uint32_t error_of(const struct outcome *o)
  */
 static bool same_operand(const struct code *c, const struct state *before, uint64_t x, uint64_t y)
 {
+	if (c->next)
+		return x - y + 1024 < 2048;
 	for (int k = 0; k < c->zi.operand_count; k++) {
 		unsigned int size = c->op[k].size / 8;
 		uint64_t at;

@@ -279,7 +279,7 @@ void engine_run(const struct code *c, const struct state *s, struct outcome *o)
 	o->error = side.exc.has_error_code ? side.exc.error_code : 0;
 	o->cr2 = side.exc.vector == X86_PF ? side.exc.payload : 0;
 	if (side.exc.soft)
-		o->s.rip = s->rip + c->len;
+		o->s.rip += side.exc.insn_len;
 }
 
 const char *engine_why(void)

@@ -43,6 +43,7 @@ bool decode(struct code *c, enum jmode mode, const uint8_t *bytes, unsigned int 
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder(mode), bytes, avail, &c->zi, c->op)))
 		return false;
 	c->mode = mode;
+	c->next = NULL;
 	c->len = c->zi.length;
 	memcpy(c->bytes, bytes, c->len);
 	/* In 16-bit mode an operand in CS may lie where the way out is written: it must look the same on both sides. */
@@ -105,6 +106,32 @@ bool runnable(const struct code *c)
 		if (c->zi.mnemonic == never[k])
 			return false;
 	return c->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR && !writes_segment(c);
+}
+
+/*
+ * May @c stand in a sequence?  Not what branches, what has results that are
+ * nobody's to predict, or what compare.c makes allowances for.
+ */
+bool fits_sequence(const struct code *c)
+{
+	static const uint16_t no[] = {
+		ZYDIS_MNEMONIC_POPF, ZYDIS_MNEMONIC_POPFD, ZYDIS_MNEMONIC_POPFQ, ZYDIS_MNEMONIC_POPA,
+		ZYDIS_MNEMONIC_POPAD, ZYDIS_MNEMONIC_PUSHA, ZYDIS_MNEMONIC_PUSHAD, ZYDIS_MNEMONIC_FXSAVE,
+		ZYDIS_MNEMONIC_FXSAVE64, ZYDIS_MNEMONIC_FNSTENV, ZYDIS_MNEMONIC_FNSAVE, ZYDIS_MNEMONIC_RDTSC,
+		ZYDIS_MNEMONIC_RDTSCP, ZYDIS_MNEMONIC_RDRAND, ZYDIS_MNEMONIC_RDSEED, ZYDIS_MNEMONIC_RDPID,
+		ZYDIS_MNEMONIC_CPUID, ZYDIS_MNEMONIC_XGETBV, ZYDIS_MNEMONIC_LDMXCSR, ZYDIS_MNEMONIC_VLDMXCSR,
+		ZYDIS_MNEMONIC_FXRSTOR, ZYDIS_MNEMONIC_FXRSTOR64,
+	};
+
+	for (unsigned int k = 0; k < sizeof(no) / sizeof(no[0]); k++)
+		if (c->zi.mnemonic == no[k])
+			return false;
+	for (int k = 0; k < c->zi.operand_count; k++)
+		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size > 80 && c->op[k].size != 128 &&
+		    c->op[k].size != 256)
+			return false;
+	return !c->branch && c->zi.meta.category != ZYDIS_CATEGORY_XSAVE &&
+	       c->zi.meta.category != ZYDIS_CATEGORY_XSAVEOPT;
 }
 
 /* ------------------------------------------------------------------ the key of a form */

@@ -203,3 +203,13 @@ void make_instance(const struct form *f, struct rng *r, struct code *c)
 	decode(&m, c->mode, c->bytes, c->len);
 	*c = m;
 }
+
+void join_sequence(struct code *whole, const struct code *part, unsigned int n)
+{
+	*whole = part[0];
+	for (unsigned int k = 1; k < n; k++) {
+		memcpy(whole->bytes + whole->len, part[k].bytes, part[k].len);
+		whole->len += part[k].len;
+	}
+	whole->next = n > 1 ? &part[1] : NULL;
+}

@@ -25,6 +25,8 @@
 #define FORM_SECONDS 20
 #define SHOWN_PER_FORM 3
 #define RESTARTS 4
+#define MAX_FORMS 32768
+#define SEQUENCES_PER_CASE 1024      /* sequences per case of a form, in each mode */
 #define FULL_CASES 1000
 
 static const char *const mode_name[MODES] = { "64", "32", "16" };
@@ -34,7 +36,8 @@ static struct progress {
 	uint64_t live;                  /* forms that the host has carried out */
 	uint64_t cases, differences, restarts, faults;
 	unsigned int form;              /* in hand */
-	char now[80];                   /* its reproducer */
+	char now[320];                  /* its reproducer */
+	uint8_t has[MAX_FORMS];         /* by the form's index: the host has carried it out */
 } *progress;
 
 static struct {
@@ -45,6 +48,15 @@ static struct {
 } opt = { .cases = 64 };
 
 static uint8_t template[ARENA_BYTES];
+
+/* Forms, or sequences of what is in the pool, or if there is neither the exhaustive loops. */
+struct group {
+	const struct form *first;
+	unsigned int count;
+	unsigned int sequences;
+	const struct form **pool;
+	unsigned int pool_size;
+};
 
 /* ------------------------------------------------------------------ one case */
 
@@ -61,10 +73,14 @@ static void name_case(const struct code *c, uint64_t seed)
 static void report(const struct code *c, const char *what, const struct state *before, const struct outcome *n,
 		   const struct outcome *e, bool details)
 {
-	char text[128];
+	printf("# DIFFERS %s:", what);
+	for (const struct code *p = c; p; p = p->next) {
+		char text[128];
 
-	code_text(c, text, sizeof(text));
-	printf("# DIFFERS %s: %s: judge --repro %s\n", what, text, progress->now);
+		code_text(p, text, sizeof(text));
+		printf("%s %s", p == c ? "" : ";", text);
+	}
+	printf(": judge --repro %s\n", progress->now);
 	if (details)
 		explain(c, before, n, e);
 	fflush(stdout);
@@ -107,7 +123,7 @@ static bool run_case(const struct code *c, uint64_t seed, unsigned int shown, bo
 		native_run(c, &s, &n);
 		engine_run(c, &s, &e);
 		progress->cases++;
-		what = compare(c, &s, &n, &e, opt.strict);
+		what = compare(c, &s, &n, &e, opt.strict || c->next);
 		if (what || round == RESTARTS || (seed & 1) || n.vector == DONE || !cure(&n))
 			break;
 		cured = true;
@@ -154,16 +170,51 @@ static void run_form(const struct form *f)
 		}
 		shown += !run_case(&c, mix(opt.seed, f->key, k + 1000003), shown, &done);
 	}
+	if (done)
+		progress->has[f->index] = 1;
 	progress->live += done;
 }
 
-/* ------------------------------------------------------------------ workers */
+/* Links @n parts into a sequence. */
+static void link_parts(struct code *part, unsigned int n)
+{
+	for (unsigned int k = 0; k < n; k++)
+		part[k].next = k + 1 < n ? &part[k + 1] : NULL;
+}
 
-/* No forms: the exhaustive loops. */
-struct group {
-	const struct form *first;
-	unsigned int count;
-};
+/* A sequence of the group's mode: flags, vector state and faults from one instruction to the next. */
+static void make_sequence(const struct group *g, struct rng *r, struct code *whole, struct code part[SEQUENCE_MAX])
+{
+	unsigned int n = 2 + below(r, SEQUENCE_MAX - 1);
+
+	for (unsigned int k = 0; k < n; k++)
+		do {
+			make_instance(g->pool[below(r, g->pool_size)], r, &part[k]);
+		} while (!fits_sequence(&part[k]));
+	link_parts(part, n);
+	join_sequence(whole, part, n);
+}
+
+static void run_sequences(const struct group *g)
+{
+	static struct code part[SEQUENCE_MAX], whole;
+	unsigned int shown = 0;
+	bool done = false;
+
+	for (unsigned int k = 0; k < g->sequences; k++) {
+		struct rng r = { mix(opt.seed, g->pool[0]->mode + 77, k / 4) };
+
+		if (k % 4 == 0) {
+			alarm(FORM_SECONDS);
+			make_sequence(g, &r, &whole, part);
+			native_code(&whole);
+			engine_code(&whole);
+		}
+		shown += !run_case(&whole, mix(opt.seed, g->pool[0]->mode + 99, k), shown, &done);
+	}
+}
+
+/* ------------------------------------------------------------------ workers */
 
 static void worker(const struct group *g, unsigned int from)
 {
@@ -171,7 +222,9 @@ static void worker(const struct group *g, unsigned int from)
 		printf("# cannot set up\n");
 		exit(3);
 	}
-	if (!g->count) {
+	if (g->sequences) {
+		run_sequences(g);
+	} else if (!g->count) {
 		alarm(10 * FORM_SECONDS);
 		progress->differences += exhaustive(&progress->cases);
 	}
@@ -213,6 +266,19 @@ static bool run_group(const struct group *g)
 	return progress->differences == before;
 }
 
+/* What the host has carried out goes into sequences. */
+static void make_pool(struct group *g, const struct form *forms, unsigned int count, enum jmode mode)
+{
+	g->pool = calloc(count, sizeof(*g->pool));
+	for (unsigned int k = 0; k < count && g->pool; k++) {
+		struct code c;
+
+		decode(&c, forms[k].mode, forms[k].bytes, forms[k].len);
+		if (forms[k].mode == mode && progress->has[forms[k].index] && fits_sequence(&c))
+			g->pool[g->pool_size++] = &forms[k];
+	}
+}
+
 static int run_all(const struct form *forms, unsigned int count)
 {
 	struct group all8 = { 0 };
@@ -231,6 +297,20 @@ static int run_all(const struct form *forms, unsigned int count)
 		failed += !ok;
 		printf("%sok %u - %s %s: %u forms, %lu cases\n", ok ? "" : "not ", ++points, mode_name[g.first->mode],
 		       ZydisCategoryGetString(g.first->category), g.count, progress->cases - cases);
+	}
+	for (enum jmode mode = MODE64; mode < MODES && !opt.pattern; mode++) {
+		struct group g = { .sequences = opt.cases * SEQUENCES_PER_CASE };
+		uint64_t cases = progress->cases;
+		bool ok;
+
+		make_pool(&g, forms, count, mode);
+		if (!g.pool_size)
+			continue;
+		ok = run_group(&g);
+		failed += !ok;
+		printf("%sok %u - %s sequences of %u forms: %lu cases\n", ok ? "" : "not ", ++points, mode_name[mode],
+		       g.pool_size, progress->cases - cases);
+		free(g.pool);
 	}
 	if (!opt.pattern) {
 		uint64_t cases = progress->cases;
@@ -306,15 +386,15 @@ static int list(const struct form *f, unsigned int n)
 
 static int reproduce(const char *what)
 {
-	char mode[4], bytes[32];
+	static struct code part[SEQUENCE_MAX], c;
+	char mode[4], bytes[2 * SEQUENCE_MAX * 15 + 1];
 	unsigned long seed;
-	uint8_t raw[15] = { 0 };
-	unsigned int n;
-	struct code c;
+	uint8_t raw[SEQUENCE_MAX * 15] = { 0 };
+	unsigned int n, at = 0, parts = 0;
 	enum jmode m = MODE64;
 	bool done = false;
 
-	if (sscanf(what, "%3[0-9]:%31[0-9a-f]:%lx", mode, bytes, &seed) != 3) {
+	if (sscanf(what, "%3[0-9]:%240[0-9a-f]:%lx", mode, bytes, &seed) != 3) {
 		fprintf(stderr, "judge: %s: not MODE:BYTES:SEED\n", what);
 		return 2;
 	}
@@ -323,10 +403,14 @@ static int reproduce(const char *what)
 	n = strlen(bytes) / 2;
 	for (unsigned int k = 0; k < n && k < sizeof(raw); k++)
 		sscanf(bytes + 2 * k, "%2hhx", &raw[k]);
-	if (m == MODES || !decode(&c, m, raw, n)) {
+	while (m < MODES && at < n && parts < SEQUENCE_MAX && decode(&part[parts], m, raw + at, n - at))
+		at += part[parts++].len;
+	if (!parts) {
 		fprintf(stderr, "judge: %s: no instruction\n", what);
 		return 2;
 	}
+	link_parts(part, parts);
+	join_sequence(&c, part, parts);
 	if (host_fault_init() || native_init() || engine_init())
 		return 3;
 	native_code(&c);
@@ -375,8 +459,12 @@ int main(int argc, char **argv)
 	if (repro)
 		return reproduce(repro);
 	forms = forms_list(&count);
+	if (count > MAX_FORMS)
+		return 3;
 	count = choose(forms, count, opt.pattern);
 	qsort(forms, count, sizeof(*forms), by_group);
+	for (unsigned int k = 0; k < count; k++)
+		forms[k].index = k;
 	if (listing)
 		return list(forms, count);
 	printf("TAP version 13\n# seed %lu, %u cases a form\n", opt.seed, opt.cases);

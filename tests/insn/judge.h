@@ -64,11 +64,12 @@ struct outcome {
 	uint64_t cr2;
 };
 
-/* An instruction, decoded. */
+/* An instruction, decoded; or the first of a sequence, with the bytes of all. */
 struct code {
 	enum jmode mode;
 	uint8_t len, bytes[160];
 	bool branch;            /* where it ends is to be found out */
+	const struct code *next;        /* the following instruction of the sequence */
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
 };
@@ -78,6 +79,7 @@ struct form {
 	enum jmode mode;
 	uint16_t mnemonic;
 	uint8_t category;
+	unsigned int index;     /* in the list */
 	uint8_t bytes[15], len; /* the plainest instruction of the form */
 };
 
@@ -110,10 +112,13 @@ bool decode(struct code *c, enum jmode mode, const uint8_t *bytes, unsigned int 
 uint64_t form_key(const struct code *c);
 bool landed(const struct code *c, int vector, uint64_t rip);    /* on the fill: the instruction completed */
 bool runnable(const struct code *c);
+bool fits_sequence(const struct code *c);
 struct form *forms_list(unsigned int *count);
 void code_text(const struct code *c, char *buf, unsigned int n);
 
 /* instance.c */
+#define SEQUENCE_MAX 8
+void join_sequence(struct code *whole, const struct code *part, unsigned int n);
 void make_instance(const struct form *f, struct rng *r, struct code *c);
 uint64_t pick_address(struct rng *r, unsigned int size);
 

@@ -254,7 +254,7 @@ void native_run(const struct code *c, const struct state *s, struct outcome *o)
 	o->s.fsbase = x->fs;
 	o->s.gsbase = x->gs;
 	o->s.v = x->v;
-	o->s.rip = s->rip + c->len;
+	o->s.rip = (c->mode == MODE16 ? 0 : CODE_LIN) + CODE_AT + c->len;
 	o->vector = DONE;
 	o->error = 0;
 	o->cr2 = 0;

@@ -204,7 +204,7 @@ uint64_t operand_address(const struct code *c, const struct state *s, const Zydi
 	uint64_t a = x->disp.has_displacement ? x->disp.value : 0;
 
 	if (x->base == ZYDIS_REGISTER_RIP || x->base == ZYDIS_REGISTER_EIP)
-		a += s->rip + c->len;
+		a += s->rip + c->zi.length;
 	if (base >= 0)
 		a += s->gpr[base];
 	if (index >= 0)
@@ -451,6 +451,17 @@ static void please(struct making *m)
 
 /* ------------------------------------------------------------------ all of it */
 
+static void aim_instruction(struct making *m)
+{
+	const struct code *c = m->c;
+
+	for (int k = 0; k < c->zi.operand_count; k++)
+		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && !(c->op[k].mem.base == ZYDIS_REGISTER_RSP &&
+		    c->op[k].visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN))
+			aim_operand(m, &c->op[k]);
+	please(m);
+}
+
 static uint64_t base_value(struct rng *r)
 {
 	static const uint64_t v[] = { 0, 0x1000, ARENA_LIN, 0x7ffffffff000, 0x12345678 };
@@ -461,6 +472,8 @@ static uint64_t base_value(struct rng *r)
 /* Which vector accesses are checked for alignment differs between vendors: AC stays clear for them. */
 static bool uses_vectors(const struct code *c)
 {
+	if (c->next)
+		return true;
 	if (c->zi.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || c->zi.meta.isa_set == ZYDIS_ISA_SET_X87)
 		return true;
 	for (int k = 0; k < c->zi.operand_count; k++) {
@@ -488,15 +501,15 @@ void make_state(const struct code *c, uint64_t seed, struct state *s, uint8_t *a
 		s->rflags |= 1u << 18;
 	s->fsbase = base_value(&r);
 	s->gsbase = base_value(&r);
+	/* AMD's CPUs want the offset to be canonical too: no base where it may be far off. */
+	if (c->next || c->zi.meta.category == ZYDIS_CATEGORY_BITBYTE)
+		s->fsbase = s->gsbase = 0;
 	vector_state(&r, &s->v);
 	s->gpr[4] = pick_address(&r, 8) + (one_in(&r, 2) ? 8 : 0) - (c->mode == MODE16 ? ARENA_LIN : 0);
 	if (!one_in(&r, 8))
 		s->gpr[4] &= ~7ULL;
-	for (int k = 0; k < c->zi.operand_count; k++)
-		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && !(c->op[k].mem.base == ZYDIS_REGISTER_RSP &&
-		    c->op[k].visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN))
-			aim_operand(&m, &c->op[k]);
-	please(&m);
+	for (m.c = c; m.c; m.c = m.c->next)
+		aim_instruction(&m);
 	if (c->mode != MODE64)
 		for (unsigned int k = 0; k < 16; k++)
 			s->gpr[k] = k < 8 ? (uint32_t)s->gpr[k] : 0;
