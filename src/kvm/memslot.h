@@ -10,7 +10,9 @@
 #ifndef KVM_MEMSLOT_H
 #define KVM_MEMSLOT_H
 
+#include <linux/kvm.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "kvm/types.h"
@@ -58,6 +60,12 @@ static inline const struct memslot *memslots_find(const struct memslots *s, gfn_
 static inline uint8_t *memslot_hva(const struct memslot *slot, gfn_t gfn)
 {
 	return slot->hva + ((gfn - slot->base_gfn) << GUEST_PAGE_SHIFT);
+}
+
+/** memslot_readonly - the guest's writes are a device's. */
+static inline bool memslot_readonly(const struct memslot *slot)
+{
+	return slot->flags & KVM_MEM_READONLY;
 }
 
 /** memslot_mark_dirty - sets @gfn's bit in the dirty log where there is one. */

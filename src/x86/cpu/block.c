@@ -4,14 +4,10 @@
 
 #include <stdlib.h>
 
+#include "host/bytes.h"
 #include "x86/cpu/code.h"
 #include "x86/cpu/vec.h"
 #include "x86/mmu/mmu.h"
-
-static void copy_bytes(void *dst, const void *src, size_t n)
-{
-	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
-}
 
 static unsigned int block_slot(gpa_t gpa, unsigned int mode)
 {

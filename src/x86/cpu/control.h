@@ -35,16 +35,8 @@ bool x86_valid_xcr0(const struct x86_cpu *cpu, uint64_t xcr0);
 /** x86_update_priv - the part of x86_update_mode() that a change of privilege or code segment needs. */
 void x86_update_priv(struct x86_cpu *cpu);
 
-/** x86_canonical - is @va canonical with the present number of linear-address bits? */
-static inline bool x86_canonical(const struct x86_cpu *cpu, gva_t va)
-{
-	unsigned int shift = cpu->cr4 & CR4_LA57 ? 7 : 16;
-
-	return (gva_t)((int64_t)(va << shift) >> shift) == va;
-}
-
 /**
- * x86_canonical_max - the same with as many bits as the processor has, whatever CR4.LA57 says: for registers that
+ * x86_canonical_max - gva_canonical() with as many bits as the processor has, whatever CR4.LA57 says: for registers that
  * are loaded with an address without using it (LGDT, LTR, WRFSBASE, WRMSR, INVPCID, ...).  SDM 3A, 4.5.2.
  */
 static inline bool x86_canonical_max(const struct x86_cpu *cpu, gva_t va)

@@ -370,6 +370,15 @@ static inline bool x86_vm86(const struct x86_cpu *cpu)
 	return cpu->rflags & FL_VM;
 }
 
+/** gva_canonical - SDM 1, 3.3.7.1. */
+static ALWAYS_INLINE bool gva_canonical(const struct x86_cpu *cpu, gva_t gva)
+{
+	/* The usual case first: 47 bits of either sign are canonical whatever CR4.LA57 is. */
+	if (likely((uint64_t)((int64_t)gva >> 47) + 1 <= 1))
+		return true;
+	return (cpu->cr4 & CR4_LA57) && (uint64_t)((int64_t)gva >> 56) + 1 <= 1;
+}
+
 /** x86_request - sets request bits of @cpu; from any thread.  Does not wake a sleeper. */
 static inline void x86_request(struct x86_cpu *cpu, uint32_t bits)
 {

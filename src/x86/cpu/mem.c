@@ -7,6 +7,7 @@
  */
 #include "x86/cpu/mem.h"
 
+#include "host/bytes.h"
 #include "x86/cpu/code.h"
 #include "x86/cpu/debug.h"
 #include "x86/cpu/vec.h"
@@ -18,23 +19,11 @@ struct piece {
 	unsigned int len;
 };
 
-static void copy_bytes(void *dst, const void *src, unsigned long n)
-{
-	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
-}
-
-static bool canonical(const struct x86_cpu *cpu, gva_t gva)
-{
-	unsigned int shift = cpu->cr4 & CR4_LA57 ? 7 : 16;
-
-	return (gva_t)((int64_t)(gva << shift) >> shift) == gva;
-}
-
 static void check_canonical(struct x86_cpu *cpu, gva_t gva, unsigned int size)
 {
 	if (!x86_long_mode(cpu) || cpu->mode != CODE64)
 		return;
-	if (unlikely(!canonical(cpu, gva) || !canonical(cpu, gva + size - 1)))
+	if (unlikely(!gva_canonical(cpu, gva) || !gva_canonical(cpu, gva + size - 1)))
 		x86_raise_ec(cpu, cpu->cur->ea_flags & EA_STACK ? X86_SS : X86_GP, 0);
 }
 
@@ -389,7 +378,7 @@ gva_t ea_slow(struct x86_cpu *cpu, const struct insn *i, unsigned int size, bool
 gva_t stack_ea(struct x86_cpu *cpu, uint64_t off, unsigned int size, bool write)
 {
 	if (cpu->mode == CODE64) {
-		if (unlikely(!canonical(cpu, off) || !canonical(cpu, off + size - 1)))
+		if (unlikely(!gva_canonical(cpu, off) || !gva_canonical(cpu, off + size - 1)))
 			x86_raise_ec(cpu, X86_SS, 0);
 		return off;
 	}

@@ -58,10 +58,8 @@ static void fetch_page(struct x86_cpu *cpu, gva_t lin, uint8_t **hva, gfn_t *gfn
 
 static void check_fetch_address(struct x86_cpu *cpu, gva_t lin)
 {
-	unsigned int shift = cpu->cr4 & CR4_LA57 ? 7 : 16;
-
 	if (cpu->mode == CODE64) {
-		if ((gva_t)((int64_t)(lin << shift) >> shift) != lin)
+		if (!gva_canonical(cpu, lin))
 			x86_raise_ec(cpu, X86_GP, 0);
 	} else if (cpu->regs[R_RIP] > cpu->seg[SEG_CS].limit) {
 		x86_raise_ec(cpu, X86_GP, 0);

@@ -170,7 +170,7 @@ bool x86_seg_limit_ok(const struct x86_seg *seg, uint64_t off, unsigned int size
 
 void x86_code_target(struct x86_cpu *cpu, bool l, uint32_t limit, uint64_t rip, uint8_t ext)
 {
-	if (l ? !x86_canonical(cpu, rip) : rip > limit)
+	if (l ? !gva_canonical(cpu, rip) : rip > limit)
 		x86_raise_ec(cpu, X86_GP, ext);
 }
 
@@ -302,7 +302,7 @@ void x86_frame_push(struct x86_cpu *cpu, struct x86_frame *f, uint64_t value)
 	f->sp = (f->sp - f->size) & f->mask;
 	addr = f->base + f->sp;
 	if (f->long_mode) {
-		if (!x86_canonical(cpu, addr) || !x86_canonical(cpu, addr + f->size - 1))
+		if (!gva_canonical(cpu, addr) || !gva_canonical(cpu, addr + f->size - 1))
 			x86_raise_ec(cpu, X86_SS, f->error_code);
 	} else {
 		addr = (uint32_t)addr;

@@ -4,8 +4,6 @@
 #include "x86/cpu/debug.h"
 #include "x86/mmu/internal.h"
 
-#define KVM_MEM_READONLY_FLAG (1u << 1)         /* KVM_MEM_READONLY of <linux/kvm.h> */
-
 /*
  * A page that a logged slot holds keeps its write tag only while its dirty bit
  * is set: KVM_GET_DIRTY_LOG drops the tags when it clears the bits.
@@ -47,7 +45,7 @@ enum mmu_status mmu_access(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 	slot = memslots_find(cpu->slots, gfn);
 	if (!slot)
 		return MMU_OK;
-	readonly = slot->flags & KVM_MEM_READONLY_FLAG;
+	readonly = memslot_readonly(slot);
 	if (readonly && access == MMU_WRITE)
 		return MMU_OK;
 	page = memslot_hva(slot, gfn);

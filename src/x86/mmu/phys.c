@@ -2,13 +2,9 @@
 /* Guest-physical memory for the library's own use: through slots only, dirty log and code pages served. */
 #include <errno.h>
 
+#include "host/bytes.h"
 #include "x86/cpu/block.h"
 #include "x86/mmu/internal.h"
-
-static void copy_bytes(void *dst, const void *src, size_t n)
-{
-	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
-}
 
 static size_t page_rest(gpa_t gpa, size_t n)
 {
@@ -35,8 +31,6 @@ int phys_read(struct x86_cpu *cpu, gpa_t gpa, void *dst, size_t n)
 	return 0;
 }
 
-#define KVM_MEM_READONLY_FLAG (1u << 1)         /* KVM_MEM_READONLY of <linux/kvm.h> */
-
 int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n)
 {
 	const uint8_t *in = src;
@@ -45,7 +39,7 @@ int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n)
 		size_t part = page_rest(gpa, n);
 		const struct memslot *slot = memslots_find(cpu->slots, gpa_to_gfn(gpa));
 
-		if (!slot || (slot->flags & KVM_MEM_READONLY_FLAG))
+		if (!slot || memslot_readonly(slot))
 			return -EFAULT;
 		if (code_gfn_guarded(cpu->code, gpa_to_gfn(gpa)))
 			code_written(cpu, gpa, part, NULL);

@@ -173,8 +173,6 @@ static bool set_bits(struct x86_cpu *cpu, struct walk *w, unsigned int level, ui
 	return true;
 }
 
-#define KVM_MEM_READONLY_FLAG (1u << 1)         /* KVM_MEM_READONLY of <linux/kvm.h> */
-
 enum ad_result { AD_DONE, AD_AGAIN, AD_READONLY };
 
 static enum ad_result set_accessed_dirty(struct x86_cpu *cpu, struct walk *w, unsigned int leaf_level,
@@ -190,7 +188,7 @@ static enum ad_result set_accessed_dirty(struct x86_cpu *cpu, struct walk *w, un
 		set &= ~w->entry[level - 1];
 		if (!set)
 			continue;
-		if (w->slot[level - 1]->flags & KVM_MEM_READONLY_FLAG)
+		if (memslot_readonly(w->slot[level - 1]))
 			return AD_READONLY;
 		if (!set_bits(cpu, w, level, set))
 			return AD_AGAIN;

@@ -194,13 +194,4 @@ static ALWAYS_INLINE void locked_commit(struct x86_cpu *cpu, gva_t gva, unsigned
 	}
 }
 
-/** gva_canonical - SDM 1, 3.3.7.1. */
-static ALWAYS_INLINE bool gva_canonical(const struct x86_cpu *cpu, gva_t gva)
-{
-	/* The usual case first: 47 bits of either sign are canonical whatever CR4.LA57 is. */
-	if (likely((uint64_t)((int64_t)gva >> 47) + 1 <= 1))
-		return true;
-	return (cpu->cr4 & CR4_LA57) && (uint64_t)((int64_t)gva >> 56) + 1 <= 1;
-}
-
 #endif

@@ -99,7 +99,7 @@ static void op_sysret(struct x86_cpu *cpu, const struct insn *i)
 	if (cpu->cpl)
 		x86_raise_ec(cpu, X86_GP, 0);
 	/* Intel judges RCX here, in the kernel; AMD at the fetch, in the program. */
-	if (wide && x86_is_intel(cpu) && !x86_canonical(cpu, cpu->regs[R_RCX]))
+	if (wide && x86_is_intel(cpu) && !gva_canonical(cpu, cpu->regs[R_RCX]))
 		x86_raise_ec(cpu, X86_GP, 0);
 
 	cpu->regs[R_RIP] = wide ? cpu->regs[R_RCX] : (uint32_t)cpu->regs[R_RCX];
@@ -149,7 +149,7 @@ static void op_sysexit(struct x86_cpu *cpu, const struct insn *i)
 	if (cpu->cpl)
 		x86_raise_ec(cpu, X86_GP, 0);
 	sysenter_check(cpu);
-	if (wide && (!x86_canonical(cpu, rip) || !x86_canonical(cpu, rsp)))
+	if (wide && (!gva_canonical(cpu, rip) || !gva_canonical(cpu, rsp)))
 		x86_raise_ec(cpu, X86_GP, 0);
 	cpu->regs[R_RIP] = wide ? rip : (uint32_t)rip;
 	cpu->regs[R_RSP] = wide ? rsp : (uint32_t)rsp;
