@@ -200,7 +200,8 @@ static void test_immediate_exit(void **state)
 	*((uint8_t *)g.run + g.run->io.data_offset) = 0x66;
 	g.run->immediate_exit = 1;
 	api_fails(EINTR, api_ioctl(g.vcpu, KVM_RUN, NULL));
-	/* The instruction is complete all the same. */
+	/* The instruction is complete all the same, and the exit is the last one's. */
+	assert_int_equal(g.run->exit_reason, KVM_EXIT_IO);
 	assert_int_equal(regs_of(&g).rip, 0x1002);
 	assert_int_equal(regs_of(&g).rax & 0xff, 0x66);
 	api_fails(EINTR, api_ioctl(g.vcpu, KVM_RUN, NULL));

@@ -453,6 +453,24 @@ static int prepare(struct x86_vcpu *v)
 	return 0;
 }
 
+static int run_guest(struct x86_vcpu *v)
+{
+	bool finish = kvm_vcpu_immediate_exit(v->vcpu);
+	struct kvm_run *run = v->vcpu->run;
+	uint32_t reason = run->exit_reason;
+	enum x86_run_result r;
+
+	v->ran = true;
+	run->exit_reason = KVM_EXIT_UNKNOWN;
+	x86_request(&v->cpu, X86_REQ_EVENT);
+	r = x86_cpu_run(&v->cpu);
+	if (!finish || r != X86_RUN_INTR)
+		return run_result(v, r);
+	/* The last exit is completed, and still the last. */
+	run->exit_reason = reason;
+	return -EINTR;
+}
+
 int x86_vcpu_run(struct vcpu *vcpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of(vcpu);
@@ -472,10 +490,7 @@ int x86_vcpu_run(struct vcpu *vcpu)
 		if (r)
 			goto out;
 	}
-	v->ran = true;
-	vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
-	x86_request(&v->cpu, X86_REQ_EVENT);
-	r = run_result(v, x86_cpu_run(&v->cpu));
+	r = run_guest(v);
 out:
 	if (vcpu->run->kvm_valid_regs)
 		x86_sync_regs_out(v);

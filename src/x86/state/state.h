@@ -127,7 +127,6 @@ struct x86_vcpu {
 	int16_t ioapic_eoi;             /* split: this vector ended, tell the client; -1: none */
 
 	uint8_t completion;             /* enum x86_completion */
-	bool finishing;                 /* immediate_exit: end when the last exit's instruction is complete */
 	bool hlt_exit;                  /* HLT without a local APIC: tell the client */
 	bool tpr_reporting;             /* KVM_TPR_ACCESS_REPORTING */
 	bool tpr_exit, tpr_exit_write;  /* an access to report */
