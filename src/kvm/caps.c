@@ -47,7 +47,6 @@ static const struct kvm_cap_row rows[] = {
 	  .enable_vm = enable_manual_dirty_log },
 	{ .cap = KVM_CAP_NR_VCPUS, .get = nr_vcpus },
 	{ .cap = KVM_CAP_MAX_VCPUS, .value = KVM_MAX_VCPUS },
-	{ .cap = KVM_CAP_MAX_VCPU_ID, .value = KVM_MAX_VCPU_IDS },
 	{ .cap = KVM_CAP_IMMEDIATE_EXIT, .value = 1 },
 	{ .cap = KVM_CAP_INTERNAL_ERROR_DATA, .value = 1 },
 	{ .cap = KVM_CAP_SYSTEM_EVENT_DATA, .value = 1 },

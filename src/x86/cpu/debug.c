@@ -16,26 +16,26 @@ static const uint64_t *bp_dr(const struct x86_cpu *cpu)
 	return unlikely(cpu->client_debug.active) ? cpu->client_debug.dr : cpu->dr;
 }
 
-static uint64_t bp_dr7(const struct x86_cpu *cpu)
+uint64_t x86_debug_dr7(const struct x86_cpu *cpu)
 {
 	return unlikely(cpu->client_debug.active) ? cpu->client_debug.dr7 : cpu->dr7;
 }
 
 static bool bp_enabled(const struct x86_cpu *cpu, unsigned int n)
 {
-	return (bp_dr7(cpu) >> (2 * n)) & 3;
+	return (x86_debug_dr7(cpu) >> (2 * n)) & 3;
 }
 
 static unsigned int bp_kind(const struct x86_cpu *cpu, unsigned int n)
 {
-	return (bp_dr7(cpu) >> (16 + 4 * n)) & 3;
+	return (x86_debug_dr7(cpu) >> (16 + 4 * n)) & 3;
 }
 
 static unsigned int bp_len(const struct x86_cpu *cpu, unsigned int n)
 {
 	static const uint8_t len[] = { 1, 2, 8, 4 };
 
-	return len[(bp_dr7(cpu) >> (18 + 4 * n)) & 3];
+	return len[(x86_debug_dr7(cpu) >> (18 + 4 * n)) & 3];
 }
 
 /* Bits n of DR0-3 that are enabled, of one of @kinds (a mask), and meet @size bytes at @addr. */
@@ -71,7 +71,7 @@ bool x86_debug_wants_step(const struct x86_cpu *cpu)
 {
 	if ((cpu->rflags & FL_TF) || cpu->client_debug.step || cpu->pending_db)
 		return true;
-	return (bp_dr7(cpu) & DR7_ENABLE_MASK) && bp_any(cpu, 0xf);
+	return (x86_debug_dr7(cpu) & DR7_ENABLE_MASK) && bp_any(cpu, 0xf);
 }
 
 void x86_debug_check_insn(struct x86_cpu *cpu)
@@ -82,7 +82,7 @@ void x86_debug_check_insn(struct x86_cpu *cpu)
 	bool resumed = cpu->rflags & FL_RF;
 
 	cpu->rflags &= ~FL_RF;
-	if (!(bp_dr7(cpu) & DR7_ENABLE_MASK) || resumed)
+	if (!(x86_debug_dr7(cpu) & DR7_ENABLE_MASK) || resumed)
 		return;
 	/* Intel's are held back behind MOV SS as well; AMD's are not. */
 	if ((cpu->shadow & SHADOW_MOV_SS) && x86_is_intel(cpu))
@@ -103,7 +103,7 @@ void x86_debug_check_data(struct x86_cpu *cpu, gva_t gva, unsigned int size, boo
 	unsigned int kinds = 1u << BP_ACCESS | (write ? 1u << BP_WRITE : 0);
 	uint32_t hit;
 
-	if (!(bp_dr7(cpu) & DR7_ENABLE_MASK))
+	if (!(x86_debug_dr7(cpu) & DR7_ENABLE_MASK))
 		return;
 	hit = bp_match(cpu, kinds, gva, size);
 	if (hit) {
@@ -116,7 +116,7 @@ void x86_debug_check_io(struct x86_cpu *cpu, uint16_t port, unsigned int size)
 {
 	uint32_t hit;
 
-	if (!(bp_dr7(cpu) & DR7_ENABLE_MASK) || !io_kind(cpu))
+	if (!(x86_debug_dr7(cpu) & DR7_ENABLE_MASK) || !io_kind(cpu))
 		return;
 	hit = bp_match(cpu, io_kind(cpu), port, size);
 	if (hit) {
@@ -127,7 +127,7 @@ void x86_debug_check_io(struct x86_cpu *cpu, uint16_t port, unsigned int size)
 
 bool x86_debug_data_page(const struct x86_cpu *cpu, gva_t gva)
 {
-	if (!(bp_dr7(cpu) & DR7_ENABLE_MASK))
+	if (!(x86_debug_dr7(cpu) & DR7_ENABLE_MASK))
 		return false;
 	return bp_match(cpu, 1u << BP_WRITE | 1u << BP_ACCESS, gva & GUEST_PAGE_MASK, GUEST_PAGE_SIZE);
 }

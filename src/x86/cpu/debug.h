@@ -21,6 +21,9 @@
 #define DR7_GD (1u << 13)
 #define DR7_ENABLE_MASK 0xffu
 
+/** x86_debug_dr7 - DR7 in force: the client's while it watches (KVM_GUESTDBG_USE_HW_BP), else the guest's. */
+uint64_t x86_debug_dr7(const struct x86_cpu *cpu);
+
 /** x86_debug_wants_step - must instructions run one by one (TF, instruction breakpoint, pending trap)? */
 bool x86_debug_wants_step(const struct x86_cpu *cpu);
 

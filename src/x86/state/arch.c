@@ -201,6 +201,23 @@ static int enable_hypercall_exit(struct vm *vm, const struct kvm_enable_cap *cap
 	return 0;
 }
 
+/* Set once; the same again is no error. */
+static int set_max_vcpu_id(struct vm *vm, const struct kvm_enable_cap *cap)
+{
+	struct x86_vm *x = x86_vm_of(vm);
+	int r = -EINVAL;
+
+	if (cap->flags || cap->args[0] > KVM_MAX_VCPU_IDS)
+		return -EINVAL;
+	pthread_mutex_lock(&vm->lock);
+	if (!x->max_vcpu_ids || x->max_vcpu_ids == cap->args[0]) {
+		x->max_vcpu_ids = (uint32_t)cap->args[0];
+		r = 0;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
 static int enforce_pv(struct vcpu *vcpu, const struct kvm_enable_cap *cap)
 {
 	if (cap->flags)
@@ -246,6 +263,7 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_TSC_DEADLINE_TIMER, .value = 1 },
 	{ .cap = KVM_CAP_IOAPIC_POLARITY_IGNORED, .value = 1 },
 	{ .cap = KVM_CAP_SET_BOOT_CPU_ID, .value = 1 },
+	{ .cap = KVM_CAP_MAX_VCPU_ID, .value = KVM_MAX_VCPU_IDS, .enable_vm = set_max_vcpu_id },
 	{ .cap = KVM_CAP_MCE, .value = X86_MCE_BANKS },
 	{ .cap = KVM_CAP_GET_MSR_FEATURES, .value = 1 },
 	{ .cap = KVM_CAP_VCPU_ATTRIBUTES, .value = 1 },

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "x86/cpu/block.h"
+#include "x86/cpu/exception.h"
 #include "x86/cpu/vec.h"
 #include "x86/state/model.h"
 #include "x86/state/state.h"
@@ -95,10 +97,14 @@ void x86_cpuid_update_mwait(struct x86_vcpu *v)
 
 	if (!(quirks & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT))
 		offered = v->msr.misc_enable & MISC_ENABLE_MWAIT;
-	if (offered || (quirks & KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS))
-		*has |= bit;
-	else
-		*has &= ~bit;
+	v->quirks_seen = ~quirks;
+	if (quirks & KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS)
+		offered = true;
+	if (offered == !!(*has & bit))
+		return;
+	*has ^= bit;
+	/* Decoded code knows which instructions exist. */
+	code_drop_all(v->vm->code);
 }
 
 static uint8_t maxphyaddr(const struct x86_cpuid *c)
@@ -148,9 +154,11 @@ static void derive(struct x86_vcpu *v)
 void x86_cpuid_init(struct x86_vcpu *v)
 {
 	struct x86_cpuid *c = &v->cpuid;
+	struct x86_model m;
 
+	x86_model_get(&m);
 	for (unsigned int f = 1; f < X86_F_COUNT; f++)
-		if (x86_feature_feasible(f))
+		if (x86_model_has(&m, f) || x86_feature_rows[f].need == NEED_CLIENT)
 			c->has[f / 64] |= 1ULL << (f % 64);
 	c->maxphyaddr = MAXPHYADDR_UNKNOWN;
 	c->supported_xcr0 = XCR0_X87;

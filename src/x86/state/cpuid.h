@@ -7,7 +7,7 @@
 
 struct x86_vcpu;
 
-/** x86_cpuid_init - before KVM_SET_CPUID2: no leaves, but every feature that this host can execute. */
+/** x86_cpuid_init - before KVM_SET_CPUID2: no leaves, but every feature of the model, as the CPU under a KVM would have. */
 void x86_cpuid_init(struct x86_vcpu *v);
 void x86_cpuid_free(struct x86_cpuid *c);
 

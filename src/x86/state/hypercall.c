@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/kvm_para.h>
+#include <sched.h>
 #include <string.h>
 
 #include "x86/state/state.h"
@@ -49,6 +50,10 @@ int x86_hypercall(struct x86_cpu *cpu)
 		r = -KVM_EPERM;
 	} else if (nr == KVM_HC_VAPIC_POLL_IRQ) {
 		x86_request(cpu, X86_REQ_EVENT);
+		r = 0;
+	} else if (nr == KVM_HC_SCHED_YIELD && !v->enforce_pv) {
+		/* To another vCPU: whichever thread the host picks. */
+		sched_yield();
 		r = 0;
 	} else if (nr == KVM_HC_MAP_GPA_RANGE && (v->vm->hypercall_exits >> KVM_HC_MAP_GPA_RANGE & 1)) {
 		return ask_client(v);

@@ -73,7 +73,9 @@ static int set_tsc_deadline(struct x86_vcpu *v, uint32_t index, uint64_t value, 
 
 static int get_wall_clock(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
 {
+	pthread_mutex_lock(&v->vm->clock.lock);
 	*value = v->vm->clock.wall_msr;
+	pthread_mutex_unlock(&v->vm->clock.lock);
 	return 0;
 }
 
@@ -492,8 +494,10 @@ void x86_msr_reset(struct x86_vcpu *v)
 const struct x86_msr_row x86_msr_rows[] = {
 	CONST(0x0, 0x1, "IA32_P5_MC", MSR_READ_ONLY, 0),
 	CODE(0x10, "IA32_TSC", MSR_SAVED, get_tsc, set_tsc),
-	CODE(0x11, "KVM_WALL_CLOCK", MSR_SAVED, get_wall_clock, set_wall_clock),
-	FIELD_SET(0x12, "KVM_SYSTEM_TIME", MSR_SAVED, pvclock.msr, set_system_time),
+	{ 0x11, 0x11, "KVM_WALL_CLOCK", MSR_SAVED | MSR_PV, X86_F_KVM_CLOCKSOURCE, 0, 0, 0, 0, get_wall_clock,
+	  set_wall_clock },
+	{ 0x12, 0x12, "KVM_SYSTEM_TIME", MSR_SAVED | MSR_PV, X86_F_KVM_CLOCKSOURCE, 0, AT(pvclock.msr), ALL, 0, NULL,
+	  set_system_time },
 	CONST(0x17, 0x17, "IA32_PLATFORM_ID", MSR_READ_ONLY, 0),
 	CODE(0x1b, "IA32_APIC_BASE", 0, get_apic_base, set_apic_base),
 	CONST(0x2a, 0x2a, "EBL_CR_POWERON", MSR_READ_ONLY, 0),

@@ -461,6 +461,8 @@ static int run_guest(struct x86_vcpu *v)
 	enum x86_run_result r;
 
 	v->ran = true;
+	if (unlikely(v->quirks_seen != v->vm->disabled_quirks))
+		x86_cpuid_update_mwait(v);
 	run->exit_reason = KVM_EXIT_UNKNOWN;
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	r = x86_cpu_run(&v->cpu);

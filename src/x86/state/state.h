@@ -138,6 +138,7 @@ struct x86_vcpu {
 		uint64_t data;
 	} msr_answer;                   /* to X86_COMPLETE_MSR */
 	uint64_t hypercall_answer;      /* to X86_COMPLETE_HYPERCALL */
+	uint64_t quirks_seen;           /* vm->disabled_quirks that CPUID follows */
 	uint32_t guest_debug;           /* KVM_GUESTDBG_* */
 	bool enforce_pv;                /* KVM_CAP_ENFORCE_PV_FEATURE_CPUID */
 
@@ -253,6 +254,8 @@ void x86_vapic_publish(struct x86_vcpu *v);
 uint64_t x86_guest_tsc(const struct x86_vcpu *v);
 /** x86_guest_tsc_at - the guest's TSC when the host's is @host. */
 uint64_t x86_guest_tsc_at(const struct x86_vcpu *v, uint64_t host);
+/** x86_scale_tsc - that many ticks of the host's TSC in ticks of the guest's. */
+uint64_t x86_scale_tsc(const struct x86_vcpu *v, uint64_t host);
 /** x86_set_guest_tsc - as the guest's WRMSR (@host false) or the client's KVM_SET_MSRS. */
 void x86_set_guest_tsc(struct x86_vcpu *v, uint64_t value, bool host);
 void x86_adjust_tsc(struct x86_vcpu *v, int64_t delta);

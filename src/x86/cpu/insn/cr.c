@@ -143,7 +143,7 @@ static void dr_guard(struct x86_cpu *cpu, unsigned int n)
 {
 	if ((n == 4 || n == 5) && (cpu->cr4 & CR4_DE))
 		x86_raise(cpu, X86_UD);
-	if (cpu->dr7 & DR7_GD)
+	if (x86_debug_dr7(cpu) & DR7_GD)
 		x86_raise_db_fault(cpu, DR6_BD);
 }
 
