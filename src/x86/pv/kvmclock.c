@@ -67,23 +67,24 @@ static uint64_t clock_at(const struct x86_clock *c, uint64_t tsc)
 void x86_kvmclock_update(struct x86_vcpu *v)
 {
 	struct x86_clock *c = &v->vm->clock;
-	struct time_page page = { 0 };
+	struct time_page page = { 0 }, old;
 	uint32_t version;
 
-	if (!v->pvclock.enabled)
+	if (!v->pvclock.enabled || x86_guest_read(v, v->pvclock.gpa, &old, sizeof(old)))
 		return;
 	pthread_mutex_lock(&c->lock);
 	page.tsc_timestamp = x86_guest_tsc_at(v, c->host_tsc);
 	page.system_time = c->ns + (uint64_t)c->offset;
 	pthread_mutex_unlock(&c->lock);
-	scale_of((uint64_t)v->tsc_khz * 1000, &page.tsc_shift, &page.tsc_to_system_mul);
-	page.flags = FLAG_TSC_STABLE | (v->pvclock.paused ? FLAG_GUEST_STOPPED : 0);
+	/* What the TSC really does, which is the client's wish only as far as it is scaled. */
+	scale_of(x86_scale_tsc(v, (uint64_t)host_tsc_khz() * 1000), &page.tsc_shift, &page.tsc_to_system_mul);
+	/* The guest clears FLAG_GUEST_STOPPED when it has seen it. */
+	page.flags = FLAG_TSC_STABLE | (old.flags & FLAG_GUEST_STOPPED) |
+		     (v->pvclock.paused ? FLAG_GUEST_STOPPED : 0);
 	v->pvclock.paused = false;
 
 	/* The guest may have left any version there. */
-	if (x86_guest_read(v, v->pvclock.gpa, &version, sizeof(version)))
-		return;
-	version = (version | 1) + (version & 1 ? 2 : 0);
+	version = (old.version | 1) + (old.version & 1 ? 2 : 0);
 	page.version = version;
 	if (x86_guest_write(v, v->pvclock.gpa, &page.version, sizeof(page.version)))
 		return;
@@ -112,7 +113,9 @@ void x86_kvmclock_set_wall(struct x86_vcpu *v, uint64_t value)
 	struct wall_clock wall;
 	uint64_t boot;
 
+	pthread_mutex_lock(&c->lock);
 	c->wall_msr = value;
+	pthread_mutex_unlock(&c->lock);
 	if (!value || x86_guest_read(v, value, &wall.version, sizeof(wall.version)))
 		return;
 	wall.version |= 1;

@@ -13,7 +13,7 @@
 
 #define SECOND 1000000000ULL
 
-static uint64_t scaled(const struct x86_vcpu *v, uint64_t host)
+uint64_t x86_scale_tsc(const struct x86_vcpu *v, uint64_t host)
 {
 	if (likely(v->tsc_scale == 1ULL << X86_TSC_FRAC))
 		return host;
@@ -22,7 +22,7 @@ static uint64_t scaled(const struct x86_vcpu *v, uint64_t host)
 
 uint64_t x86_guest_tsc_at(const struct x86_vcpu *v, uint64_t host)
 {
-	return scaled(v, host) + v->tsc_offset;
+	return x86_scale_tsc(v, host) + v->tsc_offset;
 }
 
 uint64_t x86_guest_tsc(const struct x86_vcpu *v)
@@ -64,7 +64,7 @@ static void set_by_client(struct x86_vcpu *v, uint64_t value)
 		same = !value || (value < expected + second && value + second > expected);
 	}
 	if (!same) {
-		c->tsc_offset = value - scaled(v, host);
+		c->tsc_offset = value - x86_scale_tsc(v, host);
 		c->tsc_write = value;
 		c->tsc_write_ns = now;
 		c->tsc_khz = v->tsc_khz;
@@ -100,7 +100,7 @@ int x86_set_tsc_khz(struct x86_vcpu *v, uint32_t khz)
 	else
 		v->tsc_scale = (uint64_t)(((unsigned __int128)khz << X86_TSC_FRAC) / host_khz);
 	if (v->tsc_khz && v->tsc_khz != khz)
-		v->tsc_offset = now - scaled(v, host_rdtsc());
+		v->tsc_offset = now - x86_scale_tsc(v, host_rdtsc());
 	v->tsc_khz = khz;
 	x86_tsc_offset_changed(v);
 	return 0;
