@@ -239,7 +239,7 @@ static void small_indices(struct making *m, const ZydisDecodedOperand *o)
 		if (one_in(m->r, 12))
 			lo = (int64_t)below(m->r, 2 * PAGE) - PAGE;
 		if (!quads)
-			lo = (lo & 0xffffffff) | hi << 32;
+			lo = (lo & 0xffffffff) | (uint64_t)hi << 32;
 		memcpy(k < 2 ? v->xmm[reg] + 8 * k : v->ymm_high[reg] + 8 * (k - 2), &lo, 8);
 	}
 }
