@@ -242,7 +242,7 @@ static void clear_events(struct x86_cpu *cpu)
 void engine_code(const struct code *c)
 {
 	memset(side.ram + CODE_GPA, FILL, CODE_BYTES);
-	memcpy(side.ram + CODE_GPA + CODE_AT, c->bytes, c->len);
+	memcpy(side.ram + CODE_GPA + c->at, c->bytes, room(c));
 }
 
 void engine_run(const struct code *c, const struct state *s, struct outcome *o)

@@ -94,6 +94,7 @@ static void make_loop(struct code *c, const struct operation *o)
 
 	memset(c, 0, sizeof(*c));
 	c->mode = MODE64;
+	c->at = CODE_AT;
 	if (o->shape == ALU)
 		alu_body(c, o);
 	else

@@ -44,6 +44,7 @@ bool decode(struct code *c, enum jmode mode, const uint8_t *bytes, unsigned int 
 		return false;
 	c->mode = mode;
 	c->next = NULL;
+	c->at = CODE_AT;
 	c->len = c->zi.length;
 	memcpy(c->bytes, bytes, c->len);
 	/* In 16-bit mode an operand in CS may lie where the way out is written: it must look the same on both sides. */
@@ -51,11 +52,16 @@ bool decode(struct code *c, enum jmode mode, const uint8_t *bytes, unsigned int 
 	return true;
 }
 
+uint64_t code_start(const struct code *c)
+{
+	return (c->mode == MODE16 ? 0 : CODE_LIN) + c->at;
+}
+
 bool landed(const struct code *c, int vector, uint64_t rip)
 {
 	uint64_t at = rip - (c->mode == MODE16 ? 0 : CODE_LIN);
 
-	return vector == 13 && at < CODE_BYTES && (at < CODE_AT || at >= CODE_AT + (uint64_t)c->len);
+	return vector == 13 && at < CODE_BYTES && (at < c->at || at >= (uint64_t)c->at + c->len);
 }
 
 void code_text(const struct code *c, char *buf, unsigned int n)
@@ -64,7 +70,7 @@ void code_text(const struct code *c, char *buf, unsigned int n)
 
 	ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL);
 	if (!ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&f, &c->zi, c->op, c->zi.operand_count_visible, buf, n,
-							  CODE_LIN + CODE_AT, NULL)))
+							  CODE_LIN + c->at, NULL)))
 		buf[0] = 0;
 }
 
@@ -120,14 +126,14 @@ bool fits_sequence(const struct code *c)
 		ZYDIS_MNEMONIC_FXSAVE64, ZYDIS_MNEMONIC_FNSTENV, ZYDIS_MNEMONIC_FNSAVE, ZYDIS_MNEMONIC_RDTSC,
 		ZYDIS_MNEMONIC_RDTSCP, ZYDIS_MNEMONIC_RDRAND, ZYDIS_MNEMONIC_RDSEED, ZYDIS_MNEMONIC_RDPID,
 		ZYDIS_MNEMONIC_CPUID, ZYDIS_MNEMONIC_XGETBV, ZYDIS_MNEMONIC_LDMXCSR, ZYDIS_MNEMONIC_VLDMXCSR,
-		ZYDIS_MNEMONIC_FXRSTOR, ZYDIS_MNEMONIC_FXRSTOR64,
+		ZYDIS_MNEMONIC_FXRSTOR, ZYDIS_MNEMONIC_FXRSTOR64, ZYDIS_MNEMONIC_UD0,
 	};
 
 	for (unsigned int k = 0; k < sizeof(no) / sizeof(no[0]); k++)
 		if (c->zi.mnemonic == no[k])
 			return false;
 	for (int k = 0; k < c->zi.operand_count; k++)
-		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size > 80 && c->op[k].size != 128 &&
+		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size > 64 && c->op[k].size != 128 &&
 		    c->op[k].size != 256)
 			return false;
 	return !c->branch && c->zi.meta.category != ZYDIS_CATEGORY_XSAVE &&

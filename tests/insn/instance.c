@@ -127,11 +127,6 @@ static unsigned int mutate(const struct form *f, const struct code *base, struct
 
 /* ------------------------------------------------------------------ addresses in the instruction */
 
-static uint64_t start_of(const struct code *c)
-{
-	return CODE_LIN + CODE_AT;
-}
-
 static void patch(struct code *c, unsigned int at, unsigned int bits, uint64_t value)
 {
 	memcpy(c->bytes + at, &value, bits / 8);
@@ -172,7 +167,7 @@ static void aim_memory(struct code *c, struct rng *r)
 		if (c->mode == MODE16)
 			target -= ARENA_LIN;
 		if (rip)
-			target -= start_of(c) + c->len;
+			target -= CODE_LIN + CODE_AT + c->len;
 		patch(c, c->zi.raw.disp.offset, c->zi.raw.disp.size, target);
 	}
 }
@@ -202,6 +197,21 @@ void make_instance(const struct form *f, struct rng *r, struct code *c)
 	aim_memory(c, r);
 	decode(&m, c->mode, c->bytes, c->len);
 	*c = m;
+}
+
+/* Now and then over the end of a page, or of all code: fetches that cross, and that fault. */
+void place(struct code *c, struct rng *r)
+{
+	unsigned int end = one_in(r, 4) ? CODE_BYTES : PAGE;
+
+	c->at = CODE_AT;
+	/* Whether UD0 has a ModRM byte to fetch differs between vendors. */
+	if (!one_in(r, 10) || c->zi.mnemonic == ZYDIS_MNEMONIC_UD0)
+		return;
+	c->at = end - below(r, c->len + 2);
+	/* No room for the way out: it ends in the fill, or in the fault behind it. */
+	if (c->at + c->len + 16u > CODE_BYTES)
+		c->branch = true;
 }
 
 void join_sequence(struct code *whole, const struct code *part, unsigned int n)

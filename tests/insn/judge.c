@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * judge [--seed N] [--forms REGEX] [--cases N] [--full] [--strict] [--engine-only] [--list] [-v]
- * judge --repro MODE:BYTES:SEED
+ * judge --repro MODE[@PLACE]:BYTES:SEED
  *
  * --engine-only leaves the host's side out, and compares nothing.
  *
@@ -76,7 +76,7 @@ static void name_case(const struct code *c, uint64_t seed)
 {
 	char *p = progress->now;
 
-	p += sprintf(p, "%s:", mode_name[c->mode]);
+	p += sprintf(p, c->at == CODE_AT ? "%s:" : "%s@%x:", mode_name[c->mode], c->at);
 	for (unsigned int k = 0; k < c->len; k++)
 		p += sprintf(p, "%02x", c->bytes[k]);
 	sprintf(p, ":%lx", seed);
@@ -180,6 +180,7 @@ static void run_form(const struct form *f)
 			struct rng r = { mix(opt.seed, f->key, k) };
 
 			make_instance(f, &r, &c);
+			place(&c, &r);
 			native_code(&c);
 			engine_code(&c);
 		}
@@ -208,6 +209,7 @@ static void make_sequence(const struct group *g, struct rng *r, struct code *who
 		} while (!fits_sequence(&part[k]));
 	link_parts(part, n);
 	join_sequence(whole, part, n);
+	place(whole, r);
 }
 
 static void run_sequences(const struct group *g)
@@ -405,11 +407,12 @@ static int reproduce(const char *what)
 	char mode[4], bytes[2 * SEQUENCE_MAX * 15 + 1];
 	unsigned long seed;
 	uint8_t raw[SEQUENCE_MAX * 15] = { 0 };
-	unsigned int n, at = 0, parts = 0;
+	unsigned int n, at = 0, parts = 0, place_at = CODE_AT;
 	enum jmode m = MODE64;
 	bool done = false;
 
-	if (sscanf(what, "%3[0-9]:%240[0-9a-f]:%lx", mode, bytes, &seed) != 3) {
+	if (sscanf(what, "%3[0-9]@%x:%240[0-9a-f]:%lx", mode, &place_at, bytes, &seed) != 4 &&
+	    sscanf(what, "%3[0-9]:%240[0-9a-f]:%lx", mode, bytes, &seed) != 3) {
 		fprintf(stderr, "judge: %s: not MODE:BYTES:SEED\n", what);
 		return 2;
 	}
@@ -426,6 +429,8 @@ static int reproduce(const char *what)
 	}
 	link_parts(part, parts);
 	join_sequence(&c, part, parts);
+	c.at = place_at;
+	c.branch |= c.at + c.len + 16u > CODE_BYTES;
 	if (host_fault_init() || native_init() || engine_init())
 		return 3;
 	native_code(&c);

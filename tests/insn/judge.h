@@ -68,6 +68,7 @@ struct outcome {
 struct code {
 	enum jmode mode;
 	uint8_t len, bytes[160];
+	uint16_t at;            /* where in the code pages */
 	bool branch;            /* where it ends is to be found out */
 	const struct code *next;        /* the following instruction of the sequence */
 	ZydisDecodedInstruction zi;
@@ -110,6 +111,7 @@ static inline bool one_in(struct rng *r, unsigned int n)
 /* forms.c */
 bool decode(struct code *c, enum jmode mode, const uint8_t *bytes, unsigned int avail);
 uint64_t form_key(const struct code *c);
+uint64_t code_start(const struct code *c);              /* its RIP */
 bool landed(const struct code *c, int vector, uint64_t rip);    /* on the fill: the instruction completed */
 bool runnable(const struct code *c);
 bool fits_sequence(const struct code *c);
@@ -118,6 +120,7 @@ void code_text(const struct code *c, char *buf, unsigned int n);
 
 /* instance.c */
 #define SEQUENCE_MAX 8
+void place(struct code *c, struct rng *r);
 void join_sequence(struct code *whole, const struct code *part, unsigned int n);
 void make_instance(const struct form *f, struct rng *r, struct code *c);
 uint64_t pick_address(struct rng *r, unsigned int size);
@@ -126,6 +129,11 @@ uint64_t pick_address(struct rng *r, unsigned int size);
 void make_state(const struct code *c, uint64_t seed, struct state *s, uint8_t *arena);
 
 uint64_t operand_address(const struct code *c, const struct state *s, const ZydisDecodedOperand *o);
+
+static inline unsigned int room(const struct code *c)
+{
+	return c->at + c->len > CODE_BYTES ? CODE_BYTES - c->at : c->len;
+}
 
 /* native.c */
 int native_init(void);

@@ -5,7 +5,7 @@
 
 /* Two pages that hold the instruction; nothing is mapped around them. */
 #define CODE_LIN 0x10000000
-#define CODE_AT 0x800                   /* where in them the instruction is */
+#define CODE_AT 0x800                   /* where in them the instruction is, as a rule */
 
 /* Read-only, usable, usable, not present. */
 #define ARENA_LIN 0x20000000

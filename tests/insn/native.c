@@ -222,9 +222,9 @@ static void way_out(uint8_t *at, enum jmode mode)
 void native_code(const struct code *c)
 {
 	memset(side.code, FILL, CODE_BYTES);
-	memcpy(side.code + CODE_AT, c->bytes, c->len);
+	memcpy(side.code + c->at, c->bytes, room(c));
 	if (!c->branch)
-		way_out(side.code + CODE_AT + c->len, c->mode);
+		way_out(side.code + c->at + c->len, c->mode);
 	native_sync();
 }
 
@@ -254,7 +254,7 @@ void native_run(const struct code *c, const struct state *s, struct outcome *o)
 	o->s.fsbase = x->fs;
 	o->s.gsbase = x->gs;
 	o->s.v = x->v;
-	o->s.rip = (c->mode == MODE16 ? 0 : CODE_LIN) + CODE_AT + c->len;
+	o->s.rip = code_start(c) + c->len;
 	o->vector = DONE;
 	o->error = 0;
 	o->cr2 = 0;

@@ -252,7 +252,7 @@ static void aim_operand(struct making *m, const ZydisDecodedOperand *o)
 	unsigned int size = o->size > 512 * 8 ? 1024 : o->size / 8;
 
 	/* The end of the segment is also the end of a page: which comes first for a large operand is open. */
-	if (m->c->mode == MODE16 && o->size > 128 && target + size > ARENA_LIN + ARENA_BYTES)
+	if (m->c->mode == MODE16 && (o->size > 128 || o->size == 80) && target + size > ARENA_LIN + ARENA_BYTES)
 		target = ARENA_LIN + ARENA_BYTES - size;
 	/* How much of an XSAVE area is looked at is the implementation's: it lies in good pages, or begins in a bad one. */
 	if (o->size > 512 * 8) {
@@ -360,7 +360,7 @@ static void like_branch(struct making *m)
 	if (m->c->mode == MODE16)
 		target -= CODE_LIN;
 	/* Neither to itself, for ever, nor into its own middle. */
-	if ((target & 0xffff) - CODE_AT < 16)
+	if ((target & 0xffff) - m->c->at < 16)
 		target += 16;
 	if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && gpr_number(o->reg.value) >= 0)
 		m->s->gpr[gpr_number(o->reg.value)] = target;
@@ -493,7 +493,7 @@ void make_state(const struct code *c, uint64_t seed, struct state *s, uint8_t *a
 
 	for (unsigned int k = 0; k < 16; k++)
 		s->gpr[k] = integer(&r);
-	s->rip = c->mode == MODE16 ? CODE_AT : CODE_LIN + CODE_AT;
+	s->rip = code_start(c);
 	s->rflags = 0x202 | (rnd(&r) & 0xcd5);
 	if (one_in(&r, 2))
 		s->rflags &= ~0x400ULL;
