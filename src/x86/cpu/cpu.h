@@ -230,7 +230,8 @@ struct x86_cpu {
 	uint8_t vec_gate[VEC_CLASSES];  /* 0: this class may run at once; see vec.h */
 	bool vec_live;                  /* the guest's vector state is in the host's registers */
 	uint64_t insns;                 /* retired, the running block counted in whole */
-	uint32_t slice, slices;         /* blocks until env->slice() is asked again */
+	int32_t slice;                  /* units of work until env->slice() is asked again; see x86_charge() */
+	uint32_t slices;
 	const volatile uint8_t *immediate_exit; /* kvm_run's; never NULL */
 	const struct block *running;    /* NULL between blocks */
 
@@ -311,7 +312,7 @@ struct x86_env {
 	int (*hypercall)(struct x86_cpu *cpu);
 	/* HLT retired, R_RIP is next: sets the activity state; the loop then asks service(). */
 	void (*halt)(struct x86_cpu *cpu);
-	/* Every so many blocks, and when a kick or immediate_exit is seen: 0, or X86_RUN_INTR where a
+	/* After so much work, and when a kick or immediate_exit is seen: 0, or X86_RUN_INTR where a
 	 * signal is pending. */
 	int (*slice)(struct x86_cpu *cpu);
 	/* Requests are pending at a block boundary.  0: go on; else an enum x86_run_result. */
@@ -399,6 +400,16 @@ static inline void x86_set_shadow(struct x86_cpu *cpu, enum x86_shadow kind)
 static inline void x86_replay_done(struct x86_cpu *cpu)
 {
 	cpu->replay.count = cpu->replay.next = 0;
+}
+
+/**
+ * x86_charge - counts work against the time in which a client's kick must be
+ * seen.  A block is one unit and one for every four instructions, so a unit is
+ * some 30 ns; what takes much longer charges its own.
+ */
+static ALWAYS_INLINE void x86_charge(struct x86_cpu *cpu, unsigned int units)
+{
+	cpu->slice -= (int32_t)units;
 }
 
 /* Leaving the instruction in hand: none of these returns. */

@@ -19,7 +19,7 @@
 #include "x86/cpu/vec_state.h"
 #include "x86/mmu/mmu.h"
 
-#define SLICE_BLOCKS 4096               /* some 200 us */
+#define SLICE_UNITS 8192                /* some 200 us; see x86_charge() */
 #define RECHECK_SLICES 16               /* how long a client's unannounced write to code may stay unseen */
 #define JUMP_ADDRESS ((1ULL << 57) - 1)
 
@@ -155,6 +155,7 @@ static ALWAYS_INLINE void run_block(struct x86_cpu *cpu, struct block *b)
 {
 	cpu->running = b;
 	cpu->insns += b->count;
+	x86_charge(cpu, b->count / 4u);
 	b->insn[0].fn(cpu, b->insn);
 }
 
@@ -234,9 +235,9 @@ static int boundary(struct x86_cpu *cpu)
 
 	cpu->cur = &x86_no_insn;
 	cpu->running = NULL;
-	if (!cpu->slice || *cpu->immediate_exit ||
+	if (cpu->slice <= 0 || *cpu->immediate_exit ||
 	    (atomic_load_explicit(&cpu->requests, memory_order_relaxed) & X86_REQ_KICK)) {
-		cpu->slice = SLICE_BLOCKS;
+		cpu->slice = SLICE_UNITS;
 		r = check_kick(cpu);
 		if (r)
 			return r;
@@ -250,6 +251,8 @@ static int boundary(struct x86_cpu *cpu)
 		atomic_store(&cpu->in_guest, true);
 		if (r)
 			return r;
+		/* Blocks that died while we counted as outside may be gone already: see code_quiesce(). */
+		serve_engine(cpu);
 	}
 	return 0;
 }
@@ -276,15 +279,13 @@ static int dispatch(struct x86_cpu *cpu)
 	for (;;) {
 		uint32_t req = atomic_load_explicit(&cpu->requests, memory_order_relaxed);
 		/* Counted on every turn: a request that stays (stepping) must not keep signals from being seen. */
-		bool expired = --cpu->slice == 0;
+		bool expired = --cpu->slice <= 0;
 
 		if (unlikely(req | *cpu->immediate_exit | expired)) {
 			int r = boundary(cpu);
 
 			if (r)
 				return r;
-			if (!cpu->slice)
-				cpu->slice = SLICE_BLOCKS;
 			if (must_step(cpu)) {
 				step(cpu);
 				continue;
@@ -314,6 +315,7 @@ static unsigned int unexecuted(const struct x86_cpu *cpu)
 
 static int deliver(struct x86_cpu *cpu)
 {
+	x86_charge(cpu, 8);
 	if (cpu->env->exception) {
 		x86_vec_put(cpu);
 		if (cpu->env->exception(cpu, &cpu->exc))
@@ -442,7 +444,7 @@ enum x86_run_result x86_cpu_run(struct x86_cpu *cpu)
 
 	host_guard_arm(&cpu->guard);
 	atomic_store(&cpu->in_guest, true);
-	cpu->slice = SLICE_BLOCKS;
+	cpu->slice = SLICE_UNITS;
 	cpu->running = NULL;
 	cpu->cur = &x86_no_insn;
 	code_cache_touched(cpu->code);

@@ -277,6 +277,7 @@ struct mmu_result mmu_walk(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 		return (struct mmu_result){ .status = MMU_OK, .gpa = (uint32_t)gva, .page_shift = GUEST_PAGE_SHIFT,
 					    .writable = true, .dirty = true };
 	cpu->mmu->stats.walks++;
+	x86_charge(cpu, 4);
 	do {
 		again = false;
 		r = walk_once(cpu, gva, access, cls, set_ad, &again);

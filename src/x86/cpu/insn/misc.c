@@ -159,6 +159,7 @@ SLOW_FN static void do_cpuid(struct x86_cpu *cpu)
 	uint32_t a = (uint32_t)cpu->regs[R_RAX], b, c = (uint32_t)cpu->regs[R_RCX], d;
 
 	x86_vec_put(cpu);
+	x86_charge(cpu, 8);
 	cpu->env->cpuid(cpu, &a, &b, &c, &d);
 	cpu->regs[R_RAX] = a;
 	cpu->regs[R_RBX] = b;

@@ -22,6 +22,7 @@ static __attribute__((noinline)) uint64_t read_msr(struct x86_cpu *cpu)
 {
 	uint64_t value = 0;
 
+	x86_charge(cpu, 8);
 	x86_vec_put(cpu);
 	msr_done(cpu, cpu->env->rdmsr(cpu, (uint32_t)cpu->regs[R_RCX], &value));
 	return value;
@@ -43,6 +44,7 @@ static void wrmsr(struct x86_cpu *cpu, const struct insn *i)
 	uint64_t value = (uint32_t)cpu->regs[R_RAX] | cpu->regs[R_RDX] << 32;
 
 	at(cpu, i);
+	x86_charge(cpu, 8);
 	x86_vec_put(cpu);
 	msr_done(cpu, cpu->env->wrmsr(cpu, (uint32_t)cpu->regs[R_RCX], value));
 	NEXT(cpu, i);

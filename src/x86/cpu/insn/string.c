@@ -325,6 +325,7 @@ void string_repeat(struct x86_cpu *cpu, const struct insn *i, string_portion *po
 		uint64_t done = portion(cpu, i, n < at_once ? n : at_once);
 
 		n -= done;
+		x86_charge(cpu, STRING_UNITS);
 		string_set(cpu, i, R_RCX, n);
 		x86_replay_done(cpu);
 		if (compares && !wanted(i, cpu->fl & AX_ZF))

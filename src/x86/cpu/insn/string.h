@@ -12,6 +12,7 @@
 
 /* Portions (single elements, or runs within a page) until the run loop has its say. */
 #define STRING_PORTIONS 64
+#define STRING_UNITS 8                  /* what one costs at worst, for x86_charge() */
 
 /**
  * string_portion - makes at least one and at most @n iterations, pointers
