@@ -192,11 +192,15 @@ void mem_commit_slow(struct x86_cpu *cpu, gva_t gva, unsigned int size)
 	write_pieces(cpu, p, pieces(cpu, gva, size, MMU_WRITE, cpu->ctx->cls, p), cpu->rmw_buf);
 }
 
+/* What a device answered stays: it must not be asked twice. */
 void mem_reload(struct x86_cpu *cpu, gva_t gva, unsigned int size)
 {
 	struct piece p[2];
+	unsigned int n = pieces(cpu, gva, size, MMU_WRITE, cpu->ctx->cls, p);
 
-	read_pieces(cpu, p, pieces(cpu, gva, size, MMU_WRITE, cpu->ctx->cls, p), cpu->rmw_buf);
+	for (unsigned int i = 0, at = 0; i < n; at += p[i++].len)
+		if (p[i].t.hva)
+			host_load(cpu->rmw_buf + at, p[i].t.hva, p[i].len);
 }
 
 void mem_probe_write(struct x86_cpu *cpu, gva_t gva, unsigned int size)
@@ -294,6 +298,7 @@ static void device_access(struct x86_cpu *cpu, uint64_t addr, void *data, uint8_
 	}
 	if (r->count == X86_MMIO_FRAGMENTS)
 		x86_internal(cpu, "too many device accesses in one instruction");
+	x86_charge(cpu, 16);
 	x86_vec_put(cpu);
 	if (pio)
 		done = cpu->env->pio(cpu, addr, data, len, write);
