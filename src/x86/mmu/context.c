@@ -27,6 +27,7 @@ static void flush_jumps(struct mmu_ctx *c)
 	clear_words(c->jump_bloom, ARRAY_SIZE(c->jump_bloom), 0);
 }
 
+/* The jump cache stays, so the filters that tell which large pages it may know of stay too. */
 static void flush_tags(struct mmu_ctx *c)
 {
 	if (++c->gen > GEN_LAST) {
@@ -36,15 +37,15 @@ static void flush_tags(struct mmu_ctx *c)
 		for (unsigned int i = 0; i < XTLB_SIZE; i++)
 			c->x[i].tag = TLB_NO_TAG;
 	}
-	clear_words(c->large_bloom, ARRAY_SIZE(c->large_bloom), 0);
 	clear_words(c->gfn_bloom, ARRAY_SIZE(c->gfn_bloom), 0);
-	c->huge = false;
 }
 
 void mmu_ctx_flush(struct mmu_ctx *c)
 {
 	flush_tags(c);
 	flush_jumps(c);
+	clear_words(c->large_bloom, ARRAY_SIZE(c->large_bloom), 0);
+	c->huge = false;
 }
 
 static bool same_region(uint64_t tag, uint64_t gen, gva_t gva, unsigned int shift)
