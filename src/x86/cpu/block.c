@@ -129,6 +129,18 @@ bool code_gfn_guarded(struct code_cache *cc, gfn_t gfn)
 	return guarded;
 }
 
+static bool page_hot(struct code_cache *cc, gfn_t gfn)
+{
+	struct code_page *p;
+	bool hot;
+
+	host_lock(&cc->lock);
+	p = page_find(cc, gfn);
+	hot = p && p->hot;
+	host_unlock(&cc->lock);
+	return hot;
+}
+
 /* Has this very mapping been in force since the page was last rechecked?  Notes it if not. */
 static bool known_global(struct code_cache *cc, struct code_page *p, gva_t global)
 {
@@ -249,24 +261,29 @@ void code_drop_all(struct code_cache *cc)
 	host_unlock(&cc->lock);
 }
 
+/* The dying blocks, once no vCPU can hold a pointer to them: the caller frees them when it has unlocked. */
+static struct block *take_unheld(struct code_cache *cc)
+{
+	struct block *done = cc->dying;
+
+	for (struct x86_cpu *c = cc->cpus; c; c = c->code_next)
+		if (atomic_load(&c->in_guest) && atomic_load(&c->code_seen) < cc->drop_gen)
+			return NULL;
+	cc->dying = NULL;
+	return done;
+}
+
 /*
  * A vCPU outside the guest holds no pointer that it will follow: it serves
  * X86_REQ_DROP_CODE, set before drop_gen is looked at here, before it enters.
  */
 void code_quiesce(struct code_cache *cc, struct x86_cpu *cpu)
 {
-	uint64_t gen = cc->drop_gen;
 	struct block *done;
 
-	cpu->code_seen = gen;
+	cpu->code_seen = cc->drop_gen;
 	host_lock(&cc->lock);
-	for (struct x86_cpu *c = cc->cpus; c; c = c->code_next)
-		if (atomic_load(&c->in_guest) && atomic_load(&c->code_seen) < cc->drop_gen) {
-			host_unlock(&cc->lock);
-			return;
-		}
-	done = cc->dying;
-	cc->dying = NULL;
+	done = take_unheld(cc);
 	host_unlock(&cc->lock);
 	free_list(done);
 }
@@ -313,8 +330,8 @@ bool code_written(struct x86_cpu *cpu, gpa_t gpa, unsigned int n, const struct b
 		if (!p->hot && ++p->writes > CODE_HOT_WRITES) {
 			p->hot = true;
 			cc->stats.hot_pages++;
-			for (struct block *b = p->blocks; b; b = b->page_next)
-				b->epoch = EPOCH_STALE;
+			/* Blocks of a hot page are made differently. */
+			hit |= kill_overlapping(cc, p, gfn_to_gpa(p->gfn), GUEST_PAGE_SIZE, running);
 		}
 	}
 	if (cc->dead_count > 1024)
@@ -366,9 +383,12 @@ static void add_end(struct draft *d)
 	d->insn[d->n++] = (struct insn){ .fn = insn_end, .off = d->len };
 }
 
-/* Decodes from @bytes into @d.  Returns false when the first instruction does not fit in them. */
+/*
+ * Decodes from @bytes into @d.  Returns false when the first instruction does not fit in them.
+ * @hot: the page's writes are not watched, so a store, which may be to the next instruction, ends the block.
+ */
 static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int avail, unsigned int mode,
-			struct draft *d)
+			bool hot, struct draft *d)
 {
 	unsigned int max = mode & MODE_SINGLE ? 1 : BLOCK_MAX_INSNS;
 
@@ -384,7 +404,7 @@ static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int 
 		d->len += r.len;
 		if (r.end)
 			return true;
-		if (r.barrier)
+		if (r.barrier || (hot && r.writes))
 			break;
 	}
 	if (!d->insns)
@@ -398,7 +418,7 @@ static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, 
 {
 	struct code_cache *cc = cpu->code;
 	size_t size = sizeof(struct block) + d->n * sizeof(struct insn) + d->len;
-	struct block *b = malloc(size), **slot;
+	struct block *b = malloc(size), **slot, *unheld;
 	struct code_page *page, *page2 = NULL;
 
 	if (!b)
@@ -432,7 +452,10 @@ static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, 
 	b->hash_next = *slot;
 	*slot = b;
 	cc->stats.decoded++;
+	/* The last vCPU that held dying blocks may have left without a word, for good. */
+	unheld = take_unheld(cc);
 	host_unlock(&cc->lock);
+	free_list(unheld);
 	return b;
 }
 
@@ -441,14 +464,22 @@ struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_pag
 	unsigned int off = gpa & ~GUEST_PAGE_MASK;
 	unsigned int avail = GUEST_PAGE_SIZE - off;
 	uint8_t bytes[BLOCK_MAX_INSNS * 15];
+	struct block *b;
 	struct draft d;
+	bool hot;
 
 	if (avail > sizeof(bytes))
 		avail = sizeof(bytes);
-	copy_bytes(bytes, host_page + off, avail);
-	if (!draft_block(cpu, bytes, avail, mode, &d))
-		return NULL;
-	return install(cpu, gpa, mode, &d, bytes, false, 0);
+	for (;;) {
+		hot = page_hot(cpu->code, gpa_to_gfn(gpa));
+		copy_bytes(bytes, host_page + off, avail);
+		if (!draft_block(cpu, bytes, avail, mode, hot, &d))
+			return NULL;
+		b = install(cpu, gpa, mode, &d, bytes, false, 0);
+		if (!b || hot || !b->page->hot)
+			return b;
+		code_kill(cpu->code, b);
+	}
 }
 
 struct block *code_build_cross(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, gfn_t gfn2,
@@ -463,7 +494,7 @@ struct block *code_build_cross(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *ho
 		return NULL;
 	copy_bytes(bytes, host_page + off, first);
 	copy_bytes(bytes + first, host2, 15 - first);
-	if (!draft_block(cpu, bytes, sizeof(bytes), mode | MODE_SINGLE, &d))
+	if (!draft_block(cpu, bytes, sizeof(bytes), mode | MODE_SINGLE, false, &d))
 		return NULL;
 	return install(cpu, gpa, mode, &d, bytes, true, gfn2);
 }

@@ -295,8 +295,9 @@ struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, e
 		return (struct decode_result){ .status = DECODE_MORE };
 	if (s == ZYDIS_STATUS_NO_MORE_DATA || s == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
 		return invalid(i, op_too_long, 15);
+	/* Which of the bytes made it invalid is not known: a change of any may make it valid. */
 	if (!ZYAN_SUCCESS(s))
-		return invalid(i, op_ud, 1);
+		return invalid(i, op_ud, avail);
 
 	i->len = zi.length;
 	i->opsize = zi.operand_width / 8;
@@ -313,5 +314,8 @@ struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, e
 	r.len = zi.length;
 	r.end = b.row->flags & ROW_END;
 	r.barrier = b.row->flags & ROW_BARRIER;
+	for (unsigned int n = 0; n < zi.operand_count; n++)
+		r.writes |= op[n].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+			    (op[n].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
 	return r;
 }

@@ -22,6 +22,7 @@ struct decode_result {
 	uint8_t len;            /* bytes */
 	bool end;               /* the block ends with it; it sets R_RIP itself */
 	bool barrier;           /* the block ends after it */
+	bool writes;            /* guest memory */
 };
 
 #define DECODE_MAX_ENTRIES 2
