@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/* The run loop: what it must have done before the next instruction, and what a guest cannot make it forget. */
+#include "rig.h"
+
+#include "x86/cpu/code.h"
+#include "x86/features.h"
+#include "x86/mmu/mmu.h"
+
+/* An environment of the test's own, made from the rig's. */
+static struct {
+	struct x86_env env;
+	const struct x86_env *rig;
+	unsigned int services, slices, reads, writes;
+	bool drop_seen;
+} world;
+
+static void enter_world(struct rig *r)
+{
+	world.rig = r->cpu->env;
+	world.env = *world.rig;
+	world.services = world.slices = world.reads = world.writes = 0;
+	world.drop_seen = false;
+	r->cpu->env = &world.env;
+}
+
+/* ------------------------------------------------------------ blocks that die while a vCPU is in service() */
+
+static int service_dropping(struct x86_cpu *cpu)
+{
+	static struct x86_cpu other;
+
+	if (!world.services++) {
+		/* What another vCPU may do meanwhile. */
+		code_drop_all(cpu->code);
+		code_quiesce(cpu->code, &other);
+	}
+	return world.rig->service(cpu);
+}
+
+static bool pio_after_drop(struct x86_cpu *cpu, uint16_t port, void *data, uint8_t len, bool write)
+{
+	if (atomic_load(&cpu->requests) & X86_REQ_DROP_CODE)
+		world.drop_seen = true;
+	return world.rig->pio(cpu, port, data, len, write);
+}
+
+GUEST(twice, 64,
+	"mov $0x9000, %ebx; call *%rbx\n"
+	"sti\n"
+	"jmp 1f\n"
+	"1: call *%rbx; hlt");
+GUEST(say, 64, "mov $7, %al; out %al, $0x10; ret");
+
+static void drop_during_service(void **state)
+{
+	struct rig *r = *state;
+
+	rig_long(r);
+	enter_world(r);
+	world.env.service = service_dropping;
+	world.env.pio = pio_after_drop;
+	RIG_CODE(r, AT_CODE, twice);
+	RIG_CODE(r, AT_CODE2, say);
+	assert_int_equal(rig_run(r), X86_RUN_EXIT);
+	assert_int_equal(r->logged, 2);
+	assert_true(world.services);
+	assert_false(world.drop_seen);
+}
+
+/* ------------------------------------------------------------ signals are looked at whatever the guest does */
+
+static int count_slice(struct x86_cpu *cpu)
+{
+	world.slices++;
+	return 0;
+}
+
+GUEST(long_reps, 64,
+	"mov $64, %ebx\n"
+	"1: mov $0x200000, %edi; mov $0x200000, %ecx; rep stosb\n"
+	"dec %ebx; jnz 1b; hlt");
+
+static void repeats_are_charged(void **state)
+{
+	struct rig *r = *state;
+
+	rig_long(r);
+	enter_world(r);
+	world.env.slice = count_slice;
+	RIG_CODE(r, AT_CODE, long_reps);
+	assert_int_equal(rig_run(r), X86_RUN_EXIT);
+	/* 128 MiB: some 15 ms. */
+	assert_true(world.slices >= 16);
+}
+
+GUEST(page_faults, 64, "mov $20000, %ecx; xor %eax, %eax; mov (%rax,%rax), %edx; mov 0x7f000000, %edx; hlt");
+GUEST(pf_handler, 64, "dec %ecx; jz 1f; add $8, %rsp; iretq; 1: hlt");
+
+static void faults_are_charged(void **state)
+{
+	struct rig *r = *state;
+
+	rig_long(r);
+	enter_world(r);
+	world.env.slice = count_slice;
+	RIG_CODE(r, AT_CODE, page_faults);
+	RIG_CODE(r, AT_CODE2, pf_handler);
+	rig_idt64(r, X86_PF, CODE64_0, AT_CODE2, 0x8e, 0);
+	assert_int_equal(rig_run(r), X86_RUN_EXIT);
+	assert_true(world.slices >= 20);
+}
+
+/* ------------------------------------------------------------ devices */
+
+static bool count_mmio(struct x86_cpu *cpu, gpa_t gpa, void *data, uint8_t len, bool write)
+{
+	if (write)
+		world.writes++;
+	else
+		world.reads++;
+	return world.rig->mmio(cpu, gpa, data, len, write);
+}
+
+GUEST(lock_device, 32, "mov $5, %eax; xchg %eax, 0x800000; lock addl $1, 0x800000; hlt");
+
+static void locked_device(void **state)
+{
+	struct rig *r = *state;
+
+	rig_protected(r);
+	enter_world(r);
+	world.env.mmio = count_mmio;
+	RIG_CODE(r, AT_CODE, lock_device);
+	assert_int_equal(rig_run(r), X86_RUN_EXIT);
+	assert_int_equal(world.reads, 2);
+	assert_int_equal(world.writes, 2);
+	assert_int_equal(REG(r, R_RAX), 0xffffffff);
+}
+
+/* ------------------------------------------------------------ stale code */
+
+#define LARGE_ENTRY (AT_TABLES + 0x2000 + 2 * 8)        /* maps 0x400000 */
+
+GUEST(remap, 64,
+	"mov $0x43f000, %ebx\n"
+	"call *%rbx; out %al, $0x10\n"
+	"xor %eax, %eax; xor %ecx, %ecx; xor %edx, %edx; wrpkru\n"
+	"movl $0x200087, 0x102010; invlpg 0x440000\n"
+	"call *%rbx; out %al, $0x10; hlt");
+GUEST(one, 64, "mov $1, %al; ret");
+GUEST(two, 64, "mov $2, %al; ret");
+
+/* A change of rights must not make INVLPG forget that code was found through a large page. */
+static void invlpg_after_wrpkru(void **state)
+{
+	struct rig *r = *state;
+
+	rig_long(r);
+	x86_apply_cr4(r->cpu, r->cpu->cr4 | CR4_PKE);
+	rig_write(r, LARGE_ENTRY, 8, 0x87);
+	RIG_CODE(r, AT_CODE, remap);
+	RIG_CODE(r, 0x3f000, one);
+	RIG_CODE(r, 0x23f000, two);
+	assert_int_equal(rig_run(r), X86_RUN_EXIT);
+	assert_int_equal(r->logged, 2);
+	assert_int_equal(r->log[0] & 0xff, 1);
+	assert_int_equal(r->log[1] & 0xff, 2);
+}
+
+GUEST(patching, 64,
+	"mov $200, %ecx\n"
+	"1: mov %cl, 2f+1-patching+0x8000; nop\n"
+	"2: mov $0, %al; cmp %al, %cl; jne 3f\n"
+	"dec %ecx; jnz 1b\n"
+	"3: mov %ecx, %eax; out %eax, $0x10; hlt");
+
+/* However often a page is written, code on it sees what the instruction before has written. */
+static void patches_next_insn(void **state)
+{
+	struct rig *r = *state;
+
+	rig_long(r);
+	RIG_CODE(r, AT_CODE, patching);
+	assert_int_equal(rig_run(r), X86_RUN_EXIT);
+	assert_int_equal(r->logged, 1);
+	assert_int_equal(r->log[0], 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		RIG_TEST(drop_during_service),
+		RIG_TEST(repeats_are_charged),
+		RIG_TEST(faults_are_charged),
+		RIG_TEST(locked_device),
+		RIG_TEST(invlpg_after_wrpkru),
+		RIG_TEST(patches_next_insn),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
