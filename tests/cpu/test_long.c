@@ -405,6 +405,25 @@ static void privileged(void **state)
 	}
 }
 
+/* Bytes that were no instruction when their block was decoded become one by a write in the same block. */
+GUEST(becomes_xgetbv, 64,
+      "	movb $0xd0, 1f+2(%rip)\n	nop\n"
+      "1:	.byte 0x0f, 0x01, 0xcc\n	hlt\n");
+
+static void code_becomes_valid(void **state)
+{
+	struct rig *r = *state;
+
+	rig_long(r);
+	r->cpu->cr4 |= CR4_OSXSAVE;
+	r->cpu->xcr0 = 3;
+	RIG_CODE(r, AT_CODE, becomes_xgetbv);
+	REG(r, R_RCX) = 0;
+	assert_int_equal(rig_run(r), X86_RUN_EXIT);
+	assert_int_equal(REG(r, R_RAX), 3);
+	assert_int_equal(REG(r, R_RIP), AT_CODE + 12);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -426,6 +445,7 @@ int main(void)
 		RIG_TEST(control_checks),
 		RIG_TEST(moves),
 		RIG_TEST(privileged),
+		RIG_TEST(code_becomes_valid),
 	};
 
 	return cmocka_run_group_tests_name("long", tests, NULL, NULL);
