@@ -77,6 +77,14 @@ static void on_signal(void *opaque, uint32_t events)
 		run_end(&m->ctl, END_USER, si.ssi_signo, NULL);
 }
 
+/* What our parent had us ignore stays ignored (nohup); a descriptor would hear it all the same. */
+static bool is_ignored(int sig)
+{
+	struct sigaction sa;
+
+	return !sigaction(sig, NULL, &sa) && sa.sa_handler == SIG_IGN;
+}
+
 static int make_loop(struct machine *m)
 {
 	static const int handled[] = { SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT };
@@ -88,7 +96,8 @@ static int make_loop(struct machine *m)
 	run_ctl_init(&m->ctl, &m->pf.loop);
 	sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
-		sigaddset(&set, handled[i]);
+		if (!is_ignored(handled[i]))
+			sigaddset(&set, handled[i]);
 	/* Before any thread starts, so that all inherit it and only the descriptor hears them. */
 	pthread_sigmask(SIG_BLOCK, &set, &m->old_mask);
 	signal(SIGPIPE, SIG_IGN);

@@ -129,8 +129,22 @@ void api_real_mode(int vcpu, void *memory, const void *code, size_t n)
 	api_ok(api_ioctl(vcpu, KVM_SET_REGS, &regs));
 }
 
+/* cmocka calls a skipped test "not ok N # SKIP", which TAP counts as failed. */
+static FILE *filter_output(void)
+{
+	FILE *sed = popen("exec sed -u 's/^not ok \\([0-9]* # SKIP\\)/ok \\1/'", "w");
+
+	fflush(stdout);
+	if (sed)
+		dup2(fileno(sed), STDOUT_FILENO);
+	return sed;
+}
+
 int api_main(int argc, char **argv, const struct CMUnitTest *tests, size_t count)
 {
+	FILE *sed;
+	int failed;
+
 	if (argc == 3 && !strcmp(argv[1], "--device"))
 		device = argv[2];
 	if (api_sys() < 0) {
@@ -139,5 +153,10 @@ int api_main(int argc, char **argv, const struct CMUnitTest *tests, size_t count
 		printf("1..0 # SKIP %s does not open\n", device);
 		return api_real() ? 77 : 1;
 	}
-	return _cmocka_run_group_tests("api", tests, count, NULL, NULL);
+	sed = filter_output();
+	failed = _cmocka_run_group_tests("api", tests, count, NULL, NULL);
+	fclose(stdout);
+	if (sed)
+		pclose(sed);
+	return failed;
 }

@@ -58,6 +58,7 @@ def read_until(fd, want, seconds=20):
 
 def become_foreground():
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever nohup left us
     os.setsid()
     import fcntl
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
