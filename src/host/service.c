@@ -145,6 +145,7 @@ static void *service_main(void *arg)
 	struct host_service *s = arg;
 	struct epoll_event ev[EVENTS];
 
+	host_signals_let_libc();
 	pthread_setname_np(pthread_self(), "anykvm");
 	pthread_mutex_lock(&s->lock);
 	while (!s->stopping) {

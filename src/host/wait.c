@@ -24,13 +24,13 @@
 
 /*
  * The kernel's own sets: 64 bits.  libc's sigset_t functions hide the two real-time signals that it uses for
- * itself (thread cancellation, setuid()), which must stay as they are.
+ * itself: thread cancellation and setuid().  They end KVM_RUN as any other does.
  */
 #define LIBC_OWN (BIT(32) | BIT(33))
 
 uint64_t host_signals_block(void)
 {
-	uint64_t block = ~(FAULTS | LIBC_OWN), old = 0;
+	uint64_t block = ~FAULTS, old = 0;
 
 	syscall(SYS_rt_sigprocmask, SIG_BLOCK, &block, &old, KERNEL_SIGSET);
 	return old;
@@ -39,6 +39,13 @@ uint64_t host_signals_block(void)
 void host_signals_restore(uint64_t mask)
 {
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, KERNEL_SIGSET);
+}
+
+void host_signals_let_libc(void)
+{
+	uint64_t set = LIBC_OWN;
+
+	syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &set, NULL, KERNEL_SIGSET);
 }
 
 static uint64_t pending_signals(void)
@@ -76,7 +83,7 @@ static uint64_t without_ignored(uint64_t set)
 
 bool host_signal_pending(uint64_t mask)
 {
-	uint64_t set = pending_signals() & ~mask & ~(FAULTS | LIBC_OWN);
+	uint64_t set = pending_signals() & ~mask & ~FAULTS;
 
 	return set && without_ignored(set);
 }
@@ -152,7 +159,7 @@ static void drain(struct host_waiter *w)
 
 int host_wait(struct host_waiter *w, uint64_t deadline_ns, uint64_t mask)
 {
-	uint64_t count = ~(mask | FAULTS | LIBC_OWN | BIT(SIGKILL) | BIT(SIGSTOP)), set;
+	uint64_t count = ~(mask | FAULTS | BIT(SIGKILL) | BIT(SIGSTOP)), set;
 	struct timespec ts;
 	int r;
 

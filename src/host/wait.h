@@ -49,6 +49,9 @@ bool host_signal_pending(uint64_t mask);
 /** host_signals_block - blocks all signals but those of faults; returns the mask before. */
 uint64_t host_signals_block(void);
 
+/** host_signals_let_libc - on a thread of ours: libc's own signals through, for which its callers wait. */
+void host_signals_let_libc(void);
+
 /** host_signals_restore - sets this thread's mask. */
 void host_signals_restore(uint64_t mask);
 

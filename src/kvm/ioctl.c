@@ -127,10 +127,10 @@ static long copy_and_call(const struct kvm_ioctl_row *row, struct kvm_call *c)
 	return r;
 }
 
-long kvm_ioctl_call(struct kvm_object *obj, uint32_t request, unsigned long arg)
+long kvm_ioctl_call(struct kvm_object *obj, uint32_t request, unsigned long arg, uint64_t sigmask)
 {
 	const struct kvm_ioctl_row *row;
-	struct kvm_call c = { .obj = obj, .arg = arg, .request = request };
+	struct kvm_call c = { .obj = obj, .arg = arg, .request = request, .sigmask = sigmask };
 	long r;
 
 	/* A fork()ed child has the descriptors, but not the VM. */

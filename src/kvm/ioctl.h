@@ -25,6 +25,7 @@ struct kvm_call {
 	void *data;             /* the argument, copied in; copied out after success.  NULL: raw, or none */
 	unsigned long arg;      /* as the client passed it */
 	uint32_t request;
+	uint64_t sigmask;       /* KVM_RUN: the thread's own, as before the call */
 };
 
 /*
@@ -63,9 +64,10 @@ const struct kvm_ioctl_row *kvm_ioctl_find(uint32_t request, enum kvm_kind kind)
 
 /**
  * kvm_ioctl_call - one ioctl on @obj (a reference is held by the caller).
+ * @sigmask: for KVM_RUN, which is called with signals blocked: the mask before.
  * Returns the result or -errno.
  */
-long kvm_ioctl_call(struct kvm_object *obj, uint32_t request, unsigned long arg);
+long kvm_ioctl_call(struct kvm_object *obj, uint32_t request, unsigned long arg, uint64_t sigmask);
 
 /**
  * kvm_copy_in, kvm_copy_out - @n bytes between the client's address @uaddr and

@@ -12,6 +12,7 @@
 
 #include "host/fault.h"
 #include "host/memfd.h"
+#include "host/wait.h"
 #include "kvm/ioctl.h"
 #include "kvm/object.h"
 #include "kvm/types.h"
@@ -74,20 +75,43 @@ static int is_of_any_file(uint32_t request)
 	return 0;
 }
 
+/*
+ * A signal that comes while a guest runs has its handler run when all is done: the handler may call us, leave by a
+ * jump, or end the thread.
+ */
+static int run(int fd, void *arg)
+{
+	uint64_t mask = host_signals_block();
+	struct kvm_object *obj = kvm_object_get(fd, 1);
+	long r = -EBADF;
+
+	if (obj) {
+		r = kvm_ioctl_call(obj, (uint32_t)KVM_RUN, (unsigned long)arg, mask);
+		kvm_object_put(obj);
+	} else if (fcntl(fd, F_GETFD) >= 0) {
+		r = -ENOTTY;
+	}
+	host_signals_restore(mask);
+	return result(r);
+}
+
 int anykvm_ioctl(int fd, unsigned long request, void *arg)
 {
 	/* The kernel takes 32 bits of the request and so do we: clients pass it sign-extended. */
 	uint32_t req = (uint32_t)request;
-	struct kvm_object *obj = kvm_object_get(fd, req == KVM_RUN);
+	struct kvm_object *obj;
 	long r;
 
+	if (req == (uint32_t)KVM_RUN)
+		return run(fd, arg);
+	obj = kvm_object_get(fd, 0);
 	if (!obj)
 		return result(fcntl(fd, F_GETFD) < 0 ? -EBADF : -ENOTTY);
 	if (is_of_any_file(req)) {
 		kvm_object_put(obj);
 		return (int)syscall(SYS_ioctl, fd, req, arg);
 	}
-	r = kvm_ioctl_call(obj, req, (unsigned long)arg);
+	r = kvm_ioctl_call(obj, req, (unsigned long)arg, 0);
 	kvm_object_put(obj);
 	return result(r);
 }

@@ -181,7 +181,7 @@ static long get_stats_fd(struct kvm_call *c)
 
 static long run(struct kvm_call *c)
 {
-	return c->arg ? -EINVAL : kvm_vcpu_run(c->vcpu);
+	return c->arg ? -EINVAL : kvm_vcpu_run(c->vcpu, c->sigmask);
 }
 
 static long set_signal_mask(struct kvm_call *c)

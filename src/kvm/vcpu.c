@@ -97,18 +97,14 @@ static int thread_changed(struct vcpu *vcpu)
 	return 0;
 }
 
-long kvm_vcpu_run(struct vcpu *vcpu)
+long kvm_vcpu_run(struct vcpu *vcpu, uint64_t sigmask)
 {
 	int r = thread_changed(vcpu);
-	uint64_t mask;
 
 	if (r)
 		return r;
-	mask = host_signals_block();
-	vcpu->effective_mask = vcpu->sigmask_active ? vcpu->sigmask : mask;
-	r = vcpu->vm->arch->vcpu_run(vcpu);
-	host_signals_restore(mask);
-	return r;
+	vcpu->effective_mask = vcpu->sigmask_active ? vcpu->sigmask : sigmask;
+	return vcpu->vm->arch->vcpu_run(vcpu);
 }
 
 int kvm_vcpu_entry_check(struct vcpu *vcpu)

@@ -65,8 +65,8 @@ int kvm_vcpu_create(struct vm *vm, uint32_t id);
 /** kvm_vcpu_destroy - frees all of it; only from the VM's end. */
 void kvm_vcpu_destroy(struct vcpu *vcpu);
 
-/** kvm_vcpu_run - KVM_RUN; the mutex is held and the vCPU entered. */
-long kvm_vcpu_run(struct vcpu *vcpu);
+/** kvm_vcpu_run - KVM_RUN; the mutex is held, the vCPU entered, signals are blocked.  @sigmask: the mask before. */
+long kvm_vcpu_run(struct vcpu *vcpu, uint64_t sigmask);
 
 /** kvm_vcpu_enter, kvm_vcpu_leave - see above; around every ioctl on the vCPU, under its mutex. */
 void kvm_vcpu_enter(struct vcpu *vcpu);
