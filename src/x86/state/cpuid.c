@@ -356,7 +356,9 @@ static long set_entries(struct x86_vcpu *v, struct kvm_cpuid_entry2 *e, uint32_t
 	return 0;
 }
 
-long x86_ioctl_set_cpuid2(struct kvm_call *c)
+/* Both requests begin with the number of entries, padded to eight bytes; the older one has another entry. */
+static long set_from_client(struct kvm_call *c, int (*take)(struct kvm_cpuid_entry2 *e, unsigned long from),
+			    size_t size)
 {
 	struct kvm_cpuid_entry2 *e;
 	struct kvm_cpuid2 head;
@@ -368,36 +370,42 @@ long x86_ioctl_set_cpuid2(struct kvm_call *c)
 	e = calloc(head.nent + 1, sizeof(*e));
 	if (!e)
 		return -ENOMEM;
-	if (kvm_copy_in(e, c->arg + ENTRIES_OFFSET, head.nent * sizeof(*e))) {
-		free(e);
-		return -EFAULT;
+	for (uint32_t i = 0; i < head.nent; i++) {
+		if (take(&e[i], c->arg + ENTRIES_OFFSET + i * size)) {
+			free(e);
+			return -EFAULT;
+		}
 	}
 	return set_entries(x86_vcpu_of(c->vcpu), e, head.nent);
 }
 
-long x86_ioctl_set_cpuid(struct kvm_call *c)
+static int take_entry2(struct kvm_cpuid_entry2 *e, unsigned long from)
+{
+	return kvm_copy_in(e, from, sizeof(*e));
+}
+
+static int take_entry(struct kvm_cpuid_entry2 *e, unsigned long from)
 {
 	struct kvm_cpuid_entry old;
-	struct kvm_cpuid_entry2 *e;
-	struct kvm_cpuid head;
 
-	if (kvm_copy_in(&head, c->arg, sizeof(head)))
+	if (kvm_copy_in(&old, from, sizeof(old)))
 		return -EFAULT;
-	if (head.nent > X86_CPUID_ENTRIES)
-		return -E2BIG;
-	e = calloc(head.nent + 1, sizeof(*e));
-	if (!e)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < head.nent; i++) {
-		if (kvm_copy_in(&old, c->arg + sizeof(head) + i * sizeof(old), sizeof(old))) {
-			free(e);
-			return -EFAULT;
-		}
-		e[i] = (struct kvm_cpuid_entry2){
-			.function = old.function, .eax = old.eax, .ebx = old.ebx, .ecx = old.ecx, .edx = old.edx,
-		};
-	}
-	return set_entries(x86_vcpu_of(c->vcpu), e, head.nent);
+	*e = (struct kvm_cpuid_entry2){
+		.function = old.function, .eax = old.eax, .ebx = old.ebx, .ecx = old.ecx, .edx = old.edx,
+	};
+	return 0;
+}
+
+_Static_assert(__builtin_offsetof(struct kvm_cpuid, entries) == ENTRIES_OFFSET, "UAPI");
+
+long x86_ioctl_set_cpuid2(struct kvm_call *c)
+{
+	return set_from_client(c, take_entry2, sizeof(struct kvm_cpuid_entry2));
+}
+
+long x86_ioctl_set_cpuid(struct kvm_call *c)
+{
+	return set_from_client(c, take_entry, sizeof(struct kvm_cpuid_entry));
 }
 
 long x86_ioctl_get_cpuid2(struct kvm_call *c)
