@@ -18,10 +18,12 @@ _Static_assert(sizeof(struct kvm_userspace_memory_region) == 32, "UAPI");
 
 static struct memslots *alloc_snapshot(struct vm *vm, unsigned int count)
 {
-	struct memslots *s = calloc(1, sizeof(*s) + count * sizeof(s->slot[0]));
+	struct memslots *s = malloc(sizeof(*s) + count * sizeof(s->slot[0]));
 
-	if (s)
-		s->generation = ++vm->slots_generation;
+	if (!s)
+		return NULL;
+	s->count = 0;
+	s->generation = ++vm->slots_generation;
 	return s;
 }
 
@@ -59,37 +61,55 @@ const struct memslot *kvm_slot_by_id(const struct memslots *s, unsigned int id)
 	return NULL;
 }
 
+/* The first slot at or above @gfn; s->count: none. */
+static unsigned int first_from(const struct memslots *s, gfn_t gfn)
+{
+	unsigned int lo = 0, hi = s->count;
+
+	while (lo < hi) {
+		unsigned int mid = (lo + hi) / 2;
+
+		if (s->slot[mid].base_gfn < gfn)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
 static bool overlaps_another(const struct memslots *s, const struct memslot *new)
 {
-	for (unsigned int i = 0; i < s->count; i++) {
+	unsigned int i = first_from(s, new->base_gfn);
+
+	/* The slots are disjoint, so of those below only the nearest may reach up to here. */
+	for (i -= i > 0; i < s->count && s->slot[i].base_gfn < new->base_gfn + new->npages; i++) {
 		const struct memslot *o = &s->slot[i];
 
-		if (o->id != new->id && o->base_gfn < new->base_gfn + new->npages &&
-		    new->base_gfn < o->base_gfn + o->npages)
+		if (o->id != new->id && new->base_gfn < o->base_gfn + o->npages)
 			return true;
 	}
 	return false;
 }
 
-/* The snapshot @s without @old, if any, and with @new, if any. */
+/* The snapshot @s without @old, if any, and with @new, if any.  There may be 32764 slots: in whole ranges. */
 static struct memslots *make_snapshot(struct vm *vm, const struct memslots *s, const struct memslot *old,
 				      const struct memslot *new)
 {
 	struct memslots *out = alloc_snapshot(vm, s->count + 1);
-	bool placed = !new;
+	unsigned int before = old ? (unsigned int)(old - s->slot) : s->count, at;
 
 	if (!out)
 		return NULL;
-	for (unsigned int i = 0; i < s->count; i++) {
-		if (!placed && new->base_gfn < s->slot[i].base_gfn) {
-			out->slot[out->count++] = *new;
-			placed = true;
-		}
-		if (&s->slot[i] != old)
-			out->slot[out->count++] = s->slot[i];
+	memcpy(out->slot, s->slot, before * sizeof(s->slot[0]));
+	if (old)
+		memcpy(out->slot + before, old + 1, (s->count - before - 1) * sizeof(s->slot[0]));
+	out->count = s->count - !!old;
+	if (new) {
+		at = first_from(out, new->base_gfn);
+		memmove(out->slot + at + 1, out->slot + at, (out->count - at) * sizeof(s->slot[0]));
+		out->slot[at] = *new;
+		out->count++;
 	}
-	if (!placed)
-		out->slot[out->count++] = *new;
 	return out;
 }
 

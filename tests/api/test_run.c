@@ -117,6 +117,76 @@ static void signal_ends_running(void **state)
 	end_guest(&g);
 }
 
+static int asked_by_handler;
+static _Atomic long asked_result;
+
+static void ask(int sig)
+{
+	struct kvm_regs regs;
+
+	atomic_store(&asked_result, api_ioctl(asked_by_handler, KVM_GET_REGS, &regs));
+	atomic_fetch_add(&handled, 1);
+}
+
+/* The handler runs when the vCPU is free again: it may ask for its registers. */
+static void handler_may_ask(void **state)
+{
+	struct sigaction act = { .sa_handler = ask };
+	struct guest g;
+
+	make_guest(&g, spin, sizeof(spin), false);
+	asked_by_handler = g.vcpu;
+	atomic_store(&asked_result, -1);
+	atomic_store(&handled, 0);
+	assert_int_equal(sigaction(SIGUSR2, &act, NULL), 0);
+	for (unsigned int i = 1; i <= 3; i++) {
+		struct kick k = { pthread_self(), SIGUSR2, 20 };
+		pthread_t t;
+
+		assert_int_equal(pthread_create(&t, NULL, kick_main, &k), 0);
+		api_fails(EINTR, api_ioctl(g.vcpu, KVM_RUN, 0));
+		pthread_join(t, NULL);
+		assert_int_equal(atomic_load(&handled), i);
+		assert_int_equal(atomic_load(&asked_result), 0);
+	}
+	end_guest(&g);
+}
+
+static void *run_until_cancelled(void *arg)
+{
+	int old;
+
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &old);
+	for (;;)
+		api_ioctl(((struct guest *)arg)->vcpu, KVM_RUN, 0);
+	return NULL;
+}
+
+/* Cancelling a thread in KVM_RUN leaves a vCPU that can be used. */
+static void cancelled(const void *code, size_t n, bool irqchip)
+{
+	struct kvm_regs regs;
+	struct guest g;
+	pthread_t t;
+	void *result;
+
+	make_guest(&g, code, n, irqchip);
+	assert_int_equal(pthread_create(&t, NULL, run_until_cancelled, &g), 0);
+	sleep_ms(30);
+	assert_int_equal(pthread_cancel(t), 0);
+	assert_int_equal(pthread_join(t, &result), 0);
+	assert_ptr_equal(result, PTHREAD_CANCELED);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_REGS, &regs));
+	api_ok(api_set_slot(g.vm, 0, 0, 0, 0, g.memory));
+	end_guest(&g);
+}
+
+static void thread_cancelled(void **state)
+{
+	cancelled(spin, sizeof(spin), false);
+	cancelled(halt, sizeof(halt), true);
+}
+
 static uint64_t cpu_ns(void)
 {
 	struct timespec ts;
@@ -434,6 +504,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(immediate_exit),
 	cmocka_unit_test(signal_ends_running),
 	cmocka_unit_test(signal_ends_halt),
+	cmocka_unit_test(handler_may_ask),
+	cmocka_unit_test(thread_cancelled),
 	cmocka_unit_test(signal_mask),
 	cmocka_unit_test(mask_blocks),
 	cmocka_unit_test(ignored_signal),
