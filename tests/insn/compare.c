@@ -199,6 +199,8 @@ const char *compare(const struct code *c, const struct state *before, const stru
 {
 	uint64_t width = c->mode == MODE64 ? ~0ULL : 0xffffffff;
 	uint32_t mask = FLAGS;
+	/* The fetch of the next one may have faulted. */
+	bool done = n->vector == DONE || (!c->next && n->s.rip == before->rip + c->len);
 
 	if (n->vector != e->vector)
 		return "vector";
@@ -210,15 +212,15 @@ const char *compare(const struct code *c, const struct state *before, const stru
 		return "cr2";
 	if (registers_differ(c, n, e))
 		return "register";
-	if (kind_only(c) && n->vector == DONE)
+	if (kind_only(c) && done)
 		mask &= ~1u;
-	else if (!strict && n->vector == DONE)
+	else if (!strict && done)
 		mask &= ~undefined(c);
 	if ((n->s.rflags ^ e->s.rflags) & mask)
 		return "flags";
 	if (n->s.fsbase != e->s.fsbase || n->s.gsbase != e->s.gsbase)
 		return "segment base";
-	if (n->vector == DONE)
+	if (done)
 		blank_pointers(c, before);
 	if (partial_push(c, n))
 		memcpy(engine_arena(), native_arena(), ARENA_BYTES);

@@ -205,8 +205,9 @@ void place(struct code *c, struct rng *r)
 	unsigned int end = one_in(r, 4) ? CODE_BYTES : PAGE;
 
 	c->at = CODE_AT;
-	/* Whether UD0 has a ModRM byte to fetch differs between vendors. */
-	if (!one_in(r, 10) || c->zi.mnemonic == ZYDIS_MNEMONIC_UD0)
+	/* How long an instruction is that is #UD anyway differs between vendors. */
+	if (!one_in(r, 10) || c->zi.mnemonic == ZYDIS_MNEMONIC_UD0 || c->zi.mnemonic == ZYDIS_MNEMONIC_UD1 ||
+	    c->zi.meta.category == ZYDIS_CATEGORY_VTX)
 		return;
 	c->at = end - below(r, c->len + 2);
 	/* No room for the way out: it ends in the fill, or in the fault behind it. */
@@ -222,4 +223,6 @@ void join_sequence(struct code *whole, const struct code *part, unsigned int n)
 		whole->len += part[k].len;
 	}
 	whole->next = n > 1 ? &part[1] : NULL;
+	/* An operand may lie in the code, where the way out must not show. */
+	whole->branch |= n > 1;
 }

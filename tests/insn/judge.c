@@ -38,6 +38,7 @@
 
 #define RESTARTS 4
 #define MAX_FORMS 32768
+#define SEQUENCES_PER_WORKER 32768    /* an engine has room for so many host stubs */
 #define SEQUENCES_PER_CASE 1024      /* sequences per case of a form, in each mode */
 #define FULL_CASES 1000
 
@@ -65,7 +66,7 @@ static uint8_t template[ARENA_BYTES];
 struct group {
 	const struct form *first;
 	unsigned int count;
-	unsigned int sequences;
+	unsigned int sequences, from;
 	const struct form **pool;
 	unsigned int pool_size;
 };
@@ -218,7 +219,7 @@ static void run_sequences(const struct group *g)
 	unsigned int shown = 0;
 	bool done = false;
 
-	for (unsigned int k = 0; k < g->sequences; k++) {
+	for (unsigned int k = g->from; k < g->from + g->sequences; k++) {
 		struct rng r = { mix(opt.seed, g->pool[0]->mode + 77, k / 4) };
 
 		if (k % 4 == 0) {
@@ -316,14 +317,15 @@ static int run_all(const struct form *forms, unsigned int count)
 		       ZydisCategoryGetString(g.first->category), g.count, progress->cases - cases);
 	}
 	for (enum jmode mode = MODE64; mode < MODES && !opt.pattern; mode++) {
-		struct group g = { .sequences = opt.cases * SEQUENCES_PER_CASE };
+		struct group g = { .sequences = SEQUENCES_PER_WORKER };
 		uint64_t cases = progress->cases;
-		bool ok;
+		bool ok = true;
 
 		make_pool(&g, forms, count, mode);
 		if (!g.pool_size)
 			continue;
-		ok = run_group(&g);
+		for (; g.from < opt.cases * SEQUENCES_PER_CASE; g.from += g.sequences)
+			ok &= run_group(&g);
 		failed += !ok;
 		printf("%sok %u - %s sequences of %u forms: %lu cases\n", ok ? "" : "not ", ++points, mode_name[mode],
 		       g.pool_size, progress->cases - cases);

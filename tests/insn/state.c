@@ -254,6 +254,9 @@ static void aim_operand(struct making *m, const ZydisDecodedOperand *o)
 	/* The end of the segment is also the end of a page: which comes first for a large operand is open. */
 	if (m->c->mode == MODE16 && (o->size > 128 || o->size == 80) && target + size > ARENA_LIN + ARENA_BYTES)
 		target = ARENA_LIN + ARENA_BYTES - size;
+	/* A bit offset would lead from the last user address down to the stack. */
+	if (m->c->zi.meta.category == ZYDIS_CATEGORY_BITBYTE && target > 1ULL << 46)
+		target = ARENA_LIN + PAGE_NONE * PAGE;
 	/* How much of an XSAVE area is looked at is the implementation's: it lies in good pages, or begins in a bad one. */
 	if (o->size > 512 * 8) {
 		uint64_t first = ARENA_LIN + PAGE_RW * PAGE, end = ARENA_LIN + PAGE_NONE * PAGE;
@@ -263,6 +266,8 @@ static void aim_operand(struct making *m, const ZydisDecodedOperand *o)
 			target = end - 1024;
 		if (target < first && target + 1024 > first)
 			target = first - 1024;
+		if (target < ARENA_LIN && target + 1024 > ARENA_LIN)
+			target = ARENA_LIN - 1024;
 	}
 	/* The host asks for a canonical offset too, which far indices and a base would show. */
 	if (x->type == ZYDIS_MEMOP_TYPE_VSIB) {
