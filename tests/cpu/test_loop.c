@@ -185,6 +185,43 @@ static void patches_next_insn(void **state)
 	assert_int_equal(r->log[0], 0);
 }
 
+/* ------------------------------------------------------------ caches that a guest can fill */
+
+/* Every PSHUFD, PSHUFHW and PSHUFLW between registers: more forms than one area of stubs can hold. */
+static uint8_t *all_shuffles(uint8_t *p)
+{
+	static const uint8_t prefix[] = { 0x66, 0xf2, 0xf3 };
+
+	for (unsigned int form = 0; form < 3 << 16; form++) {
+		unsigned int dst = form >> 12 & 15, src = form >> 8 & 15;
+
+		*p++ = prefix[form >> 16];
+		*p++ = 0x40 | (dst >> 3) << 2 | src >> 3;
+		*p++ = 0x0f;
+		*p++ = 0x70;
+		*p++ = 0xc0 | (dst & 7) << 3 | (src & 7);
+		*p++ = form & 0xff;
+	}
+	return p;
+}
+
+static void any_number_of_forms(void **state)
+{
+	struct rig *r = *state;
+	uint8_t *end;
+
+	rig_long(r);
+	x86_apply_cr4(r->cpu, r->cpu->cr4 | CR4_OSFXSR);
+	end = all_shuffles(r->ram + 0x200000);
+	*end = 0xf4;
+	for (unsigned int pass = 0; pass < 3; pass++) {
+		REG(r, R_RIP) = 0x200000;
+		assert_int_equal(rig_run(r), X86_RUN_EXIT);
+		assert_true(r->halted);
+		assert_int_equal(REG(r, R_RIP), (uint64_t)(end - r->ram) + 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,6 +231,7 @@ int main(void)
 		RIG_TEST(locked_device),
 		RIG_TEST(invlpg_after_wrpkru),
 		RIG_TEST(patches_next_insn),
+		RIG_TEST(any_number_of_forms),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

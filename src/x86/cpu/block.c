@@ -230,17 +230,19 @@ void code_kill(struct code_cache *cc, struct block *b)
 
 static void request_drop(struct code_cache *cc)
 {
-	if (cc->dying || !cc->dead)
+	if (cc->dying || cc->stubs_dying || !(cc->dead || cc->stubs_dead))
 		return;
 	cc->dying = cc->dead;
+	cc->stubs_dying = cc->stubs_dead;
 	cc->dead = NULL;
+	cc->stubs_dead = NULL;
 	cc->dead_count = 0;
 	atomic_fetch_add(&cc->drop_gen, 1);
 	for (struct x86_cpu *c = cc->cpus; c; c = c->code_next)
 		x86_request(c, X86_REQ_DROP_CODE);
 }
 
-static void drop_all_locked(struct code_cache *cc)
+void code_drop_all_locked(struct code_cache *cc)
 {
 	for (unsigned int i = 0; i < CODE_HASH; i++)
 		while (cc->hash[i])
@@ -257,20 +259,32 @@ static void drop_all_locked(struct code_cache *cc)
 void code_drop_all(struct code_cache *cc)
 {
 	host_lock(&cc->lock);
-	drop_all_locked(cc);
+	code_drop_all_locked(cc);
 	host_unlock(&cc->lock);
 }
 
-/* The dying blocks, once no vCPU can hold a pointer to them: the caller frees them when it has unlocked. */
-static struct block *take_unheld(struct code_cache *cc)
+struct unheld {
+	struct block *blocks;
+	struct stub_area *stubs;
+};
+
+/* What is dying, once no vCPU can hold a pointer to it: the caller frees it when it has unlocked. */
+static struct unheld take_unheld(struct code_cache *cc)
 {
-	struct block *done = cc->dying;
+	struct unheld u = { cc->dying, cc->stubs_dying };
 
 	for (struct x86_cpu *c = cc->cpus; c; c = c->code_next)
 		if (atomic_load(&c->in_guest) && atomic_load(&c->code_seen) < cc->drop_gen)
-			return NULL;
+			return (struct unheld){ NULL, NULL };
 	cc->dying = NULL;
-	return done;
+	cc->stubs_dying = NULL;
+	return u;
+}
+
+static void free_unheld(struct unheld u)
+{
+	free_list(u.blocks);
+	stub_free(u.stubs);
 }
 
 /*
@@ -279,13 +293,13 @@ static struct block *take_unheld(struct code_cache *cc)
  */
 void code_quiesce(struct code_cache *cc, struct x86_cpu *cpu)
 {
-	struct block *done;
+	struct unheld done;
 
 	cpu->code_seen = cc->drop_gen;
 	host_lock(&cc->lock);
 	done = take_unheld(cc);
 	host_unlock(&cc->lock);
-	free_list(done);
+	free_unheld(done);
 }
 
 static bool overlaps(const struct block *b, gpa_t gpa, unsigned int n)
@@ -376,6 +390,9 @@ bool code_same(const struct block *b, const uint8_t *host, const uint8_t *host2)
 struct draft {
 	struct insn insn[(BLOCK_MAX_INSNS + 1) * DECODE_MAX_ENTRIES];
 	unsigned int n, insns, len;
+	bool hot;               /* made as blocks of a hot page are */
+	bool outdated;          /* install(): what it was made for has changed meanwhile */
+	uint64_t stub_gen;      /* whose stubs it uses */
 };
 
 static void add_end(struct draft *d)
@@ -384,15 +401,17 @@ static void add_end(struct draft *d)
 }
 
 /*
- * Decodes from @bytes into @d.  Returns false when the first instruction does not fit in them.
- * @hot: the page's writes are not watched, so a store, which may be to the next instruction, ends the block.
+ * Decodes from @bytes into @d.  Returns false when the first instruction does not fit in them.  On a hot page
+ * writes are not watched, so a store, which may be to the next instruction, ends the block.
  */
 static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int avail, unsigned int mode,
-			bool hot, struct draft *d)
+			struct draft *d)
 {
 	unsigned int max = mode & MODE_SINGLE ? 1 : BLOCK_MAX_INSNS;
 
 	d->n = d->insns = d->len = 0;
+	d->outdated = false;
+	d->stub_gen = cpu->code->stub_gen;
 	while (d->insns < max) {
 		struct decode_result r = decode_insn(cpu->code->decoder, cpu, mode & 3, bytes + d->len,
 						     avail - d->len, d->len, &d->insn[d->n]);
@@ -404,7 +423,7 @@ static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int 
 		d->len += r.len;
 		if (r.end)
 			return true;
-		if (r.barrier || (hot && r.writes))
+		if (r.barrier || (d->hot && r.writes))
 			break;
 	}
 	if (!d->insns)
@@ -413,12 +432,14 @@ static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int 
 	return true;
 }
 
-static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, const struct draft *d,
+/* NULL: out of memory, or @d is outdated. */
+static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, struct draft *d,
 			     const uint8_t *bytes, bool cross, gfn_t gfn2)
 {
 	struct code_cache *cc = cpu->code;
 	size_t size = sizeof(struct block) + d->n * sizeof(struct insn) + d->len;
-	struct block *b = malloc(size), **slot, *unheld;
+	struct block *b = malloc(size), **slot;
+	struct unheld unheld;
 	struct code_page *page, *page2 = NULL;
 
 	if (!b)
@@ -432,11 +453,12 @@ static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, 
 	host_lock(&cc->lock);
 	cc->bytes += size;
 	if (cc->bytes > CODE_BUDGET)
-		drop_all_locked(cc);
+		code_drop_all_locked(cc);
 	page = page_get(cpu, gpa_to_gfn(gpa));
 	if (cross)
 		page2 = page_get(cpu, gfn2);
-	if (!page || (cross && !page2)) {
+	d->outdated = page && ((page->hot && !d->hot) || d->stub_gen != cc->stub_gen);
+	if (!page || (cross && !page2) || d->outdated) {
 		host_unlock(&cc->lock);
 		free(b);
 		return NULL;
@@ -455,7 +477,7 @@ static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, 
 	/* The last vCPU that held dying blocks may have left without a word, for good. */
 	unheld = take_unheld(cc);
 	host_unlock(&cc->lock);
-	free_list(unheld);
+	free_unheld(unheld);
 	return b;
 }
 
@@ -466,20 +488,17 @@ struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_pag
 	uint8_t bytes[BLOCK_MAX_INSNS * 15];
 	struct block *b;
 	struct draft d;
-	bool hot;
 
 	if (avail > sizeof(bytes))
 		avail = sizeof(bytes);
-	for (;;) {
-		hot = page_hot(cpu->code, gpa_to_gfn(gpa));
+	do {
+		d.hot = page_hot(cpu->code, gpa_to_gfn(gpa));
 		copy_bytes(bytes, host_page + off, avail);
-		if (!draft_block(cpu, bytes, avail, mode, hot, &d))
+		if (!draft_block(cpu, bytes, avail, mode, &d))
 			return NULL;
 		b = install(cpu, gpa, mode, &d, bytes, false, 0);
-		if (!b || hot || !b->page->hot)
-			return b;
-		code_kill(cpu->code, b);
-	}
+	} while (!b && d.outdated);
+	return b;
 }
 
 struct block *code_build_cross(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, gfn_t gfn2,
@@ -487,14 +506,18 @@ struct block *code_build_cross(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *ho
 {
 	unsigned int off = gpa & ~GUEST_PAGE_MASK;
 	unsigned int first = GUEST_PAGE_SIZE - off;
+	struct draft d = { .hot = true };       /* one instruction: its page does not matter */
 	uint8_t bytes[15];
-	struct draft d;
+	struct block *b;
 
 	if (first > 14)
 		return NULL;
 	copy_bytes(bytes, host_page + off, first);
 	copy_bytes(bytes + first, host2, 15 - first);
-	if (!draft_block(cpu, bytes, sizeof(bytes), mode | MODE_SINGLE, false, &d))
-		return NULL;
-	return install(cpu, gpa, mode, &d, bytes, true, gfn2);
+	do {
+		if (!draft_block(cpu, bytes, sizeof(bytes), mode | MODE_SINGLE, &d))
+			return NULL;
+		b = install(cpu, gpa, mode, &d, bytes, true, gfn2);
+	} while (!b && d.outdated);
+	return b;
 }

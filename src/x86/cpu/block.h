@@ -84,13 +84,13 @@ const struct code_stats *code_cache_stats(const struct code_cache *cc);
 
 /**
  * code_stub - executable host code: copies @n bytes of @code into the VM's stub
- * area and returns its address there, the same one for the same bytes.  NULL:
- * out of memory.  16-byte aligned.  The area is mapped twice: never writable
+ * area and returns its address there, the same one for the same bytes while that
+ * area lasts.  NULL: out of memory.  16-byte aligned.  The area is mapped twice: never writable
  * and executable through one mapping.
  */
 const void *code_stub(struct code_cache *cc, const void *code, size_t n);
 
 /** code_stub_owns - is host address @ip inside the stub area? */
-bool code_stub_owns(const struct code_cache *cc, uintptr_t ip);
+bool code_stub_owns(struct code_cache *cc, uintptr_t ip);
 
 #endif

@@ -44,8 +44,9 @@ struct code_cache {
 	struct code_stats stats;
 	struct host_lock bus_lock;      /* x86_bus_lock() */
 
-	uint8_t *stub_w, *stub_x;       /* one memory, two mappings */
-	size_t stub_used;
+	struct stub_area *stubs;        /* where new ones go; NULL: none could be had */
+	struct stub_area *stubs_dead, *stubs_dying;     /* full ones, with the blocks that use them */
+	_Atomic uint64_t stub_gen;      /* grows when `stubs` changes */
 	struct stub_key *stub_key;      /* hash table, open addressing */
 	unsigned int stub_keys, stub_key_count;
 };
@@ -69,7 +70,12 @@ void code_quiesce(struct code_cache *cc, struct x86_cpu *cpu);
 /** code_same - are @b's bytes still those at @host (and @host2 for the part behind the page)? */
 bool code_same(const struct block *b, const uint8_t *host, const uint8_t *host2);
 
+/** code_drop_all_locked - code_drop_all() with the lock held. */
+void code_drop_all_locked(struct code_cache *cc);
+
 void stub_init(struct code_cache *cc);
 void stub_destroy(struct code_cache *cc);
+/** stub_free - unmaps a list of areas; the lock is not held. */
+void stub_free(struct stub_area *list);
 
 #endif

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Host code made for one instruction form each.  One memfd, mapped twice: it is
- * written through stub_w and run through stub_x, so that no page is writable and
- * executable at once.  Stubs live as long as the VM: forms are few.
+ * Host code made for one instruction form each.  A memfd, mapped twice: it is
+ * written through `w` and run through `x`, so that no page is writable and
+ * executable at once.
+ *
+ * Forms are few, but a guest can make up a hundred thousand.  A full area is
+ * replaced; with it die all blocks, since any may use its stubs, and it is
+ * unmapped when they are freed.  A draft that has begun before is made again.
  */
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -12,41 +16,84 @@
 
 #define STUB_AREA (8u << 20)
 
+struct stub_area {
+	struct stub_area *next;
+	uint8_t *w, *x;         /* one memory, two mappings */
+	size_t used;
+};
+
 struct stub_key {
 	uint64_t hash;
 	uint32_t off, len;      /* len 0: free */
 };
 
+static uint8_t *map(int fd, int prot)
+{
+	void *p = mmap(NULL, STUB_AREA, prot, MAP_SHARED, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+void stub_free(struct stub_area *list)
+{
+	while (list) {
+		struct stub_area *next = list->next;
+
+		if (list->w)
+			munmap(list->w, STUB_AREA);
+		if (list->x)
+			munmap(list->x, STUB_AREA);
+		free(list);
+		list = next;
+	}
+}
+
+static struct stub_area *area_new(void)
+{
+	struct stub_area *a = calloc(1, sizeof(*a));
+	int fd = memfd_create("anykvm-stubs", MFD_CLOEXEC);
+
+	if (a && fd >= 0 && !ftruncate(fd, STUB_AREA)) {
+		a->w = map(fd, PROT_READ | PROT_WRITE);
+		a->x = map(fd, PROT_READ | PROT_EXEC);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (a && a->w && a->x)
+		return a;
+	stub_free(a);
+	return NULL;
+}
+
 void stub_init(struct code_cache *cc)
 {
-	int fd = memfd_create("anykvm-stubs", MFD_CLOEXEC);
-	void *w, *x;
-
-	if (fd < 0)
-		return;
-	if (!ftruncate(fd, STUB_AREA)) {
-		w = mmap(NULL, STUB_AREA, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		x = mmap(NULL, STUB_AREA, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-		if (w != MAP_FAILED && x != MAP_FAILED) {
-			cc->stub_w = w;
-			cc->stub_x = x;
-		} else {
-			if (w != MAP_FAILED)
-				munmap(w, STUB_AREA);
-			if (x != MAP_FAILED)
-				munmap(x, STUB_AREA);
-		}
-	}
-	close(fd);
+	cc->stubs = area_new();
 }
 
 void stub_destroy(struct code_cache *cc)
 {
-	if (cc->stub_w) {
-		munmap(cc->stub_w, STUB_AREA);
-		munmap(cc->stub_x, STUB_AREA);
-	}
+	stub_free(cc->stubs);
+	stub_free(cc->stubs_dead);
+	stub_free(cc->stubs_dying);
 	free(cc->stub_key);
+}
+
+/* Full: a new area, and nothing in it.  The lock is held. */
+static int area_replace(struct code_cache *cc)
+{
+	struct stub_area *a = area_new();
+
+	if (!a)
+		return -1;
+	cc->stubs->next = cc->stubs_dead;
+	cc->stubs_dead = cc->stubs;
+	cc->stubs = a;
+	cc->stub_gen++;
+	cc->stub_key_count = 0;
+	for (unsigned int i = 0; i < cc->stub_keys; i++)
+		cc->stub_key[i].len = 0;
+	code_drop_all_locked(cc);
+	return 0;
 }
 
 static uint64_t hash_bytes(const uint8_t *p, size_t n)
@@ -72,7 +119,7 @@ static struct stub_key *key_slot(struct code_cache *cc, struct stub_key *table, 
 	unsigned int i = hash & (size - 1);
 
 	while (table[i].len && (table[i].hash != hash || table[i].len != n ||
-				!code || !equal(cc->stub_w + table[i].off, code, n)))
+				!code || !equal(cc->stubs->w + table[i].off, code, n)))
 		i = (i + 1) & (size - 1);
 	return &table[i];
 }
@@ -100,25 +147,40 @@ const void *code_stub(struct code_cache *cc, const void *code, size_t n)
 	struct stub_key *k;
 
 	host_lock(&cc->lock);
-	if (!cc->stub_w || (2 * cc->stub_key_count >= cc->stub_keys && grow_keys(cc)))
+	if (!cc->stubs || (2 * cc->stub_key_count >= cc->stub_keys && grow_keys(cc)))
 		goto out;
 	k = key_slot(cc, cc->stub_key, cc->stub_keys, hash, code, n);
 	if (!k->len) {
-		if (cc->stub_used + n > STUB_AREA)
-			goto out;
+		if (cc->stubs->used + n > STUB_AREA) {
+			if (area_replace(cc))
+				goto out;
+			k = key_slot(cc, cc->stub_key, cc->stub_keys, hash, code, n);
+		}
 		for (size_t i = 0; i < n; i++)
-			cc->stub_w[cc->stub_used + i] = ((const uint8_t *)code)[i];
-		*k = (struct stub_key){ .hash = hash, .off = cc->stub_used, .len = n };
-		cc->stub_used = (cc->stub_used + n + 15) & ~15UL;
+			cc->stubs->w[cc->stubs->used + i] = ((const uint8_t *)code)[i];
+		*k = (struct stub_key){ .hash = hash, .off = cc->stubs->used, .len = n };
+		cc->stubs->used = (cc->stubs->used + n + 15) & ~15UL;
 		cc->stub_key_count++;
 	}
-	result = cc->stub_x + k->off;
+	result = cc->stubs->x + k->off;
 out:
 	host_unlock(&cc->lock);
 	return result;
 }
 
-bool code_stub_owns(const struct code_cache *cc, uintptr_t ip)
+static bool list_owns(const struct stub_area *a, uintptr_t ip)
 {
-	return cc->stub_x && ip - (uintptr_t)cc->stub_x < STUB_AREA;
+	while (a && ip - (uintptr_t)a->x >= STUB_AREA)
+		a = a->next;
+	return a;
+}
+
+bool code_stub_owns(struct code_cache *cc, uintptr_t ip)
+{
+	bool owns;
+
+	host_lock(&cc->lock);
+	owns = list_owns(cc->stubs, ip) || list_owns(cc->stubs_dead, ip) || list_owns(cc->stubs_dying, ip);
+	host_unlock(&cc->lock);
+	return owns;
 }
