@@ -310,6 +310,8 @@ struct x86_env {
 	void (*set_cr8)(struct x86_cpu *cpu, uint64_t value);
 	/* VMCALL/VMMCALL: 0 done (RAX set), 1: #UD, 2: exit. */
 	int (*hypercall)(struct x86_cpu *cpu);
+	/* Is the other vendor's hypercall overwritten by the right one, rather than #UD?  Optional: no. */
+	bool (*replaces_hypercall)(struct x86_cpu *cpu);
 	/* HLT retired, R_RIP is next: sets the activity state; the loop then asks service(). */
 	void (*halt)(struct x86_cpu *cpu);
 	/* After so much work, and when a kick or immediate_exit is seen: 0, or X86_RUN_INTR where a

@@ -61,3 +61,8 @@ int x86_hypercall(struct x86_cpu *cpu)
 	cpu->regs[R_RAX] = wide ? (uint64_t)r : (uint32_t)r;
 	return 0;
 }
+
+bool x86_replaces_hypercall(struct x86_cpu *cpu)
+{
+	return !(x86_vcpu_of_cpu(cpu)->vm->disabled_quirks & KVM_X86_QUIRK_FIX_HYPERCALL_INSN);
+}

@@ -360,6 +360,7 @@ static int env_service(struct x86_cpu *cpu)
 const struct x86_env x86_kvm_env = {
 	.pio = env_pio, .mmio = env_mmio, .rdmsr = env_rdmsr, .wrmsr = env_wrmsr, .cpuid = env_cpuid,
 	.tsc = env_tsc, .get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8, .hypercall = x86_hypercall,
+	.replaces_hypercall = x86_replaces_hypercall,
 	.halt = env_halt, .slice = env_slice, .service = env_service, .guest_debug = env_guest_debug,
 };
 

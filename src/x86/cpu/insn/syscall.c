@@ -170,19 +170,51 @@ static void op_hlt(struct x86_cpu *cpu, const struct insn *i)
 		cpu->env->halt(cpu);
 }
 
-/* Each vendor's hypercall is taken from both, as KVM does by patching the other one. */
+/*
+ * The other vendor's hypercall: #UD, or the vendor's own is put in its place and run (as KVM does, by a quirk that the
+ * client may end).
+ */
+static void replace_hypercall(struct x86_cpu *cpu, const struct insn *i)
+{
+	static const uint8_t vmcall[] = { 0x0f, 0x01, 0xc1 }, vmmcall[] = { 0x0f, 0x01, 0xd9 };
+	const uint8_t *own = x86_is_intel(cpu) ? vmcall : vmmcall;
+	gva_t gva = insn_rip(cpu, i);
+	uint8_t *p;
+
+	if (!cpu->env->replaces_hypercall || !cpu->env->replaces_hypercall(cpu))
+		x86_raise(cpu, X86_UD);
+	if (cpu->mode != CODE64)
+		gva = (uint32_t)(gva + *seg_base(cpu, SEG_CS));
+	/* Behind prefixes the opcode is at the end. */
+	gva += i->len - sizeof(vmcall);
+	p = mem_write_ptr(cpu, gva, sizeof(vmcall));
+	for (unsigned int n = 0; n < sizeof(vmcall); n++)
+		p[n] = own[n];
+	mem_commit(cpu, gva, sizeof(vmcall), p);
+	cpu->regs[R_RIP] = insn_rip(cpu, i);
+}
+
 static void op_hypercall(struct x86_cpu *cpu, const struct insn *i)
 {
 	int status;
 
 	at(cpu, i);
 	x86_vec_put(cpu);
+	if (i->aux != x86_is_intel(cpu))
+		return replace_hypercall(cpu, i);
 	status = cpu->env->hypercall(cpu);
 	if (status == 1)
 		x86_raise(cpu, X86_UD);
 	if (status == 2)
 		x86_exit(cpu);
 	NEXT(cpu, i);
+}
+
+static int build_hypercall(struct insn *i, const struct insn_build *b)
+{
+	i->fn = op_hypercall;
+	i->aux = b->row->mnemonic == ZYDIS_MNEMONIC_VMCALL;
+	return 0;
 }
 
 /* MONITOR arms nothing and MWAIT waits for nothing: both check their operands and are no operation. */
@@ -232,8 +264,8 @@ static const struct insn_row rows[] = {
 	{ ZYDIS_MNEMONIC_SYSENTER, X86_F_SEP, ROW_END, 0, build_plain, PLAIN(op_sysenter) },
 	{ ZYDIS_MNEMONIC_SYSEXIT, X86_F_SEP, ROW_END, 0, build_plain, PLAIN(op_sysexit) },
 	{ ZYDIS_MNEMONIC_HLT, 0, ROW_CPL0 | ROW_END, 0, build_plain, PLAIN(op_hlt) },
-	{ ZYDIS_MNEMONIC_VMCALL, 0, ROW_BARRIER, 0, build_plain, PLAIN(op_hypercall) },
-	{ ZYDIS_MNEMONIC_VMMCALL, 0, ROW_BARRIER, 0, build_plain, PLAIN(op_hypercall) },
+	{ ZYDIS_MNEMONIC_VMCALL, 0, ROW_BARRIER, 0, build_hypercall, NULL },
+	{ ZYDIS_MNEMONIC_VMMCALL, 0, ROW_BARRIER, 0, build_hypercall, NULL },
 	{ ZYDIS_MNEMONIC_MONITOR, X86_F_MONITOR, 0, 0, build_monitor, NULL },
 	{ ZYDIS_MNEMONIC_MWAIT, X86_F_MONITOR, ROW_BARRIER, 0, build_plain, PLAIN(op_mwait) },
 };
