@@ -91,8 +91,10 @@ static bool same_operand(const struct code *c, const struct state *before, uint6
 			size = 1024;    /* an XSAVE area, of which Zydis counts the fixed part */
 		if (c->op[k].mem.type == ZYDIS_MEMOP_TYPE_VSIB && x / PAGE == y / PAGE)
 			return true;
-		if (size > 10 && (size != 16 || c->zi.meta.category == ZYDIS_CATEGORY_DATAXFER ||
-				  c->zi.meta.category == ZYDIS_CATEGORY_AVX) && x - at < size && y - at < size)
+		if (size > 10 &&
+		    (size != 16 || c->zi.meta.category == ZYDIS_CATEGORY_DATAXFER ||
+		     c->zi.meta.category == ZYDIS_CATEGORY_AVX) &&
+		    x - at < size && y - at < size)
 			return true;
 		if (size == 8 && c->zi.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ && x - at < 8 && y - at < 8)
 			return true;
@@ -139,12 +141,14 @@ static uint32_t written_registers(const struct code *c)
  */
 static bool partial_pop(const struct code *c, const struct outcome *n)
 {
-	return n->vector != DONE && (c->zi.mnemonic == ZYDIS_MNEMONIC_POPA || c->zi.mnemonic == ZYDIS_MNEMONIC_POPAD);
+	return n->vector != DONE &&
+	       (c->zi.mnemonic == ZYDIS_MNEMONIC_POPA || c->zi.mnemonic == ZYDIS_MNEMONIC_POPAD);
 }
 
 static bool partial_push(const struct code *c, const struct outcome *n)
 {
-	return n->vector != DONE && (c->zi.mnemonic == ZYDIS_MNEMONIC_PUSHA || c->zi.mnemonic == ZYDIS_MNEMONIC_PUSHAD);
+	return n->vector != DONE &&
+	       (c->zi.mnemonic == ZYDIS_MNEMONIC_PUSHA || c->zi.mnemonic == ZYDIS_MNEMONIC_PUSHAD);
 }
 
 static bool registers_differ(const struct code *c, const struct outcome *n, const struct outcome *e)
@@ -189,8 +193,9 @@ static void blank_pointers(const struct code *c, const struct state *before)
 	}
 	at = operand_address(c, before, &c->op[0]) - ARENA_LIN;
 	for (; from < to; from++)
-		if (at + from < ARENA_BYTES && (from < 24 || from >= 28 || c->zi.mnemonic == ZYDIS_MNEMONIC_FNSTENV ||
-						c->zi.mnemonic == ZYDIS_MNEMONIC_FNSAVE))
+		if (at + from < ARENA_BYTES &&
+		    (from < 24 || from >= 28 || c->zi.mnemonic == ZYDIS_MNEMONIC_FNSTENV ||
+		     c->zi.mnemonic == ZYDIS_MNEMONIC_FNSAVE))
 			engine_arena()[at + from] = native_arena()[at + from];
 }
 
@@ -250,8 +255,8 @@ static void explain_vectors(const struct vregs *b, const struct vregs *n, const 
 	three("fcw", b->fcw, n->fcw, e->fcw);
 	three("fsw", b->fsw, n->fsw, e->fsw);
 	three("ftw", b->ftw, n->ftw, e->ftw);
-	printf("#   fcw %04x fsw %04x ftw %02x mxcsr %04x; after native fsw %04x mxcsr %04x\n", b->fcw, b->fsw, b->ftw,
-	       b->mxcsr, n->fsw, n->mxcsr);
+	printf("#   fcw %04x fsw %04x ftw %02x mxcsr %04x; after native fsw %04x mxcsr %04x\n", b->fcw,
+	       b->fsw, b->ftw, b->mxcsr, n->fsw, n->mxcsr);
 	three("mxcsr", b->mxcsr, n->mxcsr, e->mxcsr);
 	for (unsigned int k = 0; k < 24; k++) {
 		const uint8_t *bp = k < 8 ? b->st[k] : b->xmm[k - 8], *np = k < 8 ? n->st[k] : n->xmm[k - 8];
@@ -273,14 +278,16 @@ static void explain_vectors(const struct vregs *b, const struct vregs *n, const 
 	}
 }
 
-void explain(const struct code *c, const struct state *before, const struct outcome *n, const struct outcome *e)
+void explain(const struct code *c, const struct state *before, const struct outcome *n,
+	     const struct outcome *e)
 {
 	static const char *const names[] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 					     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
 	unsigned int shown = 0;
 
 	for (unsigned int k = 0; k < (c->mode == MODE64 ? 16 : 8); k++)
-		printf("%s%-4s %016lx%s", k % 4 ? " " : "#   ", names[k], before->gpr[k], k % 4 == 3 ? "\n" : "");
+		printf("%s%-4s %016lx%s", k % 4 ? " " : "#   ", names[k], before->gpr[k],
+		       k % 4 == 3 ? "\n" : "");
 	printf("#   native: vector %d error %x cr2 %lx rip %lx\n", n->vector, n->error, n->cr2, n->s.rip);
 	printf("#   engine: vector %d error %x cr2 %lx rip %lx %s\n", e->vector, e->error, e->cr2, e->s.rip,
 	       engine_why());
@@ -292,7 +299,8 @@ void explain(const struct code *c, const struct state *before, const struct outc
 	explain_vectors(&before->v, &n->s.v, &e->s.v);
 	for (unsigned int k = 0; k < ARENA_BYTES && shown < 8; k++)
 		if (native_arena()[k] != engine_arena()[k]) {
-			printf("#   [%x] native %02x engine %02x\n", ARENA_LIN + k, native_arena()[k], engine_arena()[k]);
+			printf("#   [%x] native %02x engine %02x\n", ARENA_LIN + k, native_arena()[k],
+			       engine_arena()[k]);
 			shown++;
 		}
 }

@@ -145,8 +145,8 @@ static void page_tables(void)
 
 void engine_protect(unsigned int page, bool present, bool writable)
 {
-	put64(PT_ARENA + 8 * page, (ARENA_GPA + page * PAGE) | (PTE_USED & ~(present ? 0u : 1u) & ~(writable ? 0u : 2u)) |
-	      PTE_NX);
+	put64(PT_ARENA + 8 * page,
+	      (ARENA_GPA + page * PAGE) | (PTE_USED & ~(present ? 0u : 1u) & ~(writable ? 0u : 2u)) | PTE_NX);
 	mmu_flush_page(side.cpu, ARENA_LIN + page * PAGE);
 }
 
@@ -192,8 +192,13 @@ int engine_init(void)
 
 static struct x86_seg segment(uint16_t selector, uint8_t type, uint32_t limit)
 {
-	return (struct x86_seg){ .limit = limit, .selector = selector, .type = type, .s = true, .present = true,
-				 .dpl = 3, .g = limit == 0xffffffff };
+	return (struct x86_seg){ .limit = limit,
+				 .selector = selector,
+				 .type = type,
+				 .s = true,
+				 .present = true,
+				 .dpl = 3,
+				 .g = limit == 0xffffffff };
 }
 
 static void set_segments(struct x86_cpu *cpu, enum jmode mode, const struct state *s)

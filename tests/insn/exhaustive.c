@@ -127,8 +127,8 @@ static bool run_one(const struct operation *o, uint32_t count)
 	if (n.vector == DONE && e.vector == DONE && n.s.gpr[9] == e.s.gpr[9] && n.s.gpr[11] == count &&
 	    e.s.gpr[11] == count)
 		return true;
-	printf("# DIFFERS exhaustive %s: native %d %016lx, engine %d %016lx %s\n", o->name, n.vector, n.s.gpr[9],
-	       e.vector, e.s.gpr[9], engine_why());
+	printf("# DIFFERS exhaustive %s: native %d %016lx, engine %d %016lx %s\n", o->name, n.vector,
+	       n.s.gpr[9], e.vector, e.s.gpr[9], engine_why());
 	return false;
 }
 

@@ -47,7 +47,8 @@ bool decode(struct code *c, enum jmode mode, const uint8_t *bytes, unsigned int 
 	c->at = CODE_AT;
 	c->len = c->zi.length;
 	memcpy(c->bytes, bytes, c->len);
-	/* In 16-bit mode an operand in CS may lie where the way out is written: it must look the same on both sides. */
+	/* In 16-bit mode an operand in CS may lie where the way out is written: it must look the same on both
+	 * sides. */
 	c->branch = is_branch(&c->zi) || (mode == MODE16 && (c->zi.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_CS));
 	return true;
 }
@@ -69,8 +70,8 @@ void code_text(const struct code *c, char *buf, unsigned int n)
 	ZydisFormatter f;
 
 	ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL);
-	if (!ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&f, &c->zi, c->op, c->zi.operand_count_visible, buf, n,
-							  CODE_LIN + c->at, NULL)))
+	if (!ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&f, &c->zi, c->op, c->zi.operand_count_visible, buf,
+							  n, CODE_LIN + c->at, NULL)))
 		buf[0] = 0;
 }
 
@@ -81,18 +82,18 @@ void code_text(const struct code *c, char *buf, unsigned int n)
  * judge stands on, or read tables of the host's kernel.
  */
 static const uint16_t never[] = {
-	ZYDIS_MNEMONIC_SYSCALL, ZYDIS_MNEMONIC_SYSENTER, ZYDIS_MNEMONIC_INT, ZYDIS_MNEMONIC_INT1,
-	ZYDIS_MNEMONIC_IRET, ZYDIS_MNEMONIC_IRETD, ZYDIS_MNEMONIC_IRETQ,
-	ZYDIS_MNEMONIC_VMCALL, ZYDIS_MNEMONIC_VMMCALL, ZYDIS_MNEMONIC_VMFUNC,
-	ZYDIS_MNEMONIC_MONITOR, ZYDIS_MNEMONIC_MWAIT, ZYDIS_MNEMONIC_MONITORX, ZYDIS_MNEMONIC_MWAITX,
-	ZYDIS_MNEMONIC_TPAUSE, ZYDIS_MNEMONIC_UMWAIT, ZYDIS_MNEMONIC_UMONITOR,
-	ZYDIS_MNEMONIC_WRPKRU, ZYDIS_MNEMONIC_GETSEC, ZYDIS_MNEMONIC_ENCLU, ZYDIS_MNEMONIC_RDPMC,
-	ZYDIS_MNEMONIC_SGDT, ZYDIS_MNEMONIC_SIDT, ZYDIS_MNEMONIC_SLDT, ZYDIS_MNEMONIC_STR, ZYDIS_MNEMONIC_SMSW,
-	ZYDIS_MNEMONIC_LAR, ZYDIS_MNEMONIC_LSL, ZYDIS_MNEMONIC_VERR, ZYDIS_MNEMONIC_VERW,
-	ZYDIS_MNEMONIC_VMRUN, ZYDIS_MNEMONIC_VMLOAD, ZYDIS_MNEMONIC_VMSAVE, ZYDIS_MNEMONIC_STGI, ZYDIS_MNEMONIC_CLGI,
-	ZYDIS_MNEMONIC_SKINIT, ZYDIS_MNEMONIC_INVLPGA, ZYDIS_MNEMONIC_PVALIDATE, ZYDIS_MNEMONIC_PSMASH,
-	ZYDIS_MNEMONIC_RMPUPDATE, ZYDIS_MNEMONIC_RMPADJUST,
-	ZYDIS_MNEMONIC_LDS, ZYDIS_MNEMONIC_LES, ZYDIS_MNEMONIC_LFS, ZYDIS_MNEMONIC_LGS, ZYDIS_MNEMONIC_LSS,
+	ZYDIS_MNEMONIC_SYSCALL,	  ZYDIS_MNEMONIC_SYSENTER,  ZYDIS_MNEMONIC_INT,	    ZYDIS_MNEMONIC_INT1,
+	ZYDIS_MNEMONIC_IRET,	  ZYDIS_MNEMONIC_IRETD,	    ZYDIS_MNEMONIC_IRETQ,   ZYDIS_MNEMONIC_VMCALL,
+	ZYDIS_MNEMONIC_VMMCALL,	  ZYDIS_MNEMONIC_VMFUNC,    ZYDIS_MNEMONIC_MONITOR, ZYDIS_MNEMONIC_MWAIT,
+	ZYDIS_MNEMONIC_MONITORX,  ZYDIS_MNEMONIC_MWAITX,    ZYDIS_MNEMONIC_TPAUSE,  ZYDIS_MNEMONIC_UMWAIT,
+	ZYDIS_MNEMONIC_UMONITOR,  ZYDIS_MNEMONIC_WRPKRU,    ZYDIS_MNEMONIC_GETSEC,  ZYDIS_MNEMONIC_ENCLU,
+	ZYDIS_MNEMONIC_RDPMC,	  ZYDIS_MNEMONIC_SGDT,	    ZYDIS_MNEMONIC_SIDT,    ZYDIS_MNEMONIC_SLDT,
+	ZYDIS_MNEMONIC_STR,	  ZYDIS_MNEMONIC_SMSW,	    ZYDIS_MNEMONIC_LAR,	    ZYDIS_MNEMONIC_LSL,
+	ZYDIS_MNEMONIC_VERR,	  ZYDIS_MNEMONIC_VERW,	    ZYDIS_MNEMONIC_VMRUN,   ZYDIS_MNEMONIC_VMLOAD,
+	ZYDIS_MNEMONIC_VMSAVE,	  ZYDIS_MNEMONIC_STGI,	    ZYDIS_MNEMONIC_CLGI,    ZYDIS_MNEMONIC_SKINIT,
+	ZYDIS_MNEMONIC_INVLPGA,	  ZYDIS_MNEMONIC_PVALIDATE, ZYDIS_MNEMONIC_PSMASH,  ZYDIS_MNEMONIC_RMPUPDATE,
+	ZYDIS_MNEMONIC_RMPADJUST, ZYDIS_MNEMONIC_LDS,	    ZYDIS_MNEMONIC_LES,	    ZYDIS_MNEMONIC_LFS,
+	ZYDIS_MNEMONIC_LGS,	  ZYDIS_MNEMONIC_LSS,
 };
 
 static bool writes_segment(const struct code *c)
@@ -133,8 +134,8 @@ bool fits_sequence(const struct code *c)
 		if (c->zi.mnemonic == no[k])
 			return false;
 	for (int k = 0; k < c->zi.operand_count; k++)
-		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size > 64 && c->op[k].size != 128 &&
-		    c->op[k].size != 256)
+		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size > 64 &&
+		    c->op[k].size != 128 && c->op[k].size != 256)
 			return false;
 	return !c->branch && c->zi.meta.category != ZYDIS_CATEGORY_XSAVE &&
 	       c->zi.meta.category != ZYDIS_CATEGORY_XSAVEOPT;
@@ -165,8 +166,8 @@ static uint64_t operand_key(uint64_t h, const ZydisDecodedOperand *o)
 uint64_t form_key(const struct code *c)
 {
 	const ZydisDecodedInstruction *zi = &c->zi;
-	uint64_t prefixes = zi->attributes & (ZYDIS_ATTRIB_HAS_LOCK | ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
-					      ZYDIS_ATTRIB_HAS_REPNE);
+	uint64_t prefixes = zi->attributes & (ZYDIS_ATTRIB_HAS_LOCK | ZYDIS_ATTRIB_HAS_REP |
+					      ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
 	uint64_t h = mix(c->mode, zi->mnemonic);
 
 	h = mix(h, zi->encoding | zi->opcode_map << 4 | zi->opcode << 8 | (uint64_t)zi->operand_width << 16);
@@ -229,8 +230,8 @@ static bool wants_all_rm(unsigned int map, unsigned int opcode)
 }
 
 /* @at: bytes so far.  Adds opcode and every kind of ModRM. */
-static void with_modrm(struct list *l, enum jmode mode, const uint8_t *head, unsigned int at, unsigned int map,
-		       unsigned int opcode)
+static void with_modrm(struct list *l, enum jmode mode, const uint8_t *head, unsigned int at,
+		       unsigned int map, unsigned int opcode)
 {
 	uint8_t b[32];
 
@@ -282,7 +283,8 @@ static void walk_legacy(struct list *l, enum jmode mode)
 static void walk_vex(struct list *l, enum jmode mode)
 {
 	for (unsigned int k = 0; k < 3 * 4 * 2 * 2 * 2; k++) {
-		unsigned int map = 1 + k % 3, pp = k / 3 % 4, w = k / 12 % 2, len = k / 24 % 2, v = k / 48 % 2;
+		unsigned int map = 1 + k % 3, pp = k / 3 % 4, w = k / 12 % 2, len = k / 24 % 2,
+			     v = k / 48 % 2;
 		uint8_t head[3] = { 0xc4, 0xe0 | map, w << 7 | (v ? 0x70 : 0x78) | len << 2 | pp };
 
 		for (unsigned int op = 0; op < 256; op++)

@@ -50,7 +50,8 @@ static unsigned int new_modrm(const struct code *c, struct rng *r, uint8_t *b, u
 	unsigned int mod = old >> 6, reg = old >> 3 & 7, rm = old & 7, n = 1;
 
 	for (int k = 0; k < c->zi.operand_count; k++)
-		vsib |= c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].mem.type == ZYDIS_MEMOP_TYPE_VSIB;
+		vsib |= c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+			c->op[k].mem.type == ZYDIS_MEMOP_TYPE_VSIB;
 	if (has_encoding(c, ZYDIS_OPERAND_ENCODING_MODRM_REG))
 		reg = below(r, 8);
 	if (mod == 3) {
@@ -92,8 +93,9 @@ static unsigned int mutate(const struct form *f, const struct code *base, struct
 		b[n++] = overrides[below(r, sizeof(overrides))];
 	if (one_in(r, 10))
 		b[n++] = 0x67;
-	while (skip < head && !vex && (f->bytes[skip] == 0x66 || f->bytes[skip] == 0xf2 || f->bytes[skip] == 0xf3 ||
-				       f->bytes[skip] == 0xf0))
+	while (skip < head && !vex &&
+	       (f->bytes[skip] == 0x66 || f->bytes[skip] == 0xf2 || f->bytes[skip] == 0xf3 ||
+		f->bytes[skip] == 0xf0))
 		b[n++] = f->bytes[skip++];
 	if (f->mode == MODE64 && !vex) {
 		if (rex) {

@@ -83,8 +83,8 @@ static void name_case(const struct code *c, uint64_t seed)
 	sprintf(p, ":%lx", seed);
 }
 
-static void report(const struct code *c, const char *what, const struct state *before, const struct outcome *n,
-		   const struct outcome *e, bool details)
+static void report(const struct code *c, const char *what, const struct state *before,
+		   const struct outcome *n, const struct outcome *e, bool details)
 {
 	printf("# DIFFERS %s:", what);
 	for (const struct code *p = c; p; p = p->next) {
@@ -200,7 +200,8 @@ static void link_parts(struct code *part, unsigned int n)
 }
 
 /* A sequence of the group's mode: flags, vector state and faults from one instruction to the next. */
-static void make_sequence(const struct group *g, struct rng *r, struct code *whole, struct code part[SEQUENCE_MAX])
+static void make_sequence(const struct group *g, struct rng *r, struct code *whole,
+			  struct code part[SEQUENCE_MAX])
 {
 	unsigned int n = 2 + below(r, SEQUENCE_MAX - 1);
 
@@ -307,14 +308,16 @@ static int run_all(const struct form *forms, unsigned int count)
 		uint64_t cases = progress->cases;
 		bool ok;
 
-		while (k < count && forms[k].mode == g.first->mode && forms[k].category == g.first->category) {
+		while (k < count && forms[k].mode == g.first->mode &&
+		       forms[k].category == g.first->category) {
 			g.count++;
 			k++;
 		}
 		ok = run_group(&g);
 		failed += !ok;
-		printf("%sok %u - %s %s: %u forms, %lu cases\n", ok ? "" : "not ", ++points, mode_name[g.first->mode],
-		       ZydisCategoryGetString(g.first->category), g.count, progress->cases - cases);
+		printf("%sok %u - %s %s: %u forms, %lu cases\n", ok ? "" : "not ", ++points,
+		       mode_name[g.first->mode], ZydisCategoryGetString(g.first->category), g.count,
+		       progress->cases - cases);
 	}
 	for (enum jmode mode = MODE64; mode < MODES && !opt.pattern; mode++) {
 		struct group g = { .sequences = SEQUENCES_PER_WORKER };
@@ -327,8 +330,8 @@ static int run_all(const struct form *forms, unsigned int count)
 		for (; g.from < opt.cases * SEQUENCES_PER_CASE; g.from += g.sequences)
 			ok &= run_group(&g);
 		failed += !ok;
-		printf("%sok %u - %s sequences of %u forms: %lu cases\n", ok ? "" : "not ", ++points, mode_name[mode],
-		       g.pool_size, progress->cases - cases);
+		printf("%sok %u - %s sequences of %u forms: %lu cases\n", ok ? "" : "not ", ++points,
+		       mode_name[mode], g.pool_size, progress->cases - cases);
 		free(g.pool);
 	}
 	if (!opt.pattern) {
@@ -340,9 +343,10 @@ static int run_all(const struct form *forms, unsigned int count)
 		       progress->cases - cases);
 	}
 	printf("1..%u\n", points);
-	printf("# %u forms, %lu of them the host has; %lu cases run, %lu ended in a fault, %lu restarts, %lu differences, seed %lu\n", count,
-	       progress->live,
-	       progress->cases, progress->faults, progress->restarts, progress->differences, opt.seed);
+	printf("# %u forms, %lu of them the host has; %lu cases run, %lu ended in a fault, %lu restarts, %lu "
+	       "differences, seed %lu\n",
+	       count, progress->live, progress->cases, progress->faults, progress->restarts,
+	       progress->differences, opt.seed);
 	return failed ? 1 : 0;
 }
 
@@ -388,6 +392,19 @@ static unsigned int choose(struct form *f, unsigned int n, const char *pattern)
 		if (!regexec(&re, text, 0, NULL, 0))
 			f[kept++] = f[k];
 	}
+	return kept;
+}
+
+static unsigned int keep_modes(struct form *f, unsigned int n)
+{
+	unsigned int kept = 0;
+	bool has[MODES];
+
+	for (enum jmode m = MODE64; m < MODES; m++)
+		has[m] = native_has(m);
+	for (unsigned int k = 0; k < n; k++)
+		if (has[f[k].mode])
+			f[kept++] = f[k];
 	return kept;
 }
 
@@ -481,12 +498,17 @@ int main(int argc, char **argv)
 		return 3;
 	for (unsigned int k = 0; k < ARENA_BYTES; k++)
 		template[k] = rnd(&r);
+	if (native_missing()) {
+		printf("TAP version 13\n1..0 # SKIP this host lacks %s\n", native_missing());
+		return 0;
+	}
 	if (repro)
 		return reproduce(repro);
 	forms = forms_list(&count);
 	if (count > MAX_FORMS)
 		return 3;
 	count = choose(forms, count, opt.pattern);
+	count = keep_modes(forms, count);
 	qsort(forms, count, sizeof(*forms), by_group);
 	for (unsigned int k = 0; k < count; k++)
 		forms[k].index = k;

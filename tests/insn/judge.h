@@ -136,6 +136,8 @@ static inline unsigned int room(const struct code *c)
 }
 
 /* native.c */
+const char *native_missing(void);       /* what this host lacks for the judge, or NULL */
+bool native_has(enum jmode mode);       /* may code of @mode run?  Not 16-bit code where LDTs are forbidden */
 int native_init(void);
 void native_code(const struct code *c);
 uint8_t *native_arena(void);            /* a view that is always writable */
@@ -156,6 +158,7 @@ unsigned int exhaustive(uint64_t *cases);
 /* compare.c: NULL, or what differs. */
 const char *compare(const struct code *c, const struct state *before, const struct outcome *n,
 		    const struct outcome *e, bool strict);
-void explain(const struct code *c, const struct state *before, const struct outcome *n, const struct outcome *e);
+void explain(const struct code *c, const struct state *before, const struct outcome *n,
+	     const struct outcome *e);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Fixed linear addresses, below 2 GiB so that every mode and absolute addressing reach them.  Also for assembly. */
+/* Fixed linear addresses, below 2 GiB so that every mode and absolute addressing reach them.  Also for
+ * assembly. */
 #ifndef TESTS_INSN_LAYOUT_H
 #define TESTS_INSN_LAYOUT_H
 

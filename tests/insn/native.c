@@ -7,11 +7,13 @@
  * the state out of its frame and never returns to it.
  */
 #include <asm/ldt.h>
+#include <cpuid.h>
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -48,6 +50,7 @@ void native_signal(int sig, siginfo_t *si, void *uc);
 void native_caught(int sig, siginfo_t *si, void *uc);
 void native_sync(void);
 
+#define HWCAP2_FSGSBASE 2
 #define SELECTOR(entry) ((entry) << 3 | 7)      /* in the LDT, RPL 3 */
 #define LDT_CODE 0
 #define LDT_DATA 1
@@ -105,7 +108,8 @@ static int take_signals(void)
 	static const int sigs[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
 	static uint8_t alt[65536];
 	stack_t ss = { .ss_sp = alt, .ss_size = sizeof(alt) };
-	struct sigaction sa = { .sa_sigaction = native_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+	struct sigaction sa = { .sa_sigaction = native_signal,
+				.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
 
 	if (sigaltstack(&ss, NULL))
 		return -errno;
@@ -177,6 +181,22 @@ static int make_way_back(void)
 	return mprotect(p, PAGE, PROT_READ | PROT_EXEC) ? -errno : 0;
 }
 
+const char *native_missing(void)
+{
+	uint32_t eax, ebx, ecx, edx;
+
+	if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE))
+		return "WRFSBASE in user mode";
+	if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE) || !(ecx & bit_AVX))
+		return "AVX";
+	return NULL;
+}
+
+bool native_has(enum jmode mode)
+{
+	return mode != MODE16 || !make_ldt();
+}
+
 int native_init(void)
 {
 	int r;
@@ -194,8 +214,7 @@ int native_init(void)
 	native_protect(PAGE_RO, true, false);
 	native_protect(PAGE_NONE, false, false);
 	r = make_way_back();
-	if (!r)
-		r = make_ldt();
+	make_ldt();
 	return r ? r : take_signals();
 }
 

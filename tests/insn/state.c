@@ -36,8 +36,9 @@ static uint64_t integer(struct rng *r)
 static uint64_t single(struct rng *r)
 {
 	static const uint32_t special[] = {
-		0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00000, 0x7f800001,
-		0xff900000, 1, 0x80000001, 0x007fffff, 0x00800000, 0x7f7fffff, 0xff7fffff, 0x4f000000, 0xcf000000,
+		0,	    0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000,
+		0x7fc00000, 0xffc00000, 0x7f800001, 0xff900000, 1,	    0x80000001,
+		0x007fffff, 0x00800000, 0x7f7fffff, 0xff7fffff, 0x4f000000, 0xcf000000,
 		0x5f000000, 0x3f000000, 0x3effffff, 0x40490fdb, 0x00ffffff, 0x4b800000,
 	};
 
@@ -47,11 +48,30 @@ static uint64_t single(struct rng *r)
 static uint64_t wide(struct rng *r)
 {
 	static const uint64_t special[] = {
-		0, 1ULL << 63, 0x3ff0000000000000, 0xbff0000000000000, 0x7ff0000000000000, 0xfff0000000000000,
-		0x7ff8000000000000, 0xfff8000000000000, 0x7ff0000000000001, 0xfff4000000000000, 1, 0x8000000000000001,
-		0x000fffffffffffff, 0x0010000000000000, 0x7fefffffffffffff, 0x41e0000000000000, 0xc1e0000000000000,
-		0x43e0000000000000, 0xc3e0000000000000, 0x3fe0000000000000, 0x380fffffffffffff, 0x47efffffffffffff,
-		0x36a0000000000000, 0x4340000000000000,
+		0,
+		1ULL << 63,
+		0x3ff0000000000000,
+		0xbff0000000000000,
+		0x7ff0000000000000,
+		0xfff0000000000000,
+		0x7ff8000000000000,
+		0xfff8000000000000,
+		0x7ff0000000000001,
+		0xfff4000000000000,
+		1,
+		0x8000000000000001,
+		0x000fffffffffffff,
+		0x0010000000000000,
+		0x7fefffffffffffff,
+		0x41e0000000000000,
+		0xc1e0000000000000,
+		0x43e0000000000000,
+		0xc3e0000000000000,
+		0x3fe0000000000000,
+		0x380fffffffffffff,
+		0x47efffffffffffff,
+		0x36a0000000000000,
+		0x4340000000000000,
 	};
 
 	return one_in(r, 3) ? rnd(r) : special[below(r, sizeof(special) / sizeof(special[0]))];
@@ -60,10 +80,19 @@ static uint64_t wide(struct rng *r)
 /* An extended-precision number, unsupported encodings included. */
 static void extended(struct rng *r, uint8_t out[10])
 {
-	static const uint16_t exponents[] = { 0, 1, 0x3ffe, 0x3fff, 0x4000, 0x403e, 0x403f, 0x7ffe, 0x7fff, 0x3f80, 0x407f };
-	static const uint64_t mantissas[] = { 0, 1, 1ULL << 63, 3ULL << 62, ~0ULL, (1ULL << 63) | 1, 1ULL << 62,
-					      0xffffff0000000000, 0xfffffffffffff800 };
-	uint64_t m = one_in(r, 3) ? rnd(r) | 1ULL << 63 : mantissas[below(r, sizeof(mantissas) / sizeof(mantissas[0]))];
+	static const uint16_t exponents[] = { 0,      1,      0x3ffe, 0x3fff, 0x4000, 0x403e,
+					      0x403f, 0x7ffe, 0x7fff, 0x3f80, 0x407f };
+	static const uint64_t mantissas[] = { 0,
+					      1,
+					      1ULL << 63,
+					      3ULL << 62,
+					      ~0ULL,
+					      (1ULL << 63) | 1,
+					      1ULL << 62,
+					      0xffffff0000000000,
+					      0xfffffffffffff800 };
+	uint64_t m = one_in(r, 3) ? rnd(r) | 1ULL << 63
+				  : mantissas[below(r, sizeof(mantissas) / sizeof(mantissas[0]))];
 	uint16_t e = one_in(r, 2) ? 0x3fff + below(r, 80) - 40 :
 		     exponents[below(r, sizeof(exponents) / sizeof(exponents[0]))];
 
@@ -81,9 +110,13 @@ static void fill(struct rng *r, uint8_t *p, unsigned int n)
 
 	while (n) {
 		unsigned int size = kind == 1 ? 4 : 8, k;
-		uint64_t v = kind == 0 ? rnd(r) : kind == 1 ? single(r) : kind == 2 ? wide(r) : kind == 3 ? integer(r) :
-			     kind == 4 ? 0x0101010101010101ULL * (rnd(r) & 0xff) :
-			     ((rnd(r) & 0xf) << 56) | ((rnd(r) & 0x8f0f) << 32) | (rnd(r) & 0x80ff00ff);
+		uint64_t v = kind == 0	 ? rnd(r)
+			     : kind == 1 ? single(r)
+			     : kind == 2 ? wide(r)
+			     : kind == 3 ? integer(r)
+			     : kind == 4 ? 0x0101010101010101ULL * (rnd(r) & 0xff)
+					 : ((rnd(r) & 0xf) << 56) | ((rnd(r) & 0x8f0f) << 32) |
+						   (rnd(r) & 0x80ff00ff);
 
 		k = size < n ? size : n;
 		memcpy(p, &v, k);
@@ -252,12 +285,14 @@ static void aim_operand(struct making *m, const ZydisDecodedOperand *o)
 	unsigned int size = o->size > 512 * 8 ? 1024 : o->size / 8;
 
 	/* The end of the segment is also the end of a page: which comes first for a large operand is open. */
-	if (m->c->mode == MODE16 && (o->size > 128 || o->size == 80) && target + size > ARENA_LIN + ARENA_BYTES)
+	if (m->c->mode == MODE16 && (o->size > 128 || o->size == 80) &&
+	    target + size > ARENA_LIN + ARENA_BYTES)
 		target = ARENA_LIN + ARENA_BYTES - size;
 	/* A bit offset would lead from the last user address down to the stack. */
 	if (m->c->zi.meta.category == ZYDIS_CATEGORY_BITBYTE && target > 1ULL << 46)
 		target = ARENA_LIN + PAGE_NONE * PAGE;
-	/* How much of an XSAVE area is looked at is the implementation's: it lies in good pages, or begins in a bad one. */
+	/* How much of an XSAVE area is looked at is the implementation's: it lies in good pages, or begins in
+	 * a bad one. */
 	if (o->size > 512 * 8) {
 		uint64_t first = ARENA_LIN + PAGE_RW * PAGE, end = ARENA_LIN + PAGE_NONE * PAGE;
 
@@ -361,6 +396,7 @@ static void like_branch(struct making *m)
 {
 	const ZydisDecodedOperand *o = &m->c->op[0];
 	uint64_t target = one_in(m->r, 8) ? integer(m->r) : some_code(m->r);
+	unsigned int width = m->c->mode == MODE64 ? 8 : m->c->mode == MODE32 ? 4 : 2;
 
 	if (m->c->mode == MODE16)
 		target -= CODE_LIN;
@@ -370,8 +406,8 @@ static void like_branch(struct making *m)
 	if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && gpr_number(o->reg.value) >= 0)
 		m->s->gpr[gpr_number(o->reg.value)] = target;
 	if (m->c->zi.meta.category != ZYDIS_CATEGORY_COND_BR && o->type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
-		for (unsigned int k = 0; k < ARENA_BYTES; k += m->c->mode == MODE64 ? 8 : m->c->mode == MODE32 ? 4 : 2)
-			memcpy(m->arena + k, &target, m->c->mode == MODE64 ? 8 : m->c->mode == MODE32 ? 4 : 2);
+		for (unsigned int k = 0; k < ARENA_BYTES; k += width)
+			memcpy(m->arena + k, &target, width);
 }
 
 /* No single steps: the trap would come behind the instruction. */
@@ -385,8 +421,10 @@ static void like_flags(struct making *m)
 /* MXCSR.MM is AMD's alone, and not offered. */
 static void like_mxcsr(struct making *m)
 {
-	unsigned int at = m->c->zi.mnemonic == ZYDIS_MNEMONIC_LDMXCSR || m->c->zi.mnemonic == ZYDIS_MNEMONIC_VLDMXCSR ?
-			  0 : 24;
+	unsigned int at =
+		m->c->zi.mnemonic == ZYDIS_MNEMONIC_LDMXCSR || m->c->zi.mnemonic == ZYDIS_MNEMONIC_VLDMXCSR
+			? 0
+			: 24;
 	uint64_t off = operand_address(m->c, m->s, &m->c->op[0]) + at + 2 - ARENA_LIN;
 
 	if (off < ARENA_BYTES)
@@ -428,19 +466,31 @@ static const struct liking {
 	uint16_t mnemonic;
 	void (*f)(struct making *m);
 } likings[] = {
-	{ ZYDIS_MNEMONIC_DIV, like_divide }, { ZYDIS_MNEMONIC_IDIV, like_divide },
-	{ ZYDIS_MNEMONIC_CMPXCHG, like_compare }, { ZYDIS_MNEMONIC_CMPXCHG8B, like_compare },
+	{ ZYDIS_MNEMONIC_DIV, like_divide },
+	{ ZYDIS_MNEMONIC_IDIV, like_divide },
+	{ ZYDIS_MNEMONIC_CMPXCHG, like_compare },
+	{ ZYDIS_MNEMONIC_CMPXCHG8B, like_compare },
 	{ ZYDIS_MNEMONIC_CMPXCHG16B, like_compare },
-	{ ZYDIS_MNEMONIC_BT, like_bit }, { ZYDIS_MNEMONIC_BTS, like_bit }, { ZYDIS_MNEMONIC_BTR, like_bit },
+	{ ZYDIS_MNEMONIC_BT, like_bit },
+	{ ZYDIS_MNEMONIC_BTS, like_bit },
+	{ ZYDIS_MNEMONIC_BTR, like_bit },
 	{ ZYDIS_MNEMONIC_BTC, like_bit },
 	{ ZYDIS_MNEMONIC_CLZERO, like_clzero },
-	{ ZYDIS_MNEMONIC_XRSTOR, like_xsave }, { ZYDIS_MNEMONIC_XRSTOR64, like_xsave },
-	{ ZYDIS_MNEMONIC_XSAVE, like_xsave }, { ZYDIS_MNEMONIC_XSAVE64, like_xsave },
-	{ ZYDIS_MNEMONIC_XSAVEC, like_xsave }, { ZYDIS_MNEMONIC_XSAVEC64, like_xsave },
-	{ ZYDIS_MNEMONIC_XSAVEOPT, like_xsave }, { ZYDIS_MNEMONIC_XSAVEOPT64, like_xsave },
-	{ ZYDIS_MNEMONIC_LDMXCSR, like_mxcsr }, { ZYDIS_MNEMONIC_VLDMXCSR, like_mxcsr },
-	{ ZYDIS_MNEMONIC_FXRSTOR, like_mxcsr }, { ZYDIS_MNEMONIC_FXRSTOR64, like_mxcsr },
-	{ ZYDIS_MNEMONIC_POPF, like_flags }, { ZYDIS_MNEMONIC_POPFD, like_flags }, { ZYDIS_MNEMONIC_POPFQ, like_flags },
+	{ ZYDIS_MNEMONIC_XRSTOR, like_xsave },
+	{ ZYDIS_MNEMONIC_XRSTOR64, like_xsave },
+	{ ZYDIS_MNEMONIC_XSAVE, like_xsave },
+	{ ZYDIS_MNEMONIC_XSAVE64, like_xsave },
+	{ ZYDIS_MNEMONIC_XSAVEC, like_xsave },
+	{ ZYDIS_MNEMONIC_XSAVEC64, like_xsave },
+	{ ZYDIS_MNEMONIC_XSAVEOPT, like_xsave },
+	{ ZYDIS_MNEMONIC_XSAVEOPT64, like_xsave },
+	{ ZYDIS_MNEMONIC_LDMXCSR, like_mxcsr },
+	{ ZYDIS_MNEMONIC_VLDMXCSR, like_mxcsr },
+	{ ZYDIS_MNEMONIC_FXRSTOR, like_mxcsr },
+	{ ZYDIS_MNEMONIC_FXRSTOR64, like_mxcsr },
+	{ ZYDIS_MNEMONIC_POPF, like_flags },
+	{ ZYDIS_MNEMONIC_POPFD, like_flags },
+	{ ZYDIS_MNEMONIC_POPFQ, like_flags },
 };
 
 static void please(struct making *m)
