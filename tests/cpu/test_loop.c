@@ -222,6 +222,35 @@ static void any_number_of_forms(void **state)
 	}
 }
 
+static unsigned int page_records(const struct code_cache *cc)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < CODE_PAGE_HASH; i++)
+		for (const struct code_page *p = cc->page[i]; p; p = p->next)
+			n++;
+	return n;
+}
+
+GUEST(drop_here, 64, "out %al, $0x10; hlt");
+
+static void page_records_go(void **state)
+{
+	struct rig *r = *state;
+
+	rig_long(r);
+	for (unsigned int page = 0; page < 64; page++) {
+		RIG_CODE(r, 0x200000 + page * 0x1000, drop_here);
+		REG(r, R_RIP) = 0x200000 + page * 0x1000;
+		assert_int_equal(rig_run(r), X86_RUN_EXIT);
+	}
+	assert_true(page_records(r->cpu->code) >= 64);
+	code_drop_all(r->cpu->code);
+	REG(r, R_RIP) = 0x200000;
+	assert_int_equal(rig_run(r), X86_RUN_EXIT);
+	assert_int_equal(page_records(r->cpu->code), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -232,6 +261,7 @@ int main(void)
 		RIG_TEST(invlpg_after_wrpkru),
 		RIG_TEST(patches_next_insn),
 		RIG_TEST(any_number_of_forms),
+		RIG_TEST(page_records_go),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,6 +48,16 @@ static void free_list(struct block *b)
 	}
 }
 
+static void free_pages(struct code_page *p)
+{
+	while (p) {
+		struct code_page *next = p->next;
+
+		free(p);
+		p = next;
+	}
+}
+
 void code_cache_destroy(struct code_cache *cc)
 {
 	if (!cc)
@@ -55,11 +65,8 @@ void code_cache_destroy(struct code_cache *cc)
 	code_drop_all(cc);
 	free_list(cc->dead);
 	free_list(cc->dying);
-	for (unsigned int i = 0; i < CODE_PAGE_HASH; i++)
-		for (struct code_page *p = cc->page[i], *next; p; p = next) {
-			next = p->next;
-			free(p);
-		}
+	free_pages(cc->pages_dead);
+	free_pages(cc->pages_dying);
 	stub_destroy(cc);
 	decoder_destroy(cc->decoder);
 	free(cc);
@@ -230,12 +237,14 @@ void code_kill(struct code_cache *cc, struct block *b)
 
 static void request_drop(struct code_cache *cc)
 {
-	if (cc->dying || cc->stubs_dying || !(cc->dead || cc->stubs_dead))
+	if (cc->dying || cc->stubs_dying || cc->pages_dying || !(cc->dead || cc->stubs_dead || cc->pages_dead))
 		return;
 	cc->dying = cc->dead;
 	cc->stubs_dying = cc->stubs_dead;
+	cc->pages_dying = cc->pages_dead;
 	cc->dead = NULL;
 	cc->stubs_dead = NULL;
+	cc->pages_dead = NULL;
 	cc->dead_count = 0;
 	atomic_fetch_add(&cc->drop_gen, 1);
 	for (struct x86_cpu *c = cc->cpus; c; c = c->code_next)
@@ -248,10 +257,15 @@ void code_drop_all_locked(struct code_cache *cc)
 		while (cc->hash[i])
 			kill_locked(cc, cc->hash[i]);
 	for (unsigned int i = 0; i < CODE_PAGE_HASH; i++)
-		for (struct code_page *p = cc->page[i]; p; p = p->next) {
-			p->hot = false;
-			p->writes = 0;
+		for (struct code_page *p = cc->page[i], *next; p; p = next) {
+			next = p->next;
+			p->next = cc->pages_dead;
+			cc->pages_dead = p;
 		}
+	for (unsigned int i = 0; i < CODE_PAGE_HASH; i++)
+		cc->page[i] = NULL;
+	for (unsigned int i = 0; i < ARRAY_SIZE(cc->page_filter); i++)
+		atomic_store(&cc->page_filter[i], 0);
 	cc->bytes = 0;
 	request_drop(cc);
 }
@@ -266,18 +280,20 @@ void code_drop_all(struct code_cache *cc)
 struct unheld {
 	struct block *blocks;
 	struct stub_area *stubs;
+	struct code_page *pages;
 };
 
 /* What is dying, once no vCPU can hold a pointer to it: the caller frees it when it has unlocked. */
 static struct unheld take_unheld(struct code_cache *cc)
 {
-	struct unheld u = { cc->dying, cc->stubs_dying };
+	struct unheld u = { cc->dying, cc->stubs_dying, cc->pages_dying };
 
 	for (struct x86_cpu *c = cc->cpus; c; c = c->code_next)
 		if (atomic_load(&c->in_guest) && atomic_load(&c->code_seen) < cc->drop_gen)
-			return (struct unheld){ NULL, NULL };
+			return (struct unheld){ NULL, NULL, NULL };
 	cc->dying = NULL;
 	cc->stubs_dying = NULL;
+	cc->pages_dying = NULL;
 	return u;
 }
 
@@ -285,6 +301,7 @@ static void free_unheld(struct unheld u)
 {
 	free_list(u.blocks);
 	stub_free(u.stubs);
+	free_pages(u.pages);
 }
 
 /*

@@ -38,6 +38,7 @@ struct code_cache {
 	struct block *dead;             /* waiting for every vCPU to have served drop_gen */
 	unsigned int dead_count;
 	struct block *dying;            /* dead before drop_gen was raised */
+	struct code_page *pages_dead, *pages_dying;     /* records that their blocks still point to */
 	_Atomic uint64_t drop_gen;
 	struct x86_cpu *cpus;           /* by code_next */
 	_Atomic uint64_t globals_gen;   /* grows when global translations are dropped */
