@@ -74,14 +74,17 @@ static struct block *make_block(struct x86_cpu *cpu, gva_t lin, gpa_t gpa, uint8
 
 	x86_vec_put(cpu);
 	b = code_build(cpu, gpa, host, mode);
-	if (b)
+	if (b) {
+		x86_charge(cpu, 16u * b->count);
 		return b;
+	}
 	if ((gpa & ~GUEST_PAGE_MASK) <= GUEST_PAGE_SIZE - 15)
 		x86_internal(cpu, "out of memory for decoded code");
 	fetch_page(cpu, (lin | ~GUEST_PAGE_MASK) + 1, &host2, &gfn2);
 	b = code_build_cross(cpu, gpa, host, gfn2, host2, mode);
 	if (!b)
 		x86_internal(cpu, "out of memory for decoded code");
+	x86_charge(cpu, 16);
 	return b;
 }
 
@@ -174,6 +177,7 @@ static void step_unchecked(struct x86_cpu *cpu)
 	bool tf = cpu->rflags & FL_TF;
 	uint8_t shadow = cpu->shadow;
 
+	x86_charge(cpu, 4);
 	run_single(cpu);
 	cpu->cur = &x86_no_insn;
 	if (cpu->shadow == shadow)

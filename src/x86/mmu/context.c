@@ -253,6 +253,7 @@ static void for_each_ctx(struct x86_cpu *cpu, void (*fn)(struct mmu_ctx *c))
 			if (m->space[i].ctx[k])
 				fn(m->space[i].ctx[k]);
 	m->stats.flushes++;
+	x86_charge(cpu, 32);
 }
 
 void mmu_flush_all(struct x86_cpu *cpu)
@@ -285,8 +286,11 @@ void mmu_flush_page(struct x86_cpu *cpu, gva_t gva)
 
 	for (unsigned int i = 0; i < MMU_SPACES; i++)
 		for (unsigned int k = 0; k < MMU_CLASSES; k++)
-			if (m->space[i].ctx[k])
+			if (m->space[i].ctx[k]) {
+				/* A page of a large one is searched for. */
+				x86_charge(cpu, m->space[i].ctx[k]->huge ? 32 : 2);
 				mmu_ctx_flush_page(m->space[i].ctx[k], gva);
+			}
 }
 
 void mmu_flush_page_pcid(struct x86_cpu *cpu, gva_t gva, uint16_t pcid)
@@ -295,8 +299,10 @@ void mmu_flush_page_pcid(struct x86_cpu *cpu, gva_t gva, uint16_t pcid)
 
 	for (unsigned int i = 0; i < MMU_SPACES; i++)
 		for (unsigned int k = 0; k < MMU_CLASSES; k++)
-			if (m->space[i].ctx[k] && m->space[i].pcid == pcid)
+			if (m->space[i].ctx[k] && m->space[i].pcid == pcid) {
+				x86_charge(cpu, m->space[i].ctx[k]->huge ? 32 : 2);
 				mmu_ctx_flush_page(m->space[i].ctx[k], gva);
+			}
 }
 
 void mmu_load_cr3(struct x86_cpu *cpu, bool keep)
