@@ -2,23 +2,16 @@
 # SPDX-License-Identifier: MIT
 # Whatever is wrong with what the user gives is named, in one line, without a crash.
 . "$(dirname "$0")/lib.sh"
-echo 1..38
+tests=$(cd "$(dirname "$0")" && pwd)
+echo 1..49
 cd "$work" || exit 1
 
-# A kernel that only ends: a bzImage with the least header that is taken.
+python3 "$tests/kernels.py"
+mv ends kernel
+# One that is shorter than it says, and one that is for 32 bits.
 python3 - <<'P'
 import struct
-setup = bytearray(5 * 512)
-def put(off, fmt, *v): struct.pack_into(fmt, setup, off, *v)
-put(0x1f1, '<B', 4)
-put(0x1f4, '<I', 528 // 16)
-put(0x1fe, '<H', 0xaa55)
-put(0x202, '<4sH', b'HdrS', 0x20f)
-put(0x22c, '<I', 0x7fffffff)
-put(0x230, '<IBBHI', 0x200000, 1, 21, 1, 2047)
-put(0x258, '<QI', 0x1000000, 0x100000)
-# At 0x200 behind its start: mov $7, %al; out %al, $0xf4
-open('kernel', 'wb').write(setup + b'\x90' * 512 + b'\xb0\x07\xe6\xf4\xeb\xfe' + bytes(10))
+setup = bytearray(open('kernel', 'rb').read(2560))
 setup[0x1f4:0x1f8] = struct.pack('<I', 0x1000)
 open('cut', 'wb').write(setup)
 setup[0x236] = 0
@@ -31,6 +24,8 @@ echo hello >text
 gzip -c text >text.gz
 truncate -s 1M disk
 truncate -s 700M big
+cp kernel holes
+truncate -s 300G holes
 
 run
 is 'no kernel' 2 'anykvm: no kernel: give one with -k*'
@@ -54,6 +49,22 @@ run -k kernel -c 0
 is 'no vCPU' 2 'anykvm: -c 0: not a number of vCPUs*'
 run -k kernel -c 100000
 is 'absurd vCPUs' 2 'anykvm: -c 100000: *give 1 to *'
+run -k kernel -c +1
+is 'a number with a sign' 2 'anykvm: -c +1: not a number of vCPUs*'
+run -k kernel -c 99999999999999999999
+is 'vCPUs beyond numbers' 2 'anykvm: -c 9*: not a number of vCPUs*'
+run -k kernel -m 1
+is 'a mebibyte' 2 'anykvm: -m 1: too little*'
+run -k kernel -m 1P
+is 'an unknown unit' 2 'anykvm: -m 1P: not a size*'
+run -k ''
+is 'a kernel without a name' 2 'anykvm: -k : no file named*'
+run -k kernel -i ''
+is 'an initrd without a name' 2 'anykvm: -i : no file named*'
+run -k kernel --stats ''
+is 'statistics without a name' 2 'anykvm: --stats : no file named*'
+run -k kernel -n none,hostfwd=tcp::1234-:80
+is 'a forward without a network' 2 'anykvm: -n none,*: unknown network*'
 run -k kernel --accel quantum
 is 'an unknown engine' 2 'anykvm: --accel quantum: unknown*'
 run -k kernel --console vga
@@ -97,6 +108,10 @@ run -k kernel -p "$(head -c 5000 /dev/zero | tr '\0' x)"
 is 'too many parameters' 1 'anykvm: kernel parameters: * bytes are too long: this kernel takes 2047'
 run -k kernel -d missing
 is 'a missing disk' 1 'anykvm: missing: *No such file or directory*'
+run -k kernel -d /dev/null
+is 'a device that is no disk' 1 'anykvm: /dev/null: not a disk image*'
+run -k kernel -d empty
+is 'an empty disk' 1 'anykvm: empty: *is empty'
 run -k kernel -d dir
 is 'a folder as disk' 1 'anykvm: dir: *'
 run -k kernel --share missing
@@ -105,8 +120,16 @@ run -k kernel --cpu z80
 is 'an unknown CPU' 1 'anykvm: --cpu z80: unknown CPU or feature*'
 run -k kernel --stats missing/file
 is 'statistics that cannot be written' 7 '*missing/file: cannot write statistics: No such file or directory*'
-run -k kernel -d disk
-is 'and what is right runs' 7 ''
+run -k holes -d disk
+is 'and what is right runs, whatever follows a kernel' 7 ''
+if [ "$(id -u)" = 0 ]; then
+	number=$((number + 1))
+	echo "ok $number # SKIP root may read everything"
+else
+	chmod 0 text
+	run -k text
+	is 'a kernel that may not be read' 1 'anykvm: text: cannot open: Permission denied'
+fi
 run -k kernel -c 2 --stats stats
 python3 -c 'import json; s = json.load(open("stats")); assert s["vm"] and len(s["vcpus"]) == 2 and s["vcpus"][0]' ||
 	status=bad
