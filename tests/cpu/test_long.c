@@ -262,6 +262,25 @@ static void sysret_noncanonical(void **state)
 	}
 }
 
+GUEST(user_twice, 64, "	nop\n	syscall\n");
+GUEST(sysret_alias, 64, "	inc %ebx\n	cmp $2, %ebx\n	je 1f\n	mov $0x8000, %ecx\n	bts $57, %rcx\n	sysretq\n1:	hlt\n");
+
+/* An address that differs from one known by its upper bits alone is not that one. */
+static void sysret_to_alias(void **state)
+{
+	struct rig *r = *state;
+
+	((struct x86_cpuid *)r->cpu->cpuid)->vendor = V_AMD;
+	rig_long(r);
+	rig_user(r);
+	syscall_msrs(r);
+	RIG_CODE(r, AT_CODE, user_twice);
+	RIG_CODE(r, AT_CODE2, sysret_alias);
+	assert_int_equal(rig_run(r), X86_RUN_EXIT);
+	assert_true(rig_in_handler(r, X86_GP));
+	assert_int_equal(top(r, 1), 0x8000 | 1ULL << 57);
+}
+
 GUEST(sysenter, 64, "	sysenter\n");
 GUEST(sysexit, 64, "	mov $0x8000, %edx\n	mov $0x28000, %ecx\n	sysexitq\n");
 
@@ -439,6 +458,7 @@ int main(void)
 		RIG_TEST(syscall_and_sysret),
 		RIG_TEST(step_over_syscall),
 		RIG_TEST(sysret_noncanonical),
+		RIG_TEST(sysret_to_alias),
 		RIG_TEST(sysenter_and_sysexit),
 		RIG_TEST(call_gate64),
 		RIG_TEST(compatibility_mode),

@@ -3,6 +3,7 @@
 #include "rig.h"
 
 #include "x86/cpu/code.h"
+#include "x86/cpu/vec_state.h"
 #include "x86/features.h"
 #include "x86/mmu/mmu.h"
 
@@ -136,9 +137,71 @@ static void locked_device(void **state)
 	assert_int_equal(REG(r, R_RAX), 0xffffffff);
 }
 
-/* ------------------------------------------------------------ stale code */
-
 #define LARGE_ENTRY (AT_TABLES + 0x2000 + 2 * 8)        /* maps 0x400000 */
+
+static bool ask_client(struct x86_cpu *cpu, gpa_t gpa, void *data, uint8_t len, bool write)
+{
+	world.reads++;
+	return false;
+}
+
+static void enable_vectors(struct x86_cpu *cpu)
+{
+	x86_apply_cr4(cpu, cpu->cr4 | CR4_OSFXSR | CR4_OSXSAVE);
+	cpu->xcr0 = XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX;
+	x86_update_mode(cpu);
+}
+
+GUEST(gather_device, 64,
+	"mov $0x400000, %eax; mov $0x100000000, %rbx; vmovq %rbx, %xmm2\n"
+	"vpcmpeqd %xmm1, %xmm1, %xmm1; vpgatherdq %xmm1, (%rax,%xmm2,8), %xmm0; hlt");
+
+/* What a gather has committed is not read again when it goes on. */
+static void gather_from_device(void **state)
+{
+	struct rig *r = *state;
+
+	if (!(vec_supported_xcr0() & XFEATURE_AVX))
+		skip();
+	rig_long(r);
+	enter_world(r);
+	world.env.mmio = ask_client;
+	enable_vectors(r->cpu);
+	rig_write(r, LARGE_ENTRY, 8, 0x80000087);
+	RIG_CODE(r, AT_CODE, gather_device);
+	for (unsigned int n = 0; n < 4; n++) {
+		struct x86_replay *replay = &r->cpu->replay;
+
+		assert_int_equal(rig_run(r), X86_RUN_EXIT);
+		if (!replay->pending)
+			break;
+		replay->frag[replay->count].data[0] = 10 + world.reads;
+		replay->pending = false;
+		replay->count++;
+	}
+	assert_true(r->halted);
+	assert_int_equal(world.reads, 2);
+	assert_int_equal(r->cpu->vec->image.xmm[0][0], 11);
+	assert_int_equal(r->cpu->vec->image.xmm[0][8], 12);
+}
+
+GUEST(masked_fault, 64, "fninit; fld1; mov $0x7f000000, %edi; maskmovq %mm0, %mm1; hlt");
+
+static void maskmovq_faults_whole(void **state)
+{
+	struct rig *r = *state;
+
+	rig_long(r);
+	enable_vectors(r->cpu);
+	RIG_CODE(r, AT_CODE, masked_fault);
+	assert_int_equal(rig_run(r), X86_RUN_EXIT);
+	assert_true(rig_in_handler(r, X86_PF));
+	/* The stack of the x87 is as FLD left it. */
+	assert_int_equal(r->cpu->vec->image.fsw & 0x3800, 0x3800);
+	assert_int_equal(r->cpu->vec->image.ftw, 0x80);
+}
+
+/* ------------------------------------------------------------ stale code */
 
 GUEST(remap, 64,
 	"mov $0x43f000, %ebx\n"
@@ -258,6 +321,8 @@ int main(void)
 		RIG_TEST(repeats_are_charged),
 		RIG_TEST(faults_are_charged),
 		RIG_TEST(locked_device),
+		RIG_TEST(gather_from_device),
+		RIG_TEST(maskmovq_faults_whole),
 		RIG_TEST(invlpg_after_wrpkru),
 		RIG_TEST(patches_next_insn),
 		RIG_TEST(any_number_of_forms),

@@ -15,6 +15,7 @@
 #include "x86/cpu/segment.h"
 #include "x86/cpu/vec.h"
 #include "x86/features.h"
+#include "x86/mmu/mmu.h"
 
 static void flat_cs(struct x86_cpu *cpu, uint16_t sel, uint8_t dpl, bool l)
 {
@@ -110,6 +111,9 @@ static void op_sysret(struct x86_cpu *cpu, const struct insn *i)
 	else
 		x86_set_rflags(cpu, x86_get_rflags(cpu) | FL_IF);
 	x86_update_priv(cpu);
+	/* Keys of jump targets lack the upper bits: without one the fetch is judged. */
+	if (wide && !gva_canonical(cpu, cpu->regs[R_RIP]))
+		mmu_forget_blocks(cpu);
 	late_single_step(cpu, old_flags);
 }
 
