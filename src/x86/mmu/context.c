@@ -108,10 +108,12 @@ struct mmu *mmu_create(struct x86_cpu *cpu)
 
 	if (!m)
 		return NULL;
-	m->spare = ctx_alloc();
-	if (!m->spare) {
-		free(m);
-		return NULL;
+	for (unsigned int i = 0; i < MMU_SPARES; i++) {
+		m->spare[i] = ctx_alloc();
+		if (!m->spare[i]) {
+			mmu_destroy(m);
+			return NULL;
+		}
 	}
 	return m;
 }
@@ -123,7 +125,8 @@ void mmu_destroy(struct mmu *m)
 	for (unsigned int s = 0; s < MMU_SPACES; s++)
 		for (unsigned int c = 0; c < MMU_CLASSES; c++)
 			free(m->space[s].ctx[c]);
-	free(m->spare);
+	for (unsigned int i = 0; i < MMU_SPARES; i++)
+		free(m->spare[i]);
 	free(m);
 }
 
@@ -176,19 +179,24 @@ static struct mmu_space *space_find(struct mmu *m, uint64_t root, uint16_t pcid,
 	return oldest;
 }
 
-static struct mmu_ctx *steal_ctx(struct mmu *m)
+/* Out of memory: a spare one, or the longest unused.  Never the one that is current: cpu->ctx still points to it. */
+static struct mmu_ctx *steal_ctx(struct x86_cpu *cpu)
 {
+	struct mmu *m = cpu->mmu;
 	struct mmu_space *victim = NULL;
 	enum mmu_class cls = 0;
-	struct mmu_ctx *c = m->spare;
+	struct mmu_ctx *c;
 
-	if (c) {
-		m->spare = NULL;
-		return c;
+	for (unsigned int i = 0; i < MMU_SPARES; i++) {
+		c = m->spare[i];
+		m->spare[i] = NULL;
+		if (c)
+			return c;
 	}
 	for (unsigned int i = 0; i < MMU_SPACES; i++)
 		for (unsigned int k = 0; k < MMU_CLASSES; k++)
-			if (m->space[i].ctx[k] && (!victim || m->space[i].used < victim->used)) {
+			if (m->space[i].ctx[k] && m->space[i].ctx[k] != cpu->ctx &&
+			    (!victim || m->space[i].used < victim->used)) {
 				victim = &m->space[i];
 				cls = k;
 			}
@@ -207,7 +215,7 @@ static struct mmu_ctx *space_ctx(struct x86_cpu *cpu, struct mmu_space *s, enum 
 	x86_vec_put(cpu);
 	c = ctx_alloc();
 	if (!c)
-		c = steal_ctx(cpu->mmu);
+		c = steal_ctx(cpu);
 	c->space = s;
 	c->cls = cls;
 	s->ctx[cls] = c;

@@ -7,6 +7,7 @@
 #include "x86/mmu/mmu.h"
 
 #define MMU_SPACES 16
+#define MMU_SPARES 2            /* contexts set aside: one to be current, and one to give */
 
 /* An address space: what the root and the mode bits name.  Owns a context a privilege class. */
 struct mmu_space {
@@ -21,7 +22,7 @@ struct mmu {
 	uint64_t clock;
 	struct mmu_space *cur;
 	struct mmu_space space[MMU_SPACES];
-	struct mmu_ctx *spare;  /* never NULL before the first selection: there is always one to give */
+	struct mmu_ctx *spare[MMU_SPARES];
 	struct mmu_stats stats;
 };
 
