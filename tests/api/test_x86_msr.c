@@ -137,6 +137,8 @@ static void test_values(void **state)
 		{ 0x1b, 0xfee00900, true },
 		{ 0x1b, 0xfee00500, false },            /* x2APIC without enable */
 		{ 0x1b, 1ULL << 60, false },
+		{ 0xfe, 0, false },                     /* read only, and in no list */
+		{ 0x198, 0, false },
 		{ 0x12345678, 0, false },
 	};
 	int vcpu = fresh();

@@ -504,6 +504,44 @@ static void test_kvmclock_ctrl(void **state)
 	api_close(vcpu);
 }
 
+/* Without a local APIC of the kernel's the base is there nonetheless: CPUID's APIC bit follows it. */
+static void test_apic_base(void **state)
+{
+	int vm = api_vm(), bsp = api_vcpu(vm, 0), ap = api_vcpu(vm, 1);
+	struct kvm_sregs s;
+
+	api_ok(api_ioctl(bsp, KVM_GET_SREGS, &s));
+	assert_int_equal(s.apic_base, 0xfee00900);
+	api_ok(api_ioctl(ap, KVM_GET_SREGS, &s));
+	assert_int_equal(s.apic_base, 0xfee00800);
+	/* A CR8 beyond 15 is passed over. */
+	s.cr8 = 5;
+	api_ok(api_ioctl(ap, KVM_SET_SREGS, &s));
+	s.cr8 = 0x12;
+	api_ok(api_ioctl(ap, KVM_SET_SREGS, &s));
+	api_ok(api_ioctl(ap, KVM_GET_SREGS, &s));
+	assert_int_equal(s.cr8, 5);
+	api_close(ap);
+	api_close(bsp);
+	api_close(vm);
+}
+
+/* KVM_GUESTDBG_INJECT_*: EBUSY behind an exception that is pending; one that is injected gives way. */
+static void test_inject(void **state)
+{
+	struct kvm_guest_debug debug = { .control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_INJECT_DB };
+	struct kvm_vcpu_events e = { .exception = { .injected = 1, .nr = 6 } };
+	int vcpu = fresh();
+
+	api_ok(api_ioctl(vcpu, KVM_SET_VCPU_EVENTS, &e));
+	api_ok(api_ioctl(vcpu, KVM_SET_GUEST_DEBUG, &debug));
+	api_ok(api_ioctl(vcpu, KVM_GET_VCPU_EVENTS, &e));
+	assert_int_equal(e.exception.nr, 1);
+	assert_int_equal(e.exception.injected, 1);
+	api_fails(EBUSY, api_ioctl(vcpu, KVM_SET_GUEST_DEBUG, &debug));
+	api_close(vcpu);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_reset_state),
 	cmocka_unit_test(test_regs),
@@ -526,6 +564,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_interrupt),
 	cmocka_unit_test(test_tpr_reporting),
 	cmocka_unit_test(test_kvmclock_ctrl),
+	cmocka_unit_test(test_apic_base),
+	cmocka_unit_test(test_inject),
 };
 
 API_MAIN(tests)

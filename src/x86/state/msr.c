@@ -68,9 +68,9 @@ int x86_msr_set(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 		return 0;
 	if ((row->flags & MSR_HOST_WRITES) && !host)
 		return -EINVAL;
-	/* The client may write back what it has read. */
+	/* The client may write a zero to what the lists name. */
 	if (row->flags & MSR_READ_ONLY)
-		return host && !value ? 0 : -EINVAL;
+		return host && !value && (row->flags & (MSR_SAVED | MSR_FEATURE)) ? 0 : -EINVAL;
 	if (row->set)
 		return row->set(v, index, value, host);
 	if (value & ~row->valid)

@@ -440,6 +440,12 @@ static int set_zero_only(struct x86_vcpu *v, uint32_t index, uint64_t value, boo
 	return value ? -EINVAL : 0;
 }
 
+/* LBR and BTF are taken without effect; AMD's bits all are, as by KVM without LBR virtualization. */
+static int set_debugctl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	return v->cpuid.vendor == V_INTEL && (value & ~3ULL) ? -EINVAL : 0;
+}
+
 static int set_ucode(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
 	if (host)
@@ -527,7 +533,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CONST(0x198, 0x198, "IA32_PERF_STATUS", MSR_READ_ONLY, 1000 | 4ULL << 40),
 	CONST(0x199, 0x199, "IA32_PERF_CTL", MSR_READ_ONLY, 0),
 	FIELD_SET(0x1a0, "IA32_MISC_ENABLE", MSR_SAVED, msr.misc_enable, set_misc_enable),
-	{ 0x1d9, 0x1d9, "IA32_DEBUGCTL", MSR_LAZY_ZERO, 0, 0, 0, 0, 0, NULL, set_zero_only },
+	{ 0x1d9, 0x1d9, "IA32_DEBUGCTL", MSR_LAZY_ZERO, 0, 0, 0, 0, 0, NULL, set_debugctl },
 	CONST(0x1db, 0x1de, "LAST_BRANCH", MSR_READ_ONLY, 0),
 	FIELD(0x1fc, "IA32_POWER_CTL", MSR_SAVED, msr.power_ctl, ALL),
 	{ 0x200, 0x20f, "MTRR_PHYS", 0, 0, 0, AT(msr.mtrr_var), ALL, 0, NULL, set_mtrr_var },

@@ -148,7 +148,9 @@ static int put_common(struct x86_vcpu *v, const struct kvm_sregs *s, bool with_p
 	cpu->gdt = (struct x86_dtable){ .base = s->gdt.base, .limit = s->gdt.limit };
 	cpu->cr2 = s->cr2;
 	cpu->cr3 = s->cr3;
-	x86_set_cr8(cpu, s->cr8);
+	/* As KVM: a wrong one is passed over. */
+	if (s->cr8 <= 15)
+		x86_set_cr8(cpu, s->cr8);
 	v->set_tpr_exit = false;
 	cpu->efer = s->efer;
 	cpu->cr0 = s->cr0 | CR0_ET;

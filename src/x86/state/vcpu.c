@@ -226,6 +226,10 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init)
 	v->interrupt.injected = false;
 	v->external_vector = -1;
 	if (!init) {
+		/* Of use where the client keeps the local APIC: CPUID follows its enable bit. */
+		v->apic_base = LAPIC_DEFAULT_BASE | LAPIC_BASE_ENABLE;
+		if (v->vcpu->id == v->vm->bsp_id)
+			v->apic_base |= LAPIC_BASE_BSP;
 		v->msr.smbase = 0x30000;
 		x86_msr_reset(v);
 	}

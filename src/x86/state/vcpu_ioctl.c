@@ -232,8 +232,14 @@ long x86_ioctl_set_guest_debug(struct kvm_call *c)
 	if (d->control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)) {
 		uint8_t vector = d->control & KVM_GUESTDBG_INJECT_DB ? X86_DB : X86_BP;
 
-		if (v->exception.pending || !x86_queue_exception(v, vector, false, 0))
+		if (v->exception.pending)
 			return -EBUSY;
+		/* One that is injected gives way, since its instruction raises it again; behind #DF it is the third. */
+		v->triple_fault |= v->exception.injected && v->exception.vector == X86_DF;
+		if (!v->triple_fault) {
+			v->exception.injected = false;
+			x86_queue_exception(v, vector, false, 0);
+		}
 	}
 	v->guest_debug = d->control & KVM_GUESTDBG_ENABLE ? d->control : 0;
 	cpu->client_debug.step = v->guest_debug & KVM_GUESTDBG_SINGLESTEP;
