@@ -40,12 +40,15 @@ static void physical(void **state)
 		assert_int_equal(send(vm, i, false), 1u << i);
 	assert_int_equal(send(vm, 4, false), 0);
 	assert_int_equal(send(vm, 0xff, false), 0xf);
-	/* The ID is writable; one message, one receiver. */
+	/* The ID is writable; who has the same takes the same, but with 32-bit IDs, where there is one receiver. */
 	fake_set_mmio(&vm->cpu[2], 0x20, 9u << 24);
 	assert_int_equal(send(vm, 2, false), 0);
 	assert_int_equal(send(vm, 9, false), 4);
 	fake_set_mmio(&vm->cpu[3], 0x20, 9u << 24);
+	assert_int_equal(send(vm, 9, false), 0xc);
+	vm->bus.x2apic_format = true;
 	assert_int_equal(send(vm, 9, false), 4);
+	vm->bus.x2apic_format = false;
 	/* Globally disabled: gone.  Disabled by software: discards. */
 	lapic_set_base(&vm->cpu[1].l, LAPIC_DEFAULT_BASE, false);
 	assert_int_equal(send(vm, 1, false), 0);
@@ -113,9 +116,12 @@ static void mixed(void **state)
 	fake_x2apic(&vm->cpu[1]);
 	assert_int_equal(send(vm, 1, false), 2);
 	assert_int_equal(send(vm, 2, false), 4);
-	/* An xAPIC whose ID is an x2APIC's gives way to it. */
+	/* With 32-bit IDs an xAPIC whose ID is an x2APIC's gives way to it. */
 	fake_set_mmio(&vm->cpu[3], 0x20, 1u << 24);
+	assert_int_equal(send(vm, 1, false), 0xa);
+	vm->bus.x2apic_format = true;
 	assert_int_equal(send(vm, 1, false), 2);
+	vm->bus.x2apic_format = false;
 	assert_int_equal(send(vm, 0xffffffff, false), 3);
 	assert_int_equal(send(vm, 0xff, false), 0xf);
 }

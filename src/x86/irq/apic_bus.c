@@ -210,6 +210,15 @@ static int deliver_all(struct apic_bus *bus, struct lapic *src, const struct api
 	return found ? accepted : -1;
 }
 
+/*
+ * May several local APICs have the same physical ID?  Each then takes its messages, as on a processor; with 32-bit
+ * IDs KVM keeps to one for each.
+ */
+static bool aliases(const struct apic_bus *bus)
+{
+	return !bus->x2apic_format && __atomic_load_n(&bus->ids_changed, __ATOMIC_RELAXED);
+}
+
 int apic_bus_deliver(struct apic_bus *bus, struct lapic *src, const struct apic_msg *msg,
 		     struct apic_dests *dests)
 {
@@ -218,7 +227,7 @@ int apic_bus_deliver(struct apic_bus *bus, struct lapic *src, const struct apic_
 
 	if (msg->shorthand == APIC_TO_SELF)
 		return src ? accept(src, msg, dests) : 0;
-	if (!msg->logical && !is_broadcast(msg)) {
+	if (!msg->logical && !is_broadcast(msg) && !aliases(bus)) {
 		l = physical_target(bus, msg->dest);
 		return l ? accept(l, msg, dests) : 0;
 	}

@@ -89,6 +89,7 @@ struct apic_bus {
 	bool mmio_hole;			/* KVM_X86_QUIRK_LAPIC_MMIO_HOLE is in force */
 	/* The rest is private. */
 	uint32_t count;
+	bool ids_changed;		/* a guest has written an xAPIC ID: two may be the same */
 	uint64_t eoi_vectors[4];
 	struct lapic *lapic[APIC_BUS_MAX];
 };

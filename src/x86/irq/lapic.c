@@ -473,6 +473,8 @@ int lapic_set_state(struct lapic *l, const struct kvm_lapic_state *s)
 		id = l->bus->x2apic_format ? id : id >> 24;
 		lapic_set_reg(l, REG_ID, id);
 		lapic_set_reg(l, REG_LDR, lapic_x2apic_ldr(id));
+	} else if (id >> 24 != (l->id & 0xff)) {
+		__atomic_store_n(&l->bus->ids_changed, true, __ATOMIC_RELAXED);
 	}
 	set_version(l);
 	l->isr_top = highest_vector(l, REG_ISR);

@@ -70,6 +70,13 @@ static void write_plain(struct lapic *l, unsigned int off, uint32_t v)
 	lapic_set_reg(l, off, v);
 }
 
+static void write_id(struct lapic *l, unsigned int off, uint32_t v)
+{
+	write_plain(l, off, v);
+	if (v >> 24 != (l->id & 0xff))
+		__atomic_store_n(&l->bus->ids_changed, true, __ATOMIC_RELAXED);
+}
+
 static void write_tpr(struct lapic *l, unsigned int off, uint32_t v)
 {
 	report_tpr(l, true);
@@ -172,7 +179,7 @@ static void write_tdcr(struct lapic *l, unsigned int off, uint32_t v)
 #define R8(off)		[(off) / 16 ... (off) / 16 + 7]
 
 static const struct reg regs[PAGE_BYTES / 16] = {
-	[REG_ID / 16] = { .access = RO | MW, .valid = 0xff000000, .write = write_plain },
+	[REG_ID / 16] = { .access = RO | MW, .valid = 0xff000000, .write = write_id },
 	[REG_LVR / 16] = { .access = RO },
 	[REG_TPR / 16] = { .access = RW, .valid = 0xff, .read = read_tpr, .write = write_tpr },
 	[REG_APR / 16] = { .access = MR },
