@@ -185,22 +185,6 @@ static void gather_from_device(void **state)
 	assert_int_equal(r->cpu->vec->image.xmm[0][8], 12);
 }
 
-GUEST(masked_fault, 64, "fninit; fld1; mov $0x7f000000, %edi; maskmovq %mm0, %mm1; hlt");
-
-static void maskmovq_faults_whole(void **state)
-{
-	struct rig *r = *state;
-
-	rig_long(r);
-	enable_vectors(r->cpu);
-	RIG_CODE(r, AT_CODE, masked_fault);
-	assert_int_equal(rig_run(r), X86_RUN_EXIT);
-	assert_true(rig_in_handler(r, X86_PF));
-	/* The stack of the x87 is as FLD left it. */
-	assert_int_equal(r->cpu->vec->image.fsw & 0x3800, 0x3800);
-	assert_int_equal(r->cpu->vec->image.ftw, 0x80);
-}
-
 /* ------------------------------------------------------------ stale code */
 
 GUEST(remap, 64,
@@ -322,7 +306,6 @@ int main(void)
 		RIG_TEST(faults_are_charged),
 		RIG_TEST(locked_device),
 		RIG_TEST(gather_from_device),
-		RIG_TEST(maskmovq_faults_whole),
 		RIG_TEST(invlpg_after_wrpkru),
 		RIG_TEST(patches_next_insn),
 		RIG_TEST(any_number_of_forms),

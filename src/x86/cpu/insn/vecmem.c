@@ -150,12 +150,12 @@ static void maskmov_bytes(struct x86_cpu *cpu, const struct insn *i)
 
 	if (mmx && (m->fsw & 0x80))
 		x86_raise(cpu, X86_MF);
+	/* From here on the registers are in the order of the MMX names; the host turns them even when the store faults. */
+	if (mmx)
+		enter_mmx(m);
 	a = ea(cpu, i, i->memsize, true);
 	/* All of the operand is checked, whatever the mask; SDM 2 leaves it to the implementation. */
 	mem_probe_write(cpu, a, i->memsize);
-	/* From here on the registers are in the order of the MMX names. */
-	if (mmx)
-		enter_mmx(m);
 	for (unsigned int k = 0; k < i->memsize; k++)
 		if (mask[k] & 0x80)
 			st8(cpu, a + k, data[k]);
