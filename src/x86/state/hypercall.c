@@ -34,6 +34,34 @@ void x86_hypercall_complete(struct x86_vcpu *v)
 	v->cpu.replay.count = 1;
 }
 
+#define ICR_LOGICAL_OR_SHORTHAND 0xc0800ULL
+
+/*
+ * KVM_HC_SEND_IPI: to each vCPU whose bit is set in RBX and, behind it, RCX; bit 0 is the APIC ID in RDX, RSI is an ICR
+ * without destination.  Returns how many took it.
+ */
+static int64_t send_ipi(struct x86_vcpu *v, bool wide)
+{
+	const uint64_t *regs = v->cpu.regs;
+	uint64_t icr = wide ? regs[R_RSI] : (uint32_t)regs[R_RSI], min = (uint32_t)regs[R_RDX];
+	unsigned int bits = wide ? 64 : 32;
+	struct apic_msg msg = {
+		.vector = icr & 0xff, .delivery = icr >> 8 & 7, .assert = icr >> 14 & 1, .level_trig = icr >> 15 & 1,
+	};
+	int64_t n = 0;
+
+	if (icr & ICR_LOGICAL_OR_SHORTHAND)
+		return -KVM_EINVAL;
+	for (unsigned int i = 0; i < 2 * bits && min + i < KVM_MAX_VCPU_IDS; i++) {
+		uint64_t map = regs[i < bits ? R_RBX : R_RCX];
+		struct lapic *l = map >> (i % bits) & 1 ? apic_bus_find(&v->vm->bus, (uint32_t)(min + i)) : NULL;
+
+		if (l)
+			n += lapic_accept(l, &msg);
+	}
+	return n;
+}
+
 int x86_hypercall(struct x86_cpu *cpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
@@ -55,6 +83,8 @@ int x86_hypercall(struct x86_cpu *cpu)
 		/* To another vCPU: whichever thread the host picks. */
 		sched_yield();
 		r = 0;
+	} else if (nr == KVM_HC_SEND_IPI && !v->enforce_pv && v->has_lapic) {
+		r = send_ipi(v, wide);
 	} else if (nr == KVM_HC_MAP_GPA_RANGE && (v->vm->hypercall_exits >> KVM_HC_MAP_GPA_RANGE & 1)) {
 		return ask_client(v);
 	}
