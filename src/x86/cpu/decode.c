@@ -144,6 +144,9 @@ void build_mem(struct insn *i, const struct insn_build *b, int n)
 	i->seg = SEG_DS;
 	if (m->segment >= ZYDIS_REGISTER_ES && m->segment <= ZYDIS_REGISTER_GS)
 		i->seg = seg_of_zydis[m->segment - ZYDIS_REGISTER_ES];
+	/* Zydis takes the 3E of an indirect CALL or JMP for NOTRACK alone; it is a DS override as well. */
+	if (b->mode != CODE64 && (b->zi->attributes & ZYDIS_ATTRIB_HAS_NOTRACK))
+		i->seg = SEG_DS;
 	if (i->seg == SEG_SS)
 		i->ea_flags |= EA_STACK;
 	i->segbase = R_ZERO;
