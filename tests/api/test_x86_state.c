@@ -542,6 +542,44 @@ static void test_inject(void **state)
 	api_close(vcpu);
 }
 
+/* An INIT that waits is part of the state. */
+static void test_latched_init(void **state)
+{
+	struct kvm_vcpu_events e = { .flags = KVM_VCPUEVENT_VALID_SMM, .smi = { .latched_init = 1 } };
+	int vcpu = fresh_irqchip(false);
+
+	api_ok(api_ioctl(vcpu, KVM_SET_VCPU_EVENTS, &e));
+	e.smi.latched_init = 0;
+	api_ok(api_ioctl(vcpu, KVM_GET_VCPU_EVENTS, &e));
+	assert_int_equal(e.smi.latched_init, 1);
+	e.smi.latched_init = 0;
+	api_ok(api_ioctl(vcpu, KVM_SET_VCPU_EVENTS, &e));
+	api_ok(api_ioctl(vcpu, KVM_GET_VCPU_EVENTS, &e));
+	assert_int_equal(e.smi.latched_init, 0);
+	api_close(vcpu);
+}
+
+/* KVM_CAP_MAX_VCPU_ID: once, and before there is a vCPU. */
+static void test_max_vcpu_id(void **state)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_MAX_VCPU_ID, .args = { 4 } };
+	int vm = api_vm(), vcpu;
+
+	api_ok(api_ioctl(vm, KVM_ENABLE_CAP, &cap));
+	api_ok(api_ioctl(vm, KVM_ENABLE_CAP, &cap));
+	cap.args[0] = 5;
+	api_fails(EINVAL, api_ioctl(vm, KVM_ENABLE_CAP, &cap));
+	api_fails(EINVAL, api_ioctl(vm, KVM_CREATE_VCPU, (void *)4));
+	vcpu = api_vcpu(vm, 3);
+	api_close(vcpu);
+	api_close(vm);
+	vm = api_vm();
+	vcpu = api_vcpu(vm, 0);
+	api_fails(EINVAL, api_ioctl(vm, KVM_ENABLE_CAP, &cap));
+	api_close(vcpu);
+	api_close(vm);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_reset_state),
 	cmocka_unit_test(test_regs),
@@ -566,6 +604,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_kvmclock_ctrl),
 	cmocka_unit_test(test_apic_base),
 	cmocka_unit_test(test_inject),
+	cmocka_unit_test(test_latched_init),
+	cmocka_unit_test(test_max_vcpu_id),
 };
 
 API_MAIN(tests)

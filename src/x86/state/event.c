@@ -107,8 +107,8 @@ void x86_accept_events(struct x86_vcpu *v)
 		return;
 	if (lapic_take_event(&v->lapic, LAPIC_EVENT_INIT)) {
 		x86_vcpu_reset(v, true);
-		atomic_store(&v->mp_state, v->vcpu->id == v->vm->bsp_id ? KVM_MP_STATE_RUNNABLE :
-									 KVM_MP_STATE_INIT_RECEIVED);
+		atomic_store(&v->mp_state, x86_get_apic_base(v) & LAPIC_BASE_BSP ? KVM_MP_STATE_RUNNABLE :
+										   KVM_MP_STATE_INIT_RECEIVED);
 	}
 	if (lapic_take_event(&v->lapic, LAPIC_EVENT_SIPI) &&
 	    atomic_load(&v->mp_state) == KVM_MP_STATE_INIT_RECEIVED) {

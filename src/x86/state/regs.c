@@ -162,7 +162,7 @@ static int put_common(struct x86_vcpu *v, const struct kvm_sregs *s, bool with_p
 	put_seg(&cpu->tr.seg, &cpu->tr.base, &s->tr);
 	put_seg(&cpu->ldt.seg, &cpu->ldt.base, &s->ldt);
 	/* Old clients do not wake the boot processor on reset. */
-	if (v->vcpu->id == v->vm->bsp_id && cpu->regs[R_RIP] == 0xfff0 && s->cs.selector == 0xf000 &&
+	if ((x86_get_apic_base(v) & LAPIC_BASE_BSP) && cpu->regs[R_RIP] == 0xfff0 && s->cs.selector == 0xf000 &&
 	    s->cs.base == 0xffff0000 && !(cpu->cr0 & CR0_PE))
 		atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
 	mmu_flush_all(cpu);

@@ -105,7 +105,10 @@ int x86_vcpu_precreate(struct vm *vm, uint32_t id)
 {
 	struct x86_vm *x = x86_vm_of(vm);
 
-	return x->max_vcpu_ids && id >= x->max_vcpu_ids ? -EINVAL : 0;
+	/* From the first vCPU on the client cannot set it any more. */
+	if (!x->max_vcpu_ids)
+		x->max_vcpu_ids = KVM_MAX_VCPU_IDS;
+	return id >= x->max_vcpu_ids ? -EINVAL : 0;
 }
 
 static int create_lapic(struct x86_vcpu *v)

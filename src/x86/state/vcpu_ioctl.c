@@ -34,6 +34,7 @@ void x86_get_events(struct x86_vcpu *v, struct kvm_vcpu_events *e)
 	e->nmi.injected = v->nmi_injected;
 	e->nmi.pending = v->nmi_pending != 0;
 	e->nmi.masked = v->cpu.nmi_blocked;
+	e->smi.latched_init = v->has_lapic && (lapic_events(&v->lapic) & LAPIC_EVENT_INIT);
 	e->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
 	if (v->vm->exception_payload)
 		e->flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
@@ -232,7 +233,7 @@ long x86_ioctl_set_guest_debug(struct kvm_call *c)
 	if (d->control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)) {
 		uint8_t vector = d->control & KVM_GUESTDBG_INJECT_DB ? X86_DB : X86_BP;
 
-		if (v->exception.pending)
+		if (v->exception.pending || v->triple_fault)
 			return -EBUSY;
 		/* One that is injected gives way, since its instruction raises it again; behind #DF it is the third. */
 		v->triple_fault |= v->exception.injected && v->exception.vector == X86_DF;
