@@ -150,7 +150,7 @@ static void maskmov_bytes(struct x86_cpu *cpu, const struct insn *i)
 
 	if (mmx && (m->fsw & 0x80))
 		x86_raise(cpu, X86_MF);
-	/* From here on the registers are in the order of the MMX names; the host turns them even when the store faults. */
+	/* Now the registers are in the order of the MMX names.  The host turns them even if the store faults. */
 	if (mmx)
 		enter_mmx(m);
 	a = ea(cpu, i, i->memsize, true);
