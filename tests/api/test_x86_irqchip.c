@@ -319,6 +319,57 @@ static void test_apic_timer_running(void **state)
 	api_close(vm);
 }
 
+static const uint8_t tpr_guest[] = {
+	0xa0, 0x00, 0x20,               /* mov al, [0x2000] */
+	0xe6, 0x10,                     /* out 0x10, al */
+	0xc6, 0x06, 0x00, 0x20, 0x35,   /* mov byte [0x2000], 0x35 */
+	0xe6, 0x11,                     /* out 0x11, al */
+};
+
+/* TPR is a byte of guest memory while the guest runs. */
+static void test_vapic(void **state)
+{
+	int vm = api_vm(), bare = api_vm(), vcpu;
+	struct kvm_vapic_addr addr = { .vapic_addr = 0x2000 };
+	struct kvm_lapic_state lapic;
+	struct kvm_run *run;
+	char *memory = api_memory(16 * PAGE);
+
+	vcpu = api_vcpu(bare, 0);
+	api_fails(EINVAL, api_ioctl(vcpu, KVM_SET_VAPIC_ADDR, &addr));
+	api_close(vcpu);
+	api_close(bare);
+
+	api_ok(api_ioctl(vm, KVM_CREATE_IRQCHIP, NULL));
+	vcpu = api_vcpu(vm, 0);
+	run = api_run_of(vcpu);
+	api_fails(EINVAL, api_ioctl(vcpu, KVM_SET_VAPIC_ADDR, &addr));
+	api_ok(api_set_slot(vm, 0, 0, 0, 16 * PAGE, memory));
+	api_real_mode(vcpu, memory, tpr_guest, sizeof(tpr_guest));
+	api_ok(api_ioctl(vcpu, KVM_SET_VAPIC_ADDR, &addr));
+	api_ok(api_ioctl(vcpu, KVM_GET_LAPIC, &lapic));
+	lapic.regs[0x80] = 0x20;
+	lapic.regs[0xf1] |= 1;          /* enabled by software */
+	api_ok(api_ioctl(vcpu, KVM_SET_LAPIC, &lapic));
+	api_ok(api_ioctl(vcpu, KVM_RUN, NULL));
+	assert_int_equal(run->exit_reason, KVM_EXIT_IO);
+	assert_int_equal(*((uint8_t *)run + run->io.data_offset), 0x20);
+	assert_int_equal(run->cr8, 2);
+	api_ok(api_ioctl(vcpu, KVM_RUN, NULL));
+	assert_int_equal(run->exit_reason, KVM_EXIT_IO);
+	assert_int_equal(run->io.port, 0x11);
+	/* A kernel that emulates real mode looks at the page only behind an exit of the processor's. */
+	if (!api_real()) {
+		assert_int_equal(run->cr8, 3);
+		api_ok(api_ioctl(vcpu, KVM_GET_LAPIC, &lapic));
+		assert_int_equal((uint8_t)lapic.regs[0x80], 0x35);
+	}
+	addr.vapic_addr = 0;
+	api_ok(api_ioctl(vcpu, KVM_SET_VAPIC_ADDR, &addr));
+	api_close(vcpu);
+	api_close(vm);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_create),
 	cmocka_unit_test(test_chip_state),
@@ -330,6 +381,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_sipi),
 	cmocka_unit_test(test_apic_timer),
 	cmocka_unit_test(test_apic_timer_running),
+	cmocka_unit_test(test_vapic),
 };
 
 API_MAIN(tests)

@@ -48,7 +48,8 @@ void x86_vapic_publish(struct x86_vcpu *v)
 	int irr, isr;
 	uint32_t word;
 
-	if (!v->vapic_gpa)
+	/* As KVM: the page is left alone while the local APIC is off. */
+	if (!v->vapic_gpa || !lapic_hw_enabled(&v->lapic) || !lapic_sw_enabled(&v->lapic))
 		return;
 	irr = lapic_highest_irr(&v->lapic);
 	isr = lapic_highest_isr(&v->lapic);
