@@ -156,11 +156,15 @@ static void vm_tick(void *p)
 	struct fake_vm *vm = p;
 
 	vm->ticks++;
+	vm->overlaps += vm->ticking++ > 0;
 	if (vm->pit_to_pic) {
 		pic_set_irq(&vm->pic, 0, IRQ_SOURCE_PIT, true);
+		if (vm->eager)
+			pit_acked(&vm->pit);
 		pic_set_irq(&vm->pic, 0, IRQ_SOURCE_PIT, false);
 	}
 	apic_bus_pulse_lint0(&vm->bus);
+	vm->ticking--;
 }
 
 static const struct pit_ops pit_ops = { vm_now, vm_arm, vm_tick };

@@ -40,6 +40,8 @@ struct fake_vm {
 	uint32_t ack_wanted;		/* I/O APIC pins */
 	int lower_on_ack;		/* an I/O APIC pin that its ack lowers, or -1 */
 	bool pit_to_pic;		/* ticks go to pin 0 of the PIC */
+	bool eager;			/* a tick is acknowledged while its line is up */
+	unsigned int ticking, overlaps;	/* ticks under way; those begun meanwhile */
 };
 
 /* Makes a VM of FAKE_CPUS vCPUs with ids 0, 1, ...; all features on, all local APICs software enabled. */

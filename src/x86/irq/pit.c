@@ -98,6 +98,23 @@ static bool out(struct pit *p, unsigned int n)
 	}
 }
 
+/*
+ * Behind whatever may make a tick due.  One thread at a time sends them: a tick that began while the line is still up
+ * from the one before, as the guest may acknowledge that so soon, would be no edge, and nothing would ever follow it.
+ */
+static void unlock(struct pit *p)
+{
+	while (p->due && !p->sending) {
+		p->due = false;
+		p->sending = true;
+		pthread_mutex_unlock(&p->lock);
+		p->ops->tick(p->vm);
+		pthread_mutex_lock(&p->lock);
+		p->sending = false;
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
 static void reset_reinject(struct pit *p)
 {
 	p->pending = 0;
@@ -200,29 +217,23 @@ static uint64_t expiries(struct pit *p, uint64_t t)
 void pit_timer_expired(struct pit *p)
 {
 	uint64_t n;
-	bool tick;
 
 	pthread_mutex_lock(&p->lock);
 	n = expiries(p, now(p));
 	if (p->reinject)
 		p->pending = p->pending + n > MAX_PENDING ? MAX_PENDING : p->pending + n;
-	tick = n && may_tick(p);
-	pthread_mutex_unlock(&p->lock);
-	if (tick)
-		p->ops->tick(p->vm);
+	if (n && may_tick(p))
+		p->due = true;
+	unlock(p);
 }
 
 void pit_acked(struct pit *p)
 {
-	bool tick = false;
-
 	pthread_mutex_lock(&p->lock);
 	p->acked = true;
-	if (p->pending && --p->pending)
-		tick = p->reinject && may_tick(p);
-	pthread_mutex_unlock(&p->lock);
-	if (tick)
-		p->ops->tick(p->vm);
+	if (p->pending && --p->pending && p->reinject && may_tick(p))
+		p->due = true;
+	unlock(p);
 }
 
 void pit_unmasked(struct pit *p)

@@ -45,6 +45,8 @@ struct pit {
 	bool reinject;
 	bool acked;		/* the last tick was taken */
 	uint64_t pending;	/* ticks that wait for that */
+	bool due;		/* one is to be sent */
+	bool sending;		/* a thread does so, without the lock */
 };
 
 /**
