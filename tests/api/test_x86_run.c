@@ -371,13 +371,16 @@ static void *raise_line(void *arg)
 
 static void test_halt_and_irq(void **state)
 {
-	/* PIC; sti; hlt; out 0x90,al.  Vector 12 (line 4): out 0x91,al; iret */
-	struct guest g = GUEST(true, PIC_INIT(0xef), 0xfb, 0xf4, 0xe6, 0x90);
+	/* PIC; out 0x92,al; sti; hlt; out 0x90,al.  Vector 12 (line 4): out 0x91,al; iret */
+	struct guest g = GUEST(true, PIC_INIT(0xef), 0xe6, 0x92, 0xfb, 0xf4, 0xe6, 0x90);
 	pthread_t t;
 
 	memcpy(g.mem + 0x1800, (uint8_t[]){ 0xe6, 0x91, 0xcf }, 3);
 	*(uint16_t *)(g.mem + 12 * 4) = 0x1800;
 	SET(&g, rsp, 0x4000);
+	/* What was raised before the PIC is initialised would be lost. */
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x92);
 	pthread_create(&t, NULL, raise_line, &g.vm);
 	run_to(&g, KVM_EXIT_IO);
 	assert_int_equal(g.run->io.port, 0x91);
