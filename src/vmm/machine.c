@@ -100,7 +100,9 @@ static int make_loop(struct machine *m)
 			sigaddset(&set, handled[i]);
 	/* Before any thread starts, so that all inherit it and only the descriptor hears them. */
 	pthread_sigmask(SIG_BLOCK, &set, &m->old_mask);
+	/* Both are told as errors of write(). */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	vcpu_kick_init();
 	m->signals = (struct loop_source){ .fn = on_signal, .opaque = m };
 	m->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
