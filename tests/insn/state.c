@@ -557,7 +557,8 @@ void make_state(const struct code *c, uint64_t seed, struct state *s, uint8_t *a
 	s->fsbase = base_value(&r);
 	s->gsbase = base_value(&r);
 	/* AMD's CPUs want the offset to be canonical too: no base where it may be far off. */
-	if (c->next || c->zi.meta.category == ZYDIS_CATEGORY_BITBYTE)
+	if (c->next || c->zi.meta.category == ZYDIS_CATEGORY_BITBYTE || c->zi.meta.category == ZYDIS_CATEGORY_XSAVE ||
+	    c->zi.meta.category == ZYDIS_CATEGORY_XSAVEOPT)
 		s->fsbase = s->gsbase = 0;
 	vector_state(&r, &s->v);
 	s->gpr[4] = pick_address(&r, 8) + (one_in(&r, 2) ? 8 : 0) - (c->mode == MODE16 ? ARENA_LIN : 0);
