@@ -128,6 +128,28 @@ static bool open_area(const struct code *c, const struct state *before, const st
 	return false;
 }
 
+/* An access to one of the operands in hand failed: in a segment or a page. */
+static bool operand_fault(const struct code *c, const struct outcome *o)
+{
+	if (o->vector == 12 || o->vector == 13)
+		return true;
+	for (int k = 0; k < c->zi.operand_count && o->vector == 14; k++)
+		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    o->cr2 - operand_address(c, &o->s, &c->op[k]) < c->op[k].size / 8)
+			return true;
+	return false;
+}
+
+/*
+ * Which operand of CMPS is accessed first is the implementation's: neither
+ * manual says, and AMD's Zen 4 reads DS:RSI first in REPE CMPSB, ES:RDI first in
+ * all other forms.  Where both are bad either may be told of.
+ */
+static bool either_operand(const struct code *c, const struct outcome *n, const struct outcome *e)
+{
+	return compares_strings(c) && operand_fault(c, n) && operand_fault(c, e);
+}
+
 /* Results that are nobody's to predict: what is not written must agree, and the kind of outcome. */
 static bool kind_only(const struct code *c)
 {
@@ -230,6 +252,7 @@ const char *compare(const struct code *c, const struct state *before, const stru
 {
 	uint64_t width = c->mode == MODE64 ? ~0ULL : 0xffffffff;
 	uint32_t mask = FLAGS;
+	bool either;
 	/* The fetch of the next one may have faulted. */
 	bool done = n->vector == DONE || (!c->next && n->s.rip == before->rip + c->len);
 
@@ -238,13 +261,14 @@ const char *compare(const struct code *c, const struct state *before, const stru
 		return NULL;
 	if (!c->next && (open_area(c, before, n) || open_area(c, before, e)))
 		return NULL;
-	if (n->vector != e->vector)
+	either = !c->next && either_operand(c, n, e);
+	if (n->vector != e->vector && !either)
 		return "vector";
 	if ((n->s.rip ^ e->s.rip) & width)
 		return "rip";
-	if (error_of(n) != error_of(e))
+	if (error_of(n) != error_of(e) && !either)
 		return "error code";
-	if (n->cr2 != e->cr2 && !same_operand(c, before, n->cr2, e->cr2))
+	if (n->cr2 != e->cr2 && !either && !same_operand(c, before, n->cr2, e->cr2))
 		return "cr2";
 	if (registers_differ(c, n, e))
 		return "register";

@@ -115,6 +115,20 @@ bool runnable(const struct code *c)
 	return c->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR && !writes_segment(c);
 }
 
+/* SSE has a CMPSD too. */
+bool compares_strings(const struct code *c)
+{
+	switch (c->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_CMPSB:
+	case ZYDIS_MNEMONIC_CMPSW:
+	case ZYDIS_MNEMONIC_CMPSD:
+	case ZYDIS_MNEMONIC_CMPSQ:
+		return c->zi.meta.category == ZYDIS_CATEGORY_STRINGOP;
+	default:
+		return false;
+	}
+}
+
 /*
  * May @c stand in a sequence?  Not what branches, what has results that are
  * nobody's to predict, or what compare.c makes allowances for.
@@ -137,7 +151,7 @@ bool fits_sequence(const struct code *c)
 		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size > 64 &&
 		    c->op[k].size != 128 && c->op[k].size != 256)
 			return false;
-	return !c->branch && c->zi.meta.category != ZYDIS_CATEGORY_XSAVE &&
+	return !c->branch && !compares_strings(c) && c->zi.meta.category != ZYDIS_CATEGORY_XSAVE &&
 	       c->zi.meta.category != ZYDIS_CATEGORY_XSAVEOPT;
 }
 

@@ -114,6 +114,7 @@ uint64_t form_key(const struct code *c);
 uint64_t code_start(const struct code *c);              /* its RIP */
 bool landed(const struct code *c, int vector, uint64_t rip);    /* on the fill: the instruction completed */
 bool runnable(const struct code *c);
+bool compares_strings(const struct code *c);
 bool fits_sequence(const struct code *c);
 struct form *forms_list(unsigned int *count);
 void code_text(const struct code *c, char *buf, unsigned int n);
