@@ -46,6 +46,16 @@ static uint32_t undefined(const struct code *c)
 	return mask & FLAGS;
 }
 
+/* The upper halves of ZMM8 to ZMM15 are as little part of the other modes as those registers are. */
+static const char *compare_wide(const struct vregs *a, const struct vregs *b, unsigned int regs)
+{
+	if (memcmp(a->k, b->k, sizeof(a->k)))
+		return "mask register";
+	if (memcmp(a->zmm_high, b->zmm_high, regs * 32))
+		return "zmm";
+	return memcmp(a->zmm, b->zmm, sizeof(a->zmm)) ? "zmm16-31" : NULL;
+}
+
 static const char *compare_vectors(const struct vregs *a, const struct vregs *b, enum jmode mode)
 {
 	unsigned int regs = mode == MODE64 ? 16 : 8;
@@ -63,13 +73,21 @@ static const char *compare_vectors(const struct vregs *a, const struct vregs *b,
 			return "st";
 	if (memcmp(a->xmm, b->xmm, regs * 16))
 		return "xmm";
-	return memcmp(a->ymm_high, b->ymm_high, regs * 16) ? "ymm" : NULL;
+	if (memcmp(a->ymm_high, b->ymm_high, regs * 16))
+		return "ymm";
+	return engine_components() & AVX512_COMPONENTS ? compare_wide(a, b, regs) : NULL;
 }
 
 /* The kernel hides from user mode whether its own addresses are mapped. */
 static uint32_t error_of(const struct outcome *o)
 {
 	return o->vector == 14 && o->cr2 >= TASK_TOP ? o->error | 1 : o->error;
+}
+
+static bool is_masked(const struct code *c)
+{
+	return c->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX &&
+	       c->zi.avx.mask.mode > ZYDIS_MASK_MODE_DISABLED;
 }
 
 /*
@@ -92,13 +110,16 @@ static bool same_operand(const struct code *c, const struct state *before, uint6
 		    c->zi.raw.modrm.rm == 4 && c->zi.raw.sib.base == 5)
 			return true;
 		if (size > 512)
-			size = 1024;    /* an XSAVE area, of which Zydis counts the fixed part */
+			size = xsave_area_bytes();      /* of which Zydis counts the fixed part */
 		if (c->op[k].mem.type == ZYDIS_MEMOP_TYPE_VSIB && x / PAGE == y / PAGE)
 			return true;
 		if (size > 10 &&
 		    (size != 16 || c->zi.meta.category == ZYDIS_CATEGORY_DATAXFER ||
 		     c->zi.meta.category == ZYDIS_CATEGORY_AVX) &&
 		    x - at < size && y - at < size)
+			return true;
+		/* Elements under a mask are accessed one by one. */
+		if (is_masked(c) && x - at < size && y - at < size)
 			return true;
 		if (size == 8 && c->zi.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ && x - at < 8 && y - at < 8)
 			return true;
@@ -122,7 +143,7 @@ static bool open_area(const struct code *c, const struct state *before, const st
 		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY) {
 			uint64_t at = operand_address(c, before, &c->op[k]);
 
-			if (o->cr2 - at < 1024 && o->cr2 / PAGE != at / PAGE)
+			if (o->cr2 - at < xsave_area_bytes() && o->cr2 / PAGE != at / PAGE)
 				return true;
 		}
 	return false;
@@ -305,6 +326,19 @@ static void three(const char *name, uint64_t b, uint64_t n, uint64_t e)
 		printf("#   %-8s before %016lx native %016lx engine %016lx\n", name, b, n, e);
 }
 
+static void explain_bytes(const char *name, unsigned int k, const uint8_t *b, const uint8_t *n,
+			  const uint8_t *e, unsigned int size)
+{
+	if (!memcmp(n, e, size))
+		return;
+	printf("#   ");
+	printf(name, k);
+	printf("\n");
+	hex("before", b, size);
+	hex("native", n, size);
+	hex("engine", e, size);
+}
+
 static void explain_vectors(const struct vregs *b, const struct vregs *n, const struct vregs *e)
 {
 	three("fcw", b->fcw, n->fcw, e->fcw);
@@ -313,24 +347,18 @@ static void explain_vectors(const struct vregs *b, const struct vregs *n, const 
 	printf("#   fcw %04x fsw %04x ftw %02x mxcsr %04x; after native fsw %04x mxcsr %04x\n", b->fcw,
 	       b->fsw, b->ftw, b->mxcsr, n->fsw, n->mxcsr);
 	three("mxcsr", b->mxcsr, n->mxcsr, e->mxcsr);
-	for (unsigned int k = 0; k < 24; k++) {
-		const uint8_t *bp = k < 8 ? b->st[k] : b->xmm[k - 8], *np = k < 8 ? n->st[k] : n->xmm[k - 8];
-		const uint8_t *ep = k < 8 ? e->st[k] : e->xmm[k - 8];
-		unsigned int size = k < 8 ? 10 : 16;
-
-		if (memcmp(np, ep, size)) {
-			printf("#   %s%u\n", k < 8 ? "st" : "xmm", k < 8 ? k : k - 8);
-			hex("before", bp, size);
-			hex("native", np, size);
-			hex("engine", ep, size);
-		}
-		if (k >= 8 && memcmp(n->ymm_high[k - 8], e->ymm_high[k - 8], 16)) {
-			printf("#   ymm%u high\n", k - 8);
-			hex("before", b->ymm_high[k - 8], 16);
-			hex("native", n->ymm_high[k - 8], 16);
-			hex("engine", e->ymm_high[k - 8], 16);
-		}
+	for (unsigned int k = 0; k < 8; k++)
+		explain_bytes("st%u", k, b->st[k], n->st[k], e->st[k], 10);
+	for (unsigned int k = 0; k < 16; k++) {
+		explain_bytes("xmm%u", k, b->xmm[k], n->xmm[k], e->xmm[k], 16);
+		explain_bytes("ymm%u high", k, b->ymm_high[k], n->ymm_high[k], e->ymm_high[k], 16);
+		explain_bytes("zmm%u high", k, b->zmm_high[k], n->zmm_high[k], e->zmm_high[k], 32);
+		explain_bytes("zmm%u", 16 + k, b->zmm[k], n->zmm[k], e->zmm[k], 64);
 	}
+	if (host_components() & AVX512_COMPONENTS)
+		for (unsigned int k = 0; k < 8; k++)
+			printf("#   k%u       before %016lx native %016lx engine %016lx\n", k, b->k[k], n->k[k],
+			       e->k[k]);
 }
 
 void explain(const struct code *c, const struct state *before, const struct outcome *n,
