@@ -30,28 +30,6 @@
 
 /* ------------------------------------------------------------------ handlers */
 
-static ALWAYS_INLINE uint16_t call(struct x86_cpu *cpu, const struct insn *i, void *mem)
-{
-	return ((vec_stub *)(uintptr_t)i->ptr)(mem, cpu->regs, cpu->fl);
-}
-
-static ALWAYS_INLINE gva_t operand(struct x86_cpu *cpu, const struct insn *i, bool write)
-{
-	gva_t a;
-
-	/* Alignment comes before the segment's limit. */
-	if (unlikely(i->ea_flags & EA_SLOW) && (i->aux & VEC_ALIGNED)) {
-		at(cpu, i);
-		a = ea_offset(cpu, i) + cpu->regs[i->segbase];
-		if (a & (i->memsize - 1))
-			x86_raise_ec(cpu, X86_GP, 0);
-	}
-	a = ea(cpu, i, i->memsize, write);
-	if (unlikely(i->aux & VEC_ALIGNED) && unlikely(a & (i->memsize - 1)))
-		x86_raise_ec(cpu, X86_GP, 0);
-	return a;
-}
-
 /* SDM 1 8.1.8: where the last x87 instruction and its operand were.  Kept here, since the host would note the stub. */
 static ALWAYS_INLINE void note_x87(struct x86_cpu *cpu, const struct insn *i, gva_t operand)
 {
@@ -60,19 +38,12 @@ static ALWAYS_INLINE void note_x87(struct x86_cpu *cpu, const struct insn *i, gv
 	cpu->vec->fop = i->aux & VEC_FOP;
 }
 
-#ifdef __SANITIZE_ADDRESS__
-/* A sanitizer's runtime may use vector registers between any two instructions. */
-#define SETTLE(cpu) x86_vec_put(cpu)
-#else
-#define SETTLE(cpu) ((void)0)
-#endif
-
 static void vec_reg(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
 	vec_gate(cpu, i);
-	call(cpu, i, NULL);
-	SETTLE(cpu);
+	vec_call(cpu, i, NULL);
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -100,6 +71,7 @@ static void vec_write(struct x86_cpu *cpu, const struct insn *i);
 
 struct bytes16 { uint64_t q[2]; };
 struct bytes32 { uint64_t q[4]; };
+struct bytes64 { uint64_t q[8]; };
 
 #define MEM_CHAIN(name, how, size, type)                                                        \
 static void name##size##_chain(struct x86_cpu *cpu, const struct insn *i)                       \
@@ -116,23 +88,25 @@ MEM_CHAIN(vec_read, FAST_READ, 4, uint32_t)
 MEM_CHAIN(vec_read, FAST_READ, 8, uint64_t)
 MEM_CHAIN(vec_read, FAST_READ, 16, struct bytes16)
 MEM_CHAIN(vec_read, FAST_READ, 32, struct bytes32)
+MEM_CHAIN(vec_read, FAST_READ, 64, struct bytes64)
 MEM_CHAIN(vec_write, FAST_RMW, 4, uint32_t)
 MEM_CHAIN(vec_write, FAST_RMW, 8, uint64_t)
 MEM_CHAIN(vec_write, FAST_RMW, 16, struct bytes16)
 MEM_CHAIN(vec_write, FAST_RMW, 32, struct bytes32)
+MEM_CHAIN(vec_write, FAST_RMW, 64, struct bytes64)
 
 /* By log2 of the operand's bytes. */
 static insn_fn *const read_chains[] = { NULL, NULL, vec_read4_chain, vec_read8_chain, vec_read16_chain,
-					vec_read32_chain };
+					vec_read32_chain, vec_read64_chain };
 static insn_fn *const write_chains[] = { NULL, NULL, vec_write4_chain, vec_write8_chain, vec_write16_chain,
-					 vec_write32_chain };
+					 vec_write32_chain, vec_write64_chain };
 
 static void vec_reg_flags(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
 	vec_gate(cpu, i);
-	cpu->fl = call(cpu, i, NULL);
-	SETTLE(cpu);
+	cpu->fl = vec_call(cpu, i, NULL);
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -143,15 +117,15 @@ static ALWAYS_INLINE void *fetch(struct x86_cpu *cpu, const struct insn *i)
 
 	at(cpu, i);
 	vec_gate(cpu, i);
-	p = (void *)mem_read_ptr(cpu, operand(cpu, i, false), i->memsize);
+	p = (void *)mem_read_ptr(cpu, vec_operand(cpu, i, false), i->memsize);
 	vec_gate(cpu, i);
 	return p;
 }
 
 static void vec_read(struct x86_cpu *cpu, const struct insn *i)
 {
-	call(cpu, i, fetch(cpu, i));
-	SETTLE(cpu);
+	vec_call(cpu, i, fetch(cpu, i));
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -166,8 +140,8 @@ static void mmx_read(struct x86_cpu *cpu, const struct insn *i)
 
 static void vec_read_flags(struct x86_cpu *cpu, const struct insn *i)
 {
-	cpu->fl = call(cpu, i, fetch(cpu, i));
-	SETTLE(cpu);
+	cpu->fl = vec_call(cpu, i, fetch(cpu, i));
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -198,8 +172,8 @@ static void run_buffered(struct x86_cpu *cpu, const struct insn *i, gva_t a, voi
 		cpu->rmw_buf[n] = UNWRITTEN;
 	vec_gate(cpu, i);
 	v->undo_valid = true;
-	call(cpu, i, p);
-	SETTLE(cpu);
+	vec_call(cpu, i, p);
+	VEC_SETTLE(cpu);
 	if (i->src2 != VEC_X87 || !nothing_stored(cpu, i->memsize))
 		mem_commit(cpu, a, i->memsize, p);
 	v->undo_valid = false;
@@ -212,8 +186,8 @@ void vec_run_write(struct x86_cpu *cpu, const struct insn *i, gva_t a, void *p)
 		return;
 	}
 	vec_gate(cpu, i);
-	call(cpu, i, p);
-	SETTLE(cpu);
+	vec_call(cpu, i, p);
+	VEC_SETTLE(cpu);
 }
 
 static void vec_write(struct x86_cpu *cpu, const struct insn *i)
@@ -222,7 +196,7 @@ static void vec_write(struct x86_cpu *cpu, const struct insn *i)
 
 	at(cpu, i);
 	vec_gate(cpu, i);
-	a = operand(cpu, i, true);
+	a = vec_operand(cpu, i, true);
 	vec_run_write(cpu, i, a, mem_write_ptr(cpu, a, i->memsize));
 	NEXT(cpu, i);
 }
@@ -240,8 +214,8 @@ static void x87_reg(struct x86_cpu *cpu, const struct insn *i)
 	at(cpu, i);
 	vec_gate(cpu, i);
 	note_x87(cpu, i, cpu->vec->fdp);
-	call(cpu, i, NULL);
-	SETTLE(cpu);
+	vec_call(cpu, i, NULL);
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -250,8 +224,8 @@ static void x87_reg_flags(struct x86_cpu *cpu, const struct insn *i)
 	at(cpu, i);
 	vec_gate(cpu, i);
 	note_x87(cpu, i, cpu->vec->fdp);
-	cpu->fl = call(cpu, i, NULL);
-	SETTLE(cpu);
+	cpu->fl = vec_call(cpu, i, NULL);
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -264,8 +238,8 @@ static void x87_read(struct x86_cpu *cpu, const struct insn *i)
 	vec_wait_x87(cpu);
 	p = fetch(cpu, i);
 	note_x87(cpu, i, ea_offset(cpu, i));
-	call(cpu, i, p);
-	SETTLE(cpu);
+	vec_call(cpu, i, p);
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -277,7 +251,7 @@ static void x87_write(struct x86_cpu *cpu, const struct insn *i)
 	at(cpu, i);
 	vec_gate(cpu, i);
 	vec_wait_x87(cpu);
-	a = operand(cpu, i, true);
+	a = vec_operand(cpu, i, true);
 	p = mem_write_ptr(cpu, a, i->memsize);
 	vec_gate(cpu, i);
 	note_x87(cpu, i, ea_offset(cpu, i));
@@ -461,6 +435,8 @@ static enum vec_class class_of(const struct insn_build *b)
 	/* The ISA sets of FISTTP, FCOMI and FCMOV are not x87's; their opcodes are. */
 	if (b->zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (b->zi->opcode & 0xf8) == 0xd8)
 		return VEC_X87;
+	if (b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX || b->zi->meta.category == ZYDIS_CATEGORY_KMASK)
+		return VEC_AVX512;
 	if (b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return VEC_AVX;
 	for (int k = 0; k < b->zi->operand_count; k++)
@@ -527,13 +503,13 @@ static insn_fn *pick_chain(const struct insn *i, bool mem, bool write)
 {
 	if (!mem)
 		return vec_reg_chain;
-	if ((i->ea_flags & EA_SLOW) || i->memsize > 32 || (i->memsize & (i->memsize - 1)))
+	if ((i->ea_flags & EA_SLOW) || i->memsize > 64 || (i->memsize & (i->memsize - 1)))
 		return NULL;
 	return (write ? write_chains : read_chains)[__builtin_ctz(i->memsize)];
 }
 
 #ifdef __SANITIZE_ADDRESS__
-#define CHAINS false                    /* see SETTLE */
+#define CHAINS false                    /* see VEC_SETTLE */
 #else
 #define CHAINS true
 #endif
@@ -543,6 +519,8 @@ int vec_build(struct insn *i, const struct insn_build *b)
 	int m = mem_operand(b);
 	bool chained, write = m >= 0 && (b->op[m].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
 
+	if (m >= 0 && b->op[m].mem.type == ZYDIS_MEMOP_TYPE_VSIB)
+		return -2 /* ENOENT */;
 	i->src2 = class_of(b);
 	if (m >= 0)
 		build_mem(i, b, m);
@@ -563,7 +541,10 @@ int vec_build(struct insn *i, const struct insn_build *b)
 
 /* ------------------------------------------------------------------ rows, by ISA set */
 
-#define ISA(set, feat) { ZYDIS_ISA_SET_##set, { .feature = X86_F_##feat, .build = vec_build } }
+#define ROW(set, feat, how) { ZYDIS_ISA_SET_##set, { .feature = X86_F_##feat, .build = how } }
+#define ISA(set, feat) ROW(set, feat, vec_build)
+#define EVEX(set, feat) \
+	ROW(set##_128, feat, evex_build_vl), ROW(set##_256, feat, evex_build_vl), ROW(set##_512, feat, evex_build)
 
 static const struct insn_isa_row isa_rows[] = {
 	ISA(X87, FPU), ISA(SSE3X87, PNI), ISA(FCMOV, CMOV), ISA(PPRO, CMOV),
@@ -573,6 +554,17 @@ static const struct insn_isa_row isa_rows[] = {
 	ISA(AES, AES), ISA(PCLMULQDQ, PCLMULQDQ), ISA(SHA, SHA_NI), ISA(GFNI, GFNI),
 	ISA(AVX, AVX), ISA(AVX2, AVX2), ISA(F16C, F16C), ISA(FMA, FMA), ISA(AVXAES, AES),
 	ISA(VAES, VAES), ISA(VPCLMULQDQ, VPCLMULQDQ), ISA(AVX_GFNI, GFNI), ISA(AVX_VNNI, AVX_VNNI),
+	ISA(AVX512F_KOP, AVX512F), ISA(AVX512BW_KOP, AVX512BW), ISA(AVX512DQ_KOP, AVX512DQ),
+	EVEX(AVX512F, AVX512F), ROW(AVX512F_128N, AVX512F, evex_build), ROW(AVX512F_SCALAR, AVX512F, evex_build),
+	EVEX(AVX512BW, AVX512BW), ROW(AVX512BW_128N, AVX512BW, evex_build),
+	EVEX(AVX512DQ, AVX512DQ), ROW(AVX512DQ_128N, AVX512DQ, evex_build),
+	ROW(AVX512DQ_SCALAR, AVX512DQ, evex_build),
+	EVEX(AVX512CD, AVX512CD), EVEX(AVX512_IFMA, AVX512IFMA), EVEX(AVX512_VBMI, AVX512VBMI),
+	EVEX(AVX512_VBMI2, AVX512_VBMI2), EVEX(AVX512_VNNI, AVX512_VNNI), EVEX(AVX512_BITALG, AVX512_BITALG),
+	EVEX(AVX512_VPOPCNTDQ, AVX512_VPOPCNTDQ), EVEX(AVX512_VP2INTERSECT, AVX512_VP2INTERSECT),
+	EVEX(AVX512_BF16, AVX512_BF16), EVEX(AVX512_FP16, AVX512_FP16),
+	ROW(AVX512_FP16_128N, AVX512_FP16, evex_build), ROW(AVX512_FP16_SCALAR, AVX512_FP16, evex_build),
+	EVEX(AVX512_GFNI, GFNI), EVEX(AVX512_VAES, VAES), EVEX(AVX512_VPCLMULQDQ, VPCLMULQDQ),
 };
 
 const struct insn_isa_rows insn_isa_rows = { isa_rows, ARRAY_SIZE(isa_rows) };
