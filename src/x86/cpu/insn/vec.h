@@ -74,13 +74,9 @@ static ALWAYS_INLINE uint16_t vec_call(struct x86_cpu *cpu, const struct insn *i
 static ALWAYS_INLINE gva_t vec_lane_ea(struct x86_cpu *cpu, const struct insn *i, unsigned int off, unsigned int size,
 				       bool write)
 {
-	struct insn one;
-
 	if (likely(!(i->ea_flags & EA_SLOW)))
 		return ea(cpu, i, size, write) + off;
-	one = *i;
-	one.disp += off;
-	return ea_slow(cpu, &one, size, write);
+	return ea_slow_part(cpu, i, off, size, write);
 }
 
 /**
