@@ -115,6 +115,22 @@ bool runnable(const struct code *c)
 	return c->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR && !writes_segment(c);
 }
 
+bool is_masked(const struct code *c)
+{
+	return c->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX &&
+	       c->zi.avx.mask.mode > ZYDIS_MASK_MODE_DISABLED;
+}
+
+bool wants_alignment(const struct code *c)
+{
+	return is_masked(c) && c->zi.meta.exception_class == ZYDIS_EXCEPTION_CLASS_E1;
+}
+
+bool is_wide_gather(const struct code *c)
+{
+	return c->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && c->zi.meta.category == ZYDIS_CATEGORY_GATHER;
+}
+
 /* SSE has a CMPSD too. */
 bool compares_strings(const struct code *c)
 {
@@ -151,7 +167,8 @@ bool fits_sequence(const struct code *c)
 		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size > 64 &&
 		    c->op[k].size != 128 && c->op[k].size != 256 && c->op[k].size != 512)
 			return false;
-	return !c->branch && !compares_strings(c) && c->zi.meta.category != ZYDIS_CATEGORY_XSAVE &&
+	return !c->branch && !compares_strings(c) && !wants_alignment(c) && !is_wide_gather(c) &&
+	       c->zi.meta.category != ZYDIS_CATEGORY_XSAVE &&
 	       c->zi.meta.category != ZYDIS_CATEGORY_XSAVEOPT;
 }
 

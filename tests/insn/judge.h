@@ -122,6 +122,9 @@ uint64_t code_start(const struct code *c);              /* its RIP */
 bool landed(const struct code *c, int vector, uint64_t rip);    /* on the fill: the instruction completed */
 bool runnable(const struct code *c);
 bool compares_strings(const struct code *c);
+bool is_masked(const struct code *c);           /* elements, by a mask register */
+bool wants_alignment(const struct code *c);     /* masked, and its operand in memory is to be aligned */
+bool is_wide_gather(const struct code *c);
 bool fits_sequence(const struct code *c);
 struct form *forms_list(unsigned int *count);
 void code_text(const struct code *c, char *buf, unsigned int n);
