@@ -373,12 +373,12 @@ uint64_t ea_offset(const struct x86_cpu *cpu, const struct insn *i)
 
 gva_t ea_slow_part(struct x86_cpu *cpu, const struct insn *i, unsigned int at, unsigned int size, bool write)
 {
-	/* The address size wraps the operand's address, not what lies in it; offsets have 32 bits all the same. */
+	/* What wraps is the address of the operand, not what lies in it. */
 	uint64_t off = ea_offset(cpu, i) + at;
 
 	if (cpu->mode == CODE64)
 		return off + cpu->regs[i->segbase];
-	return seg_linear(cpu, i->seg, (uint32_t)off, size, write, false);
+	return seg_linear(cpu, i->seg, off, size, write, false);
 }
 
 gva_t ea_slow(struct x86_cpu *cpu, const struct insn *i, unsigned int size, bool write)

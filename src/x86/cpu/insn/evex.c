@@ -65,14 +65,22 @@ static uint64_t begin(struct x86_cpu *cpu, const struct insn *i)
 	return asked;
 }
 
+/* Address of element @k: only what is accessed is checked. */
+static ALWAYS_INLINE gva_t lane(struct x86_cpu *cpu, const struct insn *i, unsigned int k, bool write)
+{
+	if (likely(!(i->ea_flags & EA_SLOW)))
+		return ea(cpu, i, i->opsize, write) + k * i->opsize;
+	return ea_slow_part(cpu, i, k * i->opsize, i->opsize, write);
+}
+
 static SLOW_FN void read_elements(struct x86_cpu *cpu, const struct insn *i)
 {
 	uint64_t buf[8] __attribute__((aligned(64))) = { 0 };
 	uint64_t asked = begin(cpu, i);
 
-	for (unsigned int k = 0; asked >> k && k < 64; k++)
+	for (unsigned int k = 0; k < 64 && asked >> k; k++)
 		if (asked >> k & 1)
-			mem_read_block(cpu, vec_lane_ea(cpu, i, k * i->opsize, i->opsize, false),
+			mem_read_block(cpu, lane(cpu, i, k, false),
 				       (uint8_t *)buf + k * i->opsize, i->opsize);
 	vec_gate(cpu, i);
 	vec_call(cpu, i, buf);
@@ -83,9 +91,9 @@ static void probe_elements(struct x86_cpu *cpu, const struct insn *i, uint64_t a
 {
 	if (i->aux & VEC_UNSUPPRESSED)
 		mem_probe_write(cpu, ea(cpu, i, i->memsize, true), i->memsize);
-	for (unsigned int k = 0; asked >> k && k < 64; k++)
+	for (unsigned int k = 0; k < 64 && asked >> k; k++)
 		if (asked >> k & 1)
-			mem_probe_write(cpu, vec_lane_ea(cpu, i, k * i->opsize, i->opsize, true), i->opsize);
+			mem_probe_write(cpu, lane(cpu, i, k, true), i->opsize);
 }
 
 static SLOW_FN void write_elements(struct x86_cpu *cpu, const struct insn *i)
@@ -97,9 +105,9 @@ static SLOW_FN void write_elements(struct x86_cpu *cpu, const struct insn *i)
 	vec_gate(cpu, i);
 	vec_call(cpu, i, buf);
 	x86_vec_put(cpu);
-	for (unsigned int k = 0; asked >> k && k < 64; k++)
+	for (unsigned int k = 0; k < 64 && asked >> k; k++)
 		if (asked >> k & 1)
-			mem_write_block(cpu, vec_lane_ea(cpu, i, k * i->opsize, i->opsize, true),
+			mem_write_block(cpu, lane(cpu, i, k, true),
 					(uint8_t *)buf + k * i->opsize, i->opsize);
 }
 

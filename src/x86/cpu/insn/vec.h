@@ -70,15 +70,6 @@ static ALWAYS_INLINE uint16_t vec_call(struct x86_cpu *cpu, const struct insn *i
 #define VEC_SETTLE(cpu) ((void)0)
 #endif
 
-/** vec_lane_ea - address of the @size bytes at @off of the memory operand: only what is accessed is checked. */
-static ALWAYS_INLINE gva_t vec_lane_ea(struct x86_cpu *cpu, const struct insn *i, unsigned int off, unsigned int size,
-				       bool write)
-{
-	if (likely(!(i->ea_flags & EA_SLOW)))
-		return ea(cpu, i, size, write) + off;
-	return ea_slow_part(cpu, i, off, size, write);
-}
-
 /**
  * vec_index_ea - address of a gather's or scatter's element of @size bytes; @index is one of the vector of indices,
  * of @isize bytes (4: sign-extended).

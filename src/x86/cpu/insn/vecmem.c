@@ -41,6 +41,18 @@ static struct xsave_image *image(struct x86_cpu *cpu, const struct insn *i)
 	return m;
 }
 
+/* Element @k of @size bytes: only those that are accessed are checked.  Each has an address, which wraps by itself. */
+static gva_t lane(struct x86_cpu *cpu, const struct insn *i, unsigned int k, unsigned int size, bool write)
+{
+	struct insn one;
+
+	if (likely(!(i->ea_flags & EA_SLOW)))
+		return ea(cpu, i, size, write) + k * size;
+	one = *i;
+	one.disp += k * size;
+	return ea_slow(cpu, &one, size, write);
+}
+
 /* dst: register; src: mask register; opsize: vector bytes; aux: element bytes. */
 static void maskmov_load(struct x86_cpu *cpu, const struct insn *i)
 {
@@ -52,7 +64,7 @@ static void maskmov_load(struct x86_cpu *cpu, const struct insn *i)
 	for (unsigned int k = 0; k < n; k++) {
 		value[k] = 0;
 		if (sign(vec_get(v, i->src, k, size), size)) {
-			gva_t a = vec_lane_ea(cpu, i, k * size, size, false);
+			gva_t a = lane(cpu, i, k, size, false);
 
 			value[k] = size == 4 ? ld32(cpu, a) : ld64(cpu, a);
 		}
@@ -71,13 +83,13 @@ static void maskmov_store(struct x86_cpu *cpu, const struct insn *i)
 	image(cpu, i);
 	for (unsigned int k = 0; k < n; k++)
 		if (sign(vec_get(v, i->src, k, size), size))
-			mem_probe_write(cpu, vec_lane_ea(cpu, i, k * size, size, true), size);
+			mem_probe_write(cpu, lane(cpu, i, k, size, true), size);
 	for (unsigned int k = 0; k < n; k++) {
 		gva_t a;
 
 		if (!sign(vec_get(v, i->src, k, size), size))
 			continue;
-		a = vec_lane_ea(cpu, i, k * size, size, true);
+		a = lane(cpu, i, k, size, true);
 		if (size == 4)
 			st32(cpu, a, vec_get(v, i->dst, k, 4));
 		else
