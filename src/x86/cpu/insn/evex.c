@@ -38,7 +38,9 @@ static uint64_t wanted(struct x86_cpu *cpu, const struct insn *i)
 	unsigned int n = i->memsize / i->opsize;
 	uint64_t mask = 0, asked = 0;
 
-	if (cpu->vec->image.xstate_bv >> XCOMP_OPMASK & 1)
+	if (!i->src)
+		mask = low_bits(i->dst);        /* K0: no mask */
+	else if (cpu->vec->image.xstate_bv >> XCOMP_OPMASK & 1)
 		mask = *vec_opmask(cpu->vec, i->src) & low_bits(i->dst);
 	if (i->aux & VEC_PACKED) {
 		for (; mask; mask &= mask - 1)
@@ -216,6 +218,8 @@ static int mem_operand(const struct insn_build *b)
 #define KXOR(k) "kxorw %%k0, %%k0, %%k" #k "\n\t"
 #define SET_MASKS(K) __asm__ volatile(K(1) K(2) K(3) K(4) K(5) K(6) K(7) : : : "memory")
 
+static int build_packed(struct insn *i, const struct insn_build *b);
+
 int evex_build(struct insn *i, const struct insn_build *b)
 {
 	ZydisBroadcastMode broadcast = b->zi->avx.broadcast.mode;
@@ -225,9 +229,12 @@ int evex_build(struct insn *i, const struct insn_build *b)
 
 	SET_MASKS(KXNOR);
 	r = vec_build(i, b);
-	if (r || m < 0 || b->zi->avx.mask.reg == ZYDIS_REGISTER_NONE || b->zi->avx.mask.reg == ZYDIS_REGISTER_K0)
+	if (r || m < 0 || b->zi->avx.mask.reg == ZYDIS_REGISTER_NONE)
 		return r;
 	write = b->op[m].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+	/* The elements of a compress are written one by one even without a mask. */
+	if (b->zi->avx.mask.reg == ZYDIS_REGISTER_K0 && !(write && b->row->build == build_packed))
+		return 0;
 	/* What is masked off is never written, all the same. */
 	if (!suppresses_faults(b) && !write)
 		return 0;
