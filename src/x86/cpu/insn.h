@@ -76,6 +76,9 @@ static ALWAYS_INLINE uint64_t insn_next_rip(const struct x86_cpu *cpu, const str
 /** ea_slow - effective linear address with segment checks and wrap; may raise. */
 gva_t ea_slow(struct x86_cpu *cpu, const struct insn *i, unsigned int size, bool write);
 
+/** ea_slow_part - the same for @size bytes at @at in the operand: only those are checked. */
+gva_t ea_slow_part(struct x86_cpu *cpu, const struct insn *i, unsigned int at, unsigned int size, bool write);
+
 /** ea_offset - the effective address without segment base or checks, wrapped to the address size (LEA). */
 uint64_t ea_offset(const struct x86_cpu *cpu, const struct insn *i);
 

@@ -3,7 +3,7 @@
  * What AVX-512 adds to host stubs (vec.c): memory operands under a mask.
  *
  * An element that is masked off is not accessed and cannot fault (SDM 2A 2.7.11),
- * for all instructions but those of the NF exception classes.  The host does the
+ * but in the NF exception classes, where the whole operand must be accessible.  The host does the
  * same, so where the whole operand is memory at hand the stub works on that.  Else
  * it works on a copy, to and from which the elements that count are moved one by one.
  *
@@ -50,15 +50,28 @@ static uint64_t wanted(struct x86_cpu *cpu, const struct insn *i)
 	return asked & low_bits(n);
 }
 
-static SLOW_FN void read_elements(struct x86_cpu *cpu, const struct insn *i)
+/*
+ * Which elements to move where the whole operand is not at hand.  The operand must
+ * be aligned if any is; or, on some hosts, even if none is.
+ */
+static uint64_t begin(struct x86_cpu *cpu, const struct insn *i)
 {
-	uint64_t buf[8] __attribute__((aligned(64))) = { 0 };
-	uint64_t asked;
+	uint64_t asked, a = ea_offset(cpu, i) + cpu->regs[i->segbase];
 
 	x86_vec_put(cpu);
 	asked = wanted(cpu, i);
-	for (unsigned int k = 0; asked; k++, asked >>= 1)
-		if (asked & 1)
+	if ((a & (i->memsize - 1)) && (i->aux & (asked ? VEC_ALIGNED : VEC_ALIGNED_UNASKED)))
+		x86_raise_ec(cpu, X86_GP, 0);
+	return asked;
+}
+
+static SLOW_FN void read_elements(struct x86_cpu *cpu, const struct insn *i)
+{
+	uint64_t buf[8] __attribute__((aligned(64))) = { 0 };
+	uint64_t asked = begin(cpu, i);
+
+	for (unsigned int k = 0; asked >> k && k < 64; k++)
+		if (asked >> k & 1)
 			mem_read_block(cpu, vec_lane_ea(cpu, i, k * i->opsize, i->opsize, false),
 				       (uint8_t *)buf + k * i->opsize, i->opsize);
 	vec_gate(cpu, i);
@@ -66,16 +79,21 @@ static SLOW_FN void read_elements(struct x86_cpu *cpu, const struct insn *i)
 	VEC_SETTLE(cpu);
 }
 
-static SLOW_FN void write_elements(struct x86_cpu *cpu, const struct insn *i)
+static void probe_elements(struct x86_cpu *cpu, const struct insn *i, uint64_t asked)
 {
-	uint64_t buf[8] __attribute__((aligned(64))) = { 0 };
-	uint64_t asked;
-
-	x86_vec_put(cpu);
-	asked = wanted(cpu, i);
+	if (i->aux & VEC_UNSUPPRESSED)
+		mem_probe_write(cpu, ea(cpu, i, i->memsize, true), i->memsize);
 	for (unsigned int k = 0; asked >> k && k < 64; k++)
 		if (asked >> k & 1)
 			mem_probe_write(cpu, vec_lane_ea(cpu, i, k * i->opsize, i->opsize, true), i->opsize);
+}
+
+static SLOW_FN void write_elements(struct x86_cpu *cpu, const struct insn *i)
+{
+	uint64_t buf[8] __attribute__((aligned(64))) = { 0 };
+	uint64_t asked = begin(cpu, i);
+
+	probe_elements(cpu, i, asked);
 	vec_gate(cpu, i);
 	vec_call(cpu, i, buf);
 	x86_vec_put(cpu);
@@ -85,28 +103,34 @@ static SLOW_FN void write_elements(struct x86_cpu *cpu, const struct insn *i)
 					(uint8_t *)buf + k * i->opsize, i->opsize);
 }
 
-/* Alignment does not ask for the mask; segments do, since only what is accessed counts. */
-static ALWAYS_INLINE gva_t whole(struct x86_cpu *cpu, const struct insn *i, bool write)
-{
-	at(cpu, i);
-	vec_gate(cpu, i);
-	if (unlikely(i->ea_flags & EA_SLOW)) {
-		gva_t a = ea_offset(cpu, i) + cpu->regs[i->segbase];
+/* The whole operand, if it is host memory of which each byte may be accessed; or NULL. */
+#define WHOLE(hit)                                                                      \
+	gva_t a;                                                                        \
+	at(cpu, i);                                                                     \
+	vec_gate(cpu, i);                                                               \
+	if (unlikely(i->ea_flags & EA_SLOW))                                            \
+		return NULL;                                                            \
+	a = ea_fast(cpu, i);                                                            \
+	if (unlikely(i->aux & VEC_ALIGNED) && unlikely(a & (i->memsize - 1)))           \
+		return NULL;                                                            \
+	return (void *)hit(cpu->ctx, a, i->memsize)
 
-		if ((i->aux & VEC_ALIGNED) && (a & (i->memsize - 1)))
-			x86_raise_ec(cpu, X86_GP, 0);
-		return a;
-	}
-	return vec_operand(cpu, i, write);
+static ALWAYS_INLINE void *whole_read(struct x86_cpu *cpu, const struct insn *i)
+{
+	WHOLE(tlb_hit_read);
+}
+
+static ALWAYS_INLINE void *whole_write(struct x86_cpu *cpu, const struct insn *i)
+{
+	WHOLE(tlb_hit_write);
 }
 
 static void masked_read(struct x86_cpu *cpu, const struct insn *i)
 {
-	gva_t a = whole(cpu, i, false);
-	const void *p = i->ea_flags & EA_SLOW ? NULL : tlb_hit_read(cpu->ctx, a, i->memsize);
+	void *p = whole_read(cpu, i);
 
 	if (likely(p)) {
-		vec_call(cpu, i, (void *)p);
+		vec_call(cpu, i, p);
 		VEC_SETTLE(cpu);
 	} else {
 		read_elements(cpu, i);
@@ -116,8 +140,7 @@ static void masked_read(struct x86_cpu *cpu, const struct insn *i)
 
 static void masked_write(struct x86_cpu *cpu, const struct insn *i)
 {
-	gva_t a = whole(cpu, i, true);
-	void *p = i->ea_flags & EA_SLOW ? NULL : tlb_hit_write(cpu->ctx, a, i->memsize);
+	void *p = whole_write(cpu, i);
 
 	if (likely(p)) {
 		vec_call(cpu, i, p);
@@ -180,20 +203,35 @@ static int mem_operand(const struct insn_build *b)
 	return -1;
 }
 
+/* Every mask register with all bits set, or none: for vec_must_align(), which runs the instruction. */
+#define KXNOR(k) "kxnorw %%k0, %%k0, %%k" #k "\n\t"
+#define KXOR(k) "kxorw %%k0, %%k0, %%k" #k "\n\t"
+#define SET_MASKS(K) __asm__ volatile(K(1) K(2) K(3) K(4) K(5) K(6) K(7) : : : "memory")
+
 int evex_build(struct insn *i, const struct insn_build *b)
 {
 	ZydisBroadcastMode broadcast = b->zi->avx.broadcast.mode;
-	int r = vec_build(i, b), m = mem_operand(b);
+	int r, m = mem_operand(b);
 	unsigned int elements;
+	bool write;
 
-	if (r || m < 0 || b->zi->avx.mask.reg == ZYDIS_REGISTER_NONE || b->zi->avx.mask.reg == ZYDIS_REGISTER_K0 ||
-	    !suppresses_faults(b))
+	SET_MASKS(KXNOR);
+	r = vec_build(i, b);
+	if (r || m < 0 || b->zi->avx.mask.reg == ZYDIS_REGISTER_NONE || b->zi->avx.mask.reg == ZYDIS_REGISTER_K0)
 		return r;
+	write = b->op[m].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+	/* What is masked off is never written, all the same. */
+	if (!suppresses_faults(b) && !write)
+		return 0;
+	i->aux |= suppresses_faults(b) ? 0 : VEC_UNSUPPRESSED;
+	SET_MASKS(KXOR);
+	if ((i->aux & VEC_ALIGNED) && vec_must_align(i->ptr))
+		i->aux |= VEC_ALIGNED_UNASKED;
 	i->src = ZydisRegisterGetId(b->zi->avx.mask.reg);
 	i->dst = broadcast ? broadcasts[broadcast].to : mask_bits(b, m);
 	elements = broadcast ? broadcasts[broadcast].from : i->dst;
 	i->opsize = i->memsize / elements;
-	i->fn = b->op[m].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? masked_write : masked_read;
+	i->fn = write ? masked_write : masked_read;
 	return 0;
 }
 
@@ -202,6 +240,15 @@ int evex_build_vl(struct insn *i, const struct insn_build *b)
 	if (b->zi->avx.vector_length < 512 && !x86_cpuid_has(b->cpuid, X86_F_AVX512VL))
 		return NO_ENTRY;
 	return evex_build(i, b);
+}
+
+/* Of class E4NF in the SDM, but not in Zydis' tables. */
+static int build_unsuppressed(struct insn *i, const struct insn_build *b)
+{
+	if (b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && b->zi->avx.vector_length < 512 &&
+	    !x86_cpuid_has(b->cpuid, X86_F_AVX512VL))
+		return NO_ENTRY;
+	return vec_build(i, b);
 }
 
 /* Expand and compress: the elements are side by side in memory. */
@@ -311,6 +358,7 @@ static int build_indexed(struct insn *i, const struct insn_build *b)
 }
 
 #define PACKED(mn, feat) { ZYDIS_MNEMONIC_##mn, X86_F_##feat, 0, 0, build_packed, NULL }
+#define UNSUPPRESSED(mn, feat) { ZYDIS_MNEMONIC_##mn, X86_F_##feat, 0, 0, build_unsuppressed, NULL }
 #define INDEXED_ROW(mn, isize, size) \
 	{ ZYDIS_MNEMONIC_##mn, X86_F_AVX512F, 0, 0, build_indexed, (const void *)INDEXED(0ul, isize, size) }
 #define BOTH_WAYS(kind, isize, size) INDEXED_ROW(VGATHER##kind, isize, size), INDEXED_ROW(VSCATTER##kind, isize, size)
@@ -322,6 +370,8 @@ static const struct insn_row rows[] = {
 	PACKED(VPEXPANDB, AVX512_VBMI2), PACKED(VPEXPANDW, AVX512_VBMI2),
 	PACKED(VCOMPRESSPS, AVX512F), PACKED(VCOMPRESSPD, AVX512F), PACKED(VPCOMPRESSD, AVX512F),
 	PACKED(VPCOMPRESSQ, AVX512F), PACKED(VPCOMPRESSB, AVX512_VBMI2), PACKED(VPCOMPRESSW, AVX512_VBMI2),
+	UNSUPPRESSED(VGF2P8AFFINEQB, GFNI), UNSUPPRESSED(VGF2P8AFFINEINVQB, GFNI), UNSUPPRESSED(VDBPSADBW, AVX512BW),
+	UNSUPPRESSED(VCVTNE2PS2BF16, AVX512_BF16),
 	BOTH_WAYS(DPS, 4, 4), BOTH_WAYS(QPS, 8, 4), BOTH_WAYS(DPD, 4, 8), BOTH_WAYS(QPD, 8, 8),
 	BOTH_WAYS_INT(DD, 4, 4), BOTH_WAYS_INT(QD, 8, 4), BOTH_WAYS_INT(DQ, 4, 8), BOTH_WAYS_INT(QQ, 8, 8),
 };

@@ -30,6 +30,23 @@
 
 /* ------------------------------------------------------------------ handlers */
 
+static ALWAYS_INLINE gva_t operand(struct x86_cpu *cpu, const struct insn *i, bool write)
+{
+	gva_t a;
+
+	/* Alignment comes before the segment's limit. */
+	if (unlikely(i->ea_flags & EA_SLOW) && (i->aux & VEC_ALIGNED)) {
+		at(cpu, i);
+		a = ea_offset(cpu, i) + cpu->regs[i->segbase];
+		if (a & (i->memsize - 1))
+			x86_raise_ec(cpu, X86_GP, 0);
+	}
+	a = ea(cpu, i, i->memsize, write);
+	if (unlikely(i->aux & VEC_ALIGNED) && unlikely(a & (i->memsize - 1)))
+		x86_raise_ec(cpu, X86_GP, 0);
+	return a;
+}
+
 /* SDM 1 8.1.8: where the last x87 instruction and its operand were.  Kept here, since the host would note the stub. */
 static ALWAYS_INLINE void note_x87(struct x86_cpu *cpu, const struct insn *i, gva_t operand)
 {
@@ -117,7 +134,7 @@ static ALWAYS_INLINE void *fetch(struct x86_cpu *cpu, const struct insn *i)
 
 	at(cpu, i);
 	vec_gate(cpu, i);
-	p = (void *)mem_read_ptr(cpu, vec_operand(cpu, i, false), i->memsize);
+	p = (void *)mem_read_ptr(cpu, operand(cpu, i, false), i->memsize);
 	vec_gate(cpu, i);
 	return p;
 }
@@ -196,7 +213,7 @@ static void vec_write(struct x86_cpu *cpu, const struct insn *i)
 
 	at(cpu, i);
 	vec_gate(cpu, i);
-	a = vec_operand(cpu, i, true);
+	a = operand(cpu, i, true);
 	vec_run_write(cpu, i, a, mem_write_ptr(cpu, a, i->memsize));
 	NEXT(cpu, i);
 }
@@ -251,7 +268,7 @@ static void x87_write(struct x86_cpu *cpu, const struct insn *i)
 	at(cpu, i);
 	vec_gate(cpu, i);
 	vec_wait_x87(cpu);
-	a = vec_operand(cpu, i, true);
+	a = operand(cpu, i, true);
 	p = mem_write_ptr(cpu, a, i->memsize);
 	vec_gate(cpu, i);
 	note_x87(cpu, i, ea_offset(cpu, i));
@@ -447,11 +464,7 @@ static enum vec_class class_of(const struct insn_build *b)
 	return (mmx && !xmm) || b->zi->meta.isa_set == ZYDIS_ISA_SET_PENTIUMMMX ? VEC_MMX : VEC_SSE;
 }
 
-/*
- * Whether the operand must be aligned is asked of the host, once a form: an
- * unaligned access that must not be gives #GP, which Linux reports as a SIGSEGV.
- */
-static bool probe_alignment(const void *stub)
+bool vec_must_align(const void *stub)
 {
 	uint8_t buf[160] __attribute__((aligned(64)));
 	uint64_t regs[R_COUNT];
@@ -531,7 +544,7 @@ int vec_build(struct insn *i, const struct insn_build *b)
 	i->aux = (b->zi->opcode & 7) << 8 | (i->src2 == VEC_X87 ? b->zi->raw.modrm.mod << 6 |
 		 b->zi->raw.modrm.reg << 3 | b->zi->raw.modrm.rm : 0);
 	if (i->src2 != VEC_X87)
-		i->aux = m >= 0 && i->memsize >= 16 && probe_alignment(i->ptr) ? VEC_ALIGNED : 0;
+		i->aux = m >= 0 && i->memsize >= 16 && vec_must_align(i->ptr) ? VEC_ALIGNED : 0;
 	if (chained)
 		i->fn = pick_chain(i, m >= 0, write);
 	if (!i->fn)

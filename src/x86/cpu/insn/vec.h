@@ -8,6 +8,8 @@
 
 /* i->src2 is the enum vec_class of every instruction that a stub executes; i->aux: */
 #define VEC_ALIGNED 0x8000u             /* the memory operand must be aligned to its size: #GP(0) */
+#define VEC_ALIGNED_UNASKED 0x2000u     /* even if the mask asks for no element of it */
+#define VEC_UNSUPPRESSED 0x1000u        /* all of it must be accessible, whatever the mask */
 #define VEC_PACKED 0x4000u              /* as many elements of memory as the mask has bits, side by side (expand, compress) */
 #define VEC_FOP 0x07ffu                 /* x87: the last opcode, SDM 1 8.1.9 */
 
@@ -22,6 +24,12 @@ typedef uint16_t vec_stub(void *mem, uint64_t *regs, uint16_t fl);
  * The class follows from the instruction's registers and ISA set.
  */
 int vec_build(struct insn *i, const struct insn_build *b);
+
+/**
+ * vec_must_align - must the memory operand of @stub be aligned?  Asked of the host, once a form: an unaligned
+ * access that must not be gives #GP, which Linux reports as a SIGSEGV.  The state must have been put away.
+ */
+bool vec_must_align(const void *stub);
 
 /** evex_build - for EVEX rows; evex_build_vl - for those whose 128 and 256-bit forms need AVX512VL. */
 int evex_build(struct insn *i, const struct insn_build *b);
@@ -66,13 +74,9 @@ static ALWAYS_INLINE uint16_t vec_call(struct x86_cpu *cpu, const struct insn *i
 static ALWAYS_INLINE gva_t vec_lane_ea(struct x86_cpu *cpu, const struct insn *i, unsigned int off, unsigned int size,
 				       bool write)
 {
-	struct insn one;
-
 	if (likely(!(i->ea_flags & EA_SLOW)))
 		return ea(cpu, i, size, write) + off;
-	one = *i;
-	one.disp += off;
-	return ea_slow(cpu, &one, size, write);
+	return ea_slow_part(cpu, i, off, size, write);
 }
 
 /**
@@ -90,24 +94,6 @@ static ALWAYS_INLINE gva_t vec_index_ea(struct x86_cpu *cpu, const struct insn *
 	if (i->ea_flags & EA_SLOW)
 		return ea_slow(cpu, &one, size, write);
 	return ea(cpu, i, size, write) + (index << i->scale);
-}
-
-/** vec_operand - address of the whole memory operand: alignment is checked where the form asks for it. */
-static ALWAYS_INLINE gva_t vec_operand(struct x86_cpu *cpu, const struct insn *i, bool write)
-{
-	gva_t a;
-
-	/* Alignment comes before the segment's limit. */
-	if (unlikely(i->ea_flags & EA_SLOW) && (i->aux & VEC_ALIGNED)) {
-		at(cpu, i);
-		a = ea_offset(cpu, i) + cpu->regs[i->segbase];
-		if (a & (i->memsize - 1))
-			x86_raise_ec(cpu, X86_GP, 0);
-	}
-	a = ea(cpu, i, i->memsize, write);
-	if (unlikely(i->aux & VEC_ALIGNED) && unlikely(a & (i->memsize - 1)))
-		x86_raise_ec(cpu, X86_GP, 0);
-	return a;
 }
 
 /** vec_run_write - runs the stub on @p, which mem_write_ptr() or mem_rmw() gave for @gva, and commits. */

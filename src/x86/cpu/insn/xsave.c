@@ -148,6 +148,12 @@ static void xsavec(struct x86_cpu *cpu, const struct insn *i)
 	NEXT(cpu, i);
 }
 
+static void zero(void *p, unsigned int bytes)
+{
+	for (unsigned int k = 0; k < bytes / 8; k++)
+		((uint64_t *)p)[k] = 0;
+}
+
 static void take(struct x86_cpu *cpu, const struct area *r, unsigned int at, void *to, unsigned int n)
 {
 	mem_read_block(cpu, r->at + at, to, n);
@@ -168,13 +174,25 @@ static bool header_ok(const struct x86_cpu *cpu, const uint64_t *h, uint64_t ena
 	return !compact_only && !h[1] && !h[2] && !(h[0] & ~enabled);
 }
 
-/* Commits @in, which differs from the image where a component was loaded. */
+/*
+ * Commits @in, which differs from the image where a component was loaded.  Outside
+ * 64-bit mode the registers that cannot be named there stay, so a component of which
+ * the rest is initialized may still be in use.
+ */
 static void finish(struct x86_cpu *cpu, struct xsave_image *m, const struct xsave_image *in, uint64_t rfbm,
 		   uint64_t bv)
 {
+	const uint64_t half = XFEATURE_SSE | 1u << XCOMP_AVX | 1u << XCOMP_ZMM_HI256 | 1u << XCOMP_HI16_ZMM;
+	uint64_t init = rfbm & ~bv & ~XFEATURE_PKRU;
+
 	*m = *in;
 	vec_settle_x87(m);
-	m->xstate_bv = (m->xstate_bv & ~rfbm) | (bv & rfbm & ~XFEATURE_PKRU);
+	m->xstate_bv = (m->xstate_bv & ~(cpu->mode == CODE64 ? rfbm : rfbm & ~half)) |
+		       (bv & rfbm & ~XFEATURE_PKRU);
+	if (init & XFEATURE_SSE)
+		zero(m->xmm, cpu->mode == CODE64 ? 256 : 128);
+	FOR_COMPONENTS(n, init)
+		zero(vec_component(cpu->vec, n), length(cpu, n));
 	vec_normalize(cpu->vec);
 	if (rfbm & XFEATURE_PKRU) {
 		uint32_t pkru = bv & XFEATURE_PKRU ? *(uint32_t *)vec_component(cpu->vec, XCOMP_PKRU) : 0;
