@@ -181,6 +181,19 @@ static bool open_alignment(const struct code *c, const struct state *before)
 	return false;
 }
 
+/*
+ * Elements behind the end of a segment of 4 GiB may be outside it or at its start
+ * (SDM 3A, 5.3): on AMD's Zen 4 those under a mask register are outside.
+ */
+static bool open_wrap(const struct code *c, const struct state *before)
+{
+	for (int k = 0; k < c->zi.operand_count && c->mode == MODE32 && is_masked(c); k++)
+		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    operand_address(c, before, &c->op[k]) + c->op[k].size / 8 > 1ULL << 32)
+			return true;
+	return false;
+}
+
 /* An access to one of the operands in hand failed: in a segment or a page. */
 static bool operand_fault(const struct code *c, const struct outcome *o)
 {
@@ -314,7 +327,7 @@ const char *compare(const struct code *c, const struct state *before, const stru
 		return NULL;
 	if (!c->next && (open_area(c, before, n) || open_area(c, before, e)))
 		return NULL;
-	if (!c->next && open_alignment(c, before))
+	if (!c->next && (open_alignment(c, before) || open_wrap(c, before)))
 		return NULL;
 	either = !c->next && either_operand(c, n, e);
 	if (n->vector != e->vector && !either)

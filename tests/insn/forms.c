@@ -96,6 +96,14 @@ static const uint16_t never[] = {
 	ZYDIS_MNEMONIC_LGS,	  ZYDIS_MNEMONIC_LSS,
 };
 
+static bool has_memory(const struct code *c)
+{
+	for (int k = 0; k < c->zi.operand_count_visible; k++)
+		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY)
+			return true;
+	return false;
+}
+
 static bool writes_segment(const struct code *c)
 {
 	for (int k = 0; k < c->zi.operand_count; k++)
@@ -167,7 +175,9 @@ bool fits_sequence(const struct code *c)
 		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size > 64 &&
 		    c->op[k].size != 128 && c->op[k].size != 256 && c->op[k].size != 512)
 			return false;
-	return !c->branch && !compares_strings(c) && !wants_alignment(c) && !is_wide_gather(c) &&
+	if (is_masked(c) && has_memory(c) && (c->mode == MODE32 || wants_alignment(c)))
+		return false;
+	return !c->branch && !compares_strings(c) && !is_wide_gather(c) &&
 	       c->zi.meta.category != ZYDIS_CATEGORY_XSAVE &&
 	       c->zi.meta.category != ZYDIS_CATEGORY_XSAVEOPT;
 }

@@ -90,7 +90,7 @@ static void new_evex(const struct code *c, struct rng *r, uint8_t *p)
 {
 	bool wide = c->mode == MODE64, vvvv = has_encoding(c, ZYDIS_OPERAND_ENCODING_NDSNDD);
 
-	p[1] ^= rnd(r) & (wide ? 0xf0 : 0x20);
+	p[1] ^= rnd(r) & (wide ? 0xf0 : 0x30);
 	if (vvvv)
 		p[2] ^= rnd(r) & (wide ? 0x78 : 0x38);
 	if (wide && (vvvv || has_vector_index(c)))
