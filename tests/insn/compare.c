@@ -46,20 +46,18 @@ static uint32_t undefined(const struct code *c)
 	return mask & FLAGS;
 }
 
-/* The upper halves of ZMM8 to ZMM15 are as little part of the other modes as those registers are. */
-static const char *compare_wide(const struct vregs *a, const struct vregs *b, unsigned int regs)
+static const char *compare_wide(const struct vregs *a, const struct vregs *b)
 {
 	if (memcmp(a->k, b->k, sizeof(a->k)))
 		return "mask register";
-	if (memcmp(a->zmm_high, b->zmm_high, regs * 32))
+	if (memcmp(a->zmm_high, b->zmm_high, sizeof(a->zmm_high)))
 		return "zmm";
 	return memcmp(a->zmm, b->zmm, sizeof(a->zmm)) ? "zmm16-31" : NULL;
 }
 
-static const char *compare_vectors(const struct vregs *a, const struct vregs *b, enum jmode mode)
+/* All registers in all modes: those that a mode cannot name must stay. */
+static const char *compare_vectors(const struct vregs *a, const struct vregs *b)
 {
-	unsigned int regs = mode == MODE64 ? 16 : 8;
-
 	if (a->fcw != b->fcw)
 		return "fcw";
 	if (a->fsw != b->fsw)
@@ -71,11 +69,11 @@ static const char *compare_vectors(const struct vregs *a, const struct vregs *b,
 	for (unsigned int k = 0; k < 8; k++)
 		if (memcmp(a->st[k], b->st[k], 10))
 			return "st";
-	if (memcmp(a->xmm, b->xmm, regs * 16))
+	if (memcmp(a->xmm, b->xmm, sizeof(a->xmm)))
 		return "xmm";
-	if (memcmp(a->ymm_high, b->ymm_high, regs * 16))
+	if (memcmp(a->ymm_high, b->ymm_high, sizeof(a->ymm_high)))
 		return "ymm";
-	return engine_components() & AVX512_COMPONENTS ? compare_wide(a, b, regs) : NULL;
+	return engine_components() & AVX512_COMPONENTS ? compare_wide(a, b) : NULL;
 }
 
 /*
@@ -322,8 +320,8 @@ const char *compare(const struct code *c, const struct state *before, const stru
 	/* The fetch of the next one may have faulted. */
 	bool done = n->vector == DONE || (!c->next && n->s.rip == before->rip + c->len);
 
-	/* A wild address that hit the native side's own pages. */
-	if (e->vector == 14 && e->cr2 - CTX < CTX_BYTES + PAGE)
+	/* A wild address that hit a page of the native side's own, or of its process. */
+	if (e->vector == 14 && native_maps(e->cr2))
 		return NULL;
 	if (!c->next && (open_area(c, before, n) || open_area(c, before, e)))
 		return NULL;
@@ -358,9 +356,9 @@ const char *compare(const struct code *c, const struct state *before, const stru
 		struct vregs v = e->s.v;
 
 		ignore_gather_rest(c, &n->s.v, &v);
-		return compare_vectors(&n->s.v, &v, c->mode);
+		return compare_vectors(&n->s.v, &v);
 	}
-	return compare_vectors(&n->s.v, &e->s.v, c->mode);
+	return compare_vectors(&n->s.v, &e->s.v);
 }
 
 /* ------------------------------------------------------------------ telling it */

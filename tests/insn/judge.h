@@ -159,6 +159,7 @@ bool native_has(enum jmode mode);       /* may code of @mode run?  Not 16-bit co
 int native_init(void);
 void native_code(const struct code *c);
 uint8_t *native_arena(void);            /* a view that is always writable */
+bool native_maps(uint64_t linear);      /* is there memory that is not the test's? */
 void native_protect(unsigned int page, bool present, bool writable);
 void native_run(const struct code *c, const struct state *s, struct outcome *o);
 

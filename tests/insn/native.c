@@ -164,6 +164,15 @@ void native_protect(unsigned int page, bool present, bool writable)
 		 !present ? PROT_NONE : writable ? PROT_READ | PROT_WRITE : PROT_READ);
 }
 
+bool native_maps(uint64_t linear)
+{
+	unsigned char in_core;
+
+	if (linear - CODE_LIN < CODE_BYTES || linear - ARENA_LIN < ARENA_BYTES)
+		return false;
+	return !mincore((void *)(uintptr_t)(linear & ~(uint64_t)(PAGE - 1)), PAGE, &in_core);
+}
+
 uint8_t *native_arena(void)
 {
 	return side.arena;

@@ -229,6 +229,25 @@ static int build_gather(struct insn *i, const struct insn_build *b)
 	return 0;
 }
 
+/* Outside 64-bit mode VZEROALL and VZEROUPPER leave registers 8 and up alone; SDM 2C.  aux: from which byte. */
+static void vzero_low(struct x86_cpu *cpu, const struct insn *i)
+{
+	image(cpu, i);
+	for (unsigned int reg = 0; reg < 8; reg++)
+		vec_clear_from(cpu->vec, reg, i->aux);
+	NEXT(cpu, i);
+}
+
+static int build_vzero(struct insn *i, const struct insn_build *b)
+{
+	if (b->mode == CODE64)
+		return -2 /* ENOENT: the host's own will do */;
+	i->src2 = VEC_AVX;
+	i->aux = (uintptr_t)b->row->arg;
+	i->fn = vzero_low;
+	return 0;
+}
+
 /* LDMXCSR: a reserved bit is #GP(0), before anything else happens to the state. */
 static void ldmxcsr(struct x86_cpu *cpu, const struct insn *i)
 {
@@ -266,6 +285,8 @@ static const struct insn_row rows[] = {
 	GATHER_ROW(VGATHERDPD, 4, 8), GATHER_ROW(VGATHERQPD, 8, 8),
 	GATHER_ROW(VPGATHERDD, 4, 4), GATHER_ROW(VPGATHERQD, 8, 4),
 	GATHER_ROW(VPGATHERDQ, 4, 8), GATHER_ROW(VPGATHERQQ, 8, 8),
+	{ ZYDIS_MNEMONIC_VZEROALL, X86_F_AVX, 0, 0, build_vzero, (const void *)0 },
+	{ ZYDIS_MNEMONIC_VZEROUPPER, X86_F_AVX, 0, 0, build_vzero, (const void *)16 },
 	{ ZYDIS_MNEMONIC_LDMXCSR, X86_F_SSE, 0, 0, build_ldmxcsr, NULL },
 	{ ZYDIS_MNEMONIC_VLDMXCSR, X86_F_AVX, 0, 0, build_ldmxcsr, NULL },
 };
