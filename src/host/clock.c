@@ -6,9 +6,13 @@
 #include "host/clock.h"
 
 #include <cpuid.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #define NS_PER_S 1000000000ULL
 #define MEASURE_NS 20000000ULL
@@ -105,4 +109,25 @@ uint32_t host_tsc_khz(void)
 {
 	pthread_once(&clock_cache.once, find_tsc_khz);
 	return clock_cache.tsc_khz;
+}
+
+/* /proc/.../schedstat: time run, time waited, slices.  Kernel documentation: scheduler/sched-stats.rst. */
+int host_run_delay_ns(uint64_t *ns)
+{
+	char text[96], *end;
+	int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return -EIO;
+	text[n] = 0;
+	strtoull(text, &end, 10);
+	if (end == text || *end != ' ')
+		return -EIO;
+	*ns = strtoull(end, NULL, 10);
+	return 0;
 }

@@ -23,6 +23,12 @@ static inline uint64_t host_rdtsc(void)
 /** host_tsc_khz - its frequency; measured once a process (20 ms) unless CPUID tells.  Never 0. */
 uint32_t host_tsc_khz(void);
 
+/**
+ * host_run_delay_ns - how long the calling thread has been ready to run and waited for a processor, in all.
+ * -errno: the host's kernel does not account for it.  A system call or three.
+ */
+int host_run_delay_ns(uint64_t *ns);
+
 /** host_now_and_tsc - one instant as both: *tsc is the counter at the returned CLOCK_MONOTONIC. */
 uint64_t host_now_and_tsc(uint64_t *tsc);
 

@@ -22,6 +22,7 @@ enum x86_feature_need {
 	NEED_YMM,               /* the same, and the host's OS must keep the upper halves (XCR0) */
 	NEED_ZMM,               /* ... and mask registers and ZMM */
 	NEED_PKRU,              /* the XSAVE component of PKRU */
+	NEED_RUN_DELAY,         /* a host that accounts for the time that threads wait for a processor */
 	NEED_CLIENT,            /* not offered, but it counts where the client sets the bit */
 	NEED_RUNTIME,           /* follows control registers, in nobody's table */
 };
@@ -166,7 +167,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(KVM_NOP_IO_DELAY, "kvm_nopiodelay", 0x40000001, 0, EAX, 1, NOTHING, BOTH)             \
 	F(KVM_CLOCKSOURCE2, "kvmclock2", 0x40000001, 0, EAX, 3, NOTHING, BOTH)                  \
 	F(KVM_ASYNC_PF, "kvm_asyncpf", 0x40000001, 0, EAX, 4, CLIENT, BOTH)                     \
-	F(KVM_STEAL_TIME, "kvm_steal_time", 0x40000001, 0, EAX, 5, CLIENT, BOTH)                \
+	F(KVM_STEAL_TIME, "kvm_steal_time", 0x40000001, 0, EAX, 5, RUN_DELAY, BOTH)               \
 	F(KVM_PV_EOI, "kvm_pv_eoi", 0x40000001, 0, EAX, 6, CLIENT, BOTH)                        \
 	F(KVM_PV_UNHALT, "kvm_pv_unhalt", 0x40000001, 0, EAX, 7, CLIENT, BOTH)                  \
 	F(KVM_CLOCKSOURCE_STABLE, "kvmclock_stable", 0x40000001, 0, EAX, 24, NOTHING, BOTH)

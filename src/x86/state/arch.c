@@ -6,6 +6,7 @@
 #include "anykvm.h"
 #include "x86/cpu/block.h"
 #include "x86/cpu/vec.h"
+#include "x86/pv/steal.h"
 #include "x86/state/model.h"
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
@@ -111,6 +112,11 @@ long x86_ioctl_system_attr(struct kvm_call *c)
 			KVM_GUESTDBG_USE_SW_BP | KVM_GUESTDBG_INJECT_BP | KVM_GUESTDBG_INJECT_DB | \
 			KVM_GUESTDBG_BLOCKIRQ)
 #define SPLIT_PINS_MAX 4096
+
+static int steal_time(struct vm *vm)
+{
+	return x86_feature_feasible(X86_F_KVM_STEAL_TIME);
+}
 
 static int xsave2_size(struct vm *vm)
 {
@@ -246,6 +252,7 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_PIT_STATE2, .value = 1 },
 	{ .cap = KVM_CAP_REINJECT_CONTROL, .value = 1 },
 	{ .cap = KVM_CAP_NOP_IO_DELAY, .value = 1 },
+	{ .cap = KVM_CAP_STEAL_TIME, .get = steal_time },
 	{ .cap = KVM_CAP_MP_STATE, .value = 1 },
 	{ .cap = KVM_CAP_USER_NMI, .value = 1 },
 	{ .cap = KVM_CAP_X86_SMM, .value = 1 },
@@ -324,6 +331,7 @@ const struct kvm_arch kvm_arch_x86 = {
 	.vcpu_postcreate = x86_vcpu_postcreate,
 	.vcpu_destroy = x86_vcpu_destroy,
 	.vcpu_run = x86_vcpu_run,
+	.vcpu_thread_changed = x86_steal_thread_changed,
 	.vcpu_kick = x86_vcpu_kick,
 	.vcpu_sync = x86_vcpu_sync,
 };

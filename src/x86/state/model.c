@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "host/clock.h"
 #include "x86/cpu/vec.h"
 #include "x86/state/model.h"
 
@@ -36,11 +37,13 @@ static bool xcr0_has(uint64_t bits)
 bool x86_feature_feasible(unsigned int f)
 {
 	const struct x86_feature_row *row = &x86_feature_rows[f];
+	uint64_t ns;
 
 	switch ((enum x86_feature_need)row->need) {
 	case NEED_HOST: return host_bit(row);
 	case NEED_YMM: return host_bit(row) && xcr0_has(XCR0_YMM);
 	case NEED_ZMM: return host_bit(row) && xcr0_has(XCR0_ZMM);
+	case NEED_RUN_DELAY: return !host_run_delay_ns(&ns);
 	case NEED_PKRU: return xcr0_has(XCR0_PKRU);
 	default: return true;
 	}

@@ -5,6 +5,7 @@
 
 #include "x86/cpu/control.h"
 #include "x86/pv/kvmclock.h"
+#include "x86/pv/steal.h"
 #include "x86/state/cpuid.h"
 #include "x86/state/model.h"
 #include "x86/state/msr.h"
@@ -83,6 +84,11 @@ static int set_wall_clock(struct x86_vcpu *v, uint32_t index, uint64_t value, bo
 {
 	x86_kvmclock_set_wall(v, value);
 	return 0;
+}
+
+static int set_steal_time(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	return x86_steal_set(v, value);
 }
 
 static int set_system_time(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
@@ -558,6 +564,8 @@ const struct x86_msr_row x86_msr_rows[] = {
 	  0, 0, 0, 0, get_wall_clock, set_wall_clock },
 	{ MSR_SYSTEM_TIME_NEW, MSR_SYSTEM_TIME_NEW, "KVM_SYSTEM_TIME_NEW", MSR_SAVED | MSR_PV,
 	  X86_F_KVM_CLOCKSOURCE2, 0, AT(pvclock.msr), ALL, 0, NULL, set_system_time },
+	{ MSR_STEAL_TIME, MSR_STEAL_TIME, "KVM_STEAL_TIME", MSR_SAVED | MSR_PV, X86_F_KVM_STEAL_TIME, 0,
+	  AT(steal.msr), ALL, 0, NULL, set_steal_time },
 	FIELD_SET(0xc0000080, "EFER", 0, cpu.efer, set_efer),
 	FIELD(0xc0000081, "STAR", MSR_SAVED, cpu.star, ALL),
 	CODE(0xc0000082, "LSTAR", MSR_SAVED, get_canonical, set_canonical),

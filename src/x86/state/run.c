@@ -15,6 +15,7 @@
 #include "x86/cpu/debug.h"
 #include "x86/mmu/mmu.h"
 #include "x86/pv/kvmclock.h"
+#include "x86/pv/steal.h"
 #include "x86/state/cpuid.h"
 #include "x86/state/hypercall.h"
 #include "x86/state/msr.h"
@@ -187,6 +188,8 @@ static int env_slice(struct x86_cpu *cpu)
 
 	if (kvm_vcpu_sync_needed(v->vcpu))
 		x86_request(cpu, X86_REQ_RELOAD_SLOTS);
+	if (unlikely(v->steal.msr))
+		x86_request(cpu, X86_REQ_STEAL);
 	return kvm_vcpu_interrupted(v->vcpu) ? X86_RUN_INTR : 0;
 }
 
@@ -275,6 +278,7 @@ static int wait_runnable(struct x86_vcpu *v)
 		r = kvm_vcpu_block(v->vcpu, awake, deadline ? deadline : UINT64_MAX);
 		if (r)
 			return r;
+		x86_steal_update(v);
 	}
 }
 
@@ -335,6 +339,8 @@ static int env_service(struct x86_cpu *cpu)
 	x86_vapic_collect(v);
 	if (req & X86_REQ_CLOCK)
 		x86_kvmclock_update(v);
+	if (req & X86_REQ_STEAL)
+		x86_steal_update(v);
 	if (v->triple_fault || (req & X86_REQ_TRIPLE_FAULT)) {
 		v->triple_fault = false;
 		return X86_RUN_SHUTDOWN;
@@ -468,6 +474,7 @@ static int run_guest(struct x86_vcpu *v)
 		x86_cpuid_update_mwait(v);
 	run->exit_reason = KVM_EXIT_UNKNOWN;
 	x86_request(&v->cpu, X86_REQ_EVENT);
+	x86_steal_update(v);
 	r = x86_cpu_run(&v->cpu);
 	if (!finish || r != X86_RUN_INTR)
 		return run_result(v, r);

@@ -155,6 +155,11 @@ struct x86_vcpu {
 		bool paused;            /* KVM_KVMCLOCK_CTRL: say so to the guest's watchdog */
 		uint32_t version;
 	} pvclock;
+	struct {
+		uint64_t msr;           /* MSR_KVM_STEAL_TIME as written */
+		uint64_t seen;          /* the thread's delay when it was last asked for, ns */
+		uint64_t looked;        /* when that was, CLOCK_MONOTONIC in ns; 0: not yet */
+	} steal;
 	struct x86_msrs msr;
 	gpa_t vapic_gpa;                /* KVM_SET_VAPIC_ADDR; 0: none */
 	bool vapic_published;           /* TPR is kept there; see vapic.c */

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Steal time.  The host's kernel counts for how long a thread was ready and waited
+ * for a processor; what was added since the last look goes to the guest's area.
+ * Asking is a system call, so it is done at most every STEAL_PERIOD_NS.  That the
+ * thread is preempted is not seen from here, so `preempted` is always zero.
+ *
+ * The area is valid while its version is even.
+ */
+#include "x86/pv/steal.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "host/clock.h"
+#include "x86/state/state.h"
+
+#define STEAL_ENABLED 1ULL
+#define STEAL_RESERVED 0x3eULL
+#define STEAL_PERIOD_NS 400000
+
+struct steal_area {
+	uint64_t steal;
+	uint32_t version, flags;
+	uint8_t preempted, pad[47];
+};
+_Static_assert(sizeof(struct steal_area) == 64, "the guest's layout");
+
+static gpa_t area_of(const struct x86_vcpu *v)
+{
+	return v->steal.msr & ~(STEAL_ENABLED | STEAL_RESERVED);
+}
+
+int x86_steal_set(struct x86_vcpu *v, uint64_t value)
+{
+	if (value & STEAL_RESERVED)
+		return -EINVAL;
+	v->steal.msr = value;
+	v->steal.looked = 0;    /* what was stolen before does not count */
+	if (value & STEAL_ENABLED)
+		x86_request(&v->cpu, X86_REQ_STEAL);
+	return 0;
+}
+
+static int put_version(struct x86_vcpu *v, uint32_t version)
+{
+	int r = x86_guest_write(v, area_of(v) + offsetof(struct steal_area, version), &version, sizeof(version));
+
+	atomic_thread_fence(memory_order_release);
+	return r;
+}
+
+static void add(struct x86_vcpu *v, uint64_t ns)
+{
+	struct steal_area a;
+	uint32_t version;
+
+	if (x86_guest_read(v, area_of(v), &a, sizeof(a)))
+		return;
+	/* The guest may have left any version there. */
+	version = (a.version | 1) + (a.version & 1 ? 2 : 0);
+	a.steal += ns;
+	a.version = version;
+	a.preempted = 0;
+	if (put_version(v, version) || x86_guest_write(v, area_of(v), &a, sizeof(a)))
+		return;
+	atomic_thread_fence(memory_order_release);
+	(void)!put_version(v, version + 1);
+}
+
+void x86_steal_update(struct x86_vcpu *v)
+{
+	uint64_t now, delay, was = v->steal.seen;
+
+	if (!(v->steal.msr & STEAL_ENABLED))
+		return;
+	now = host_now_ns();
+	if (v->steal.looked && now - v->steal.looked < STEAL_PERIOD_NS)
+		return;
+	if (host_run_delay_ns(&delay))
+		return;
+	if (!v->steal.looked)
+		was = delay;
+	v->steal.looked = now;
+	v->steal.seen = delay;
+	add(v, delay - was);
+}
+
+void x86_steal_thread_changed(struct vcpu *vcpu)
+{
+	x86_vcpu_of(vcpu)->steal.looked = 0;
+}
