@@ -176,6 +176,14 @@ static int enable_payload(struct vm *vm, const struct kvm_enable_cap *cap)
 	return 0;
 }
 
+static int enable_emulation_failure(struct vm *vm, const struct kvm_enable_cap *cap)
+{
+	if (cap->flags || (cap->args[0] & ~1ULL))
+		return -EINVAL;
+	x86_vm_of(vm)->exit_on_emulation_failure = cap->args[0];
+	return 0;
+}
+
 static int enable_triple_fault(struct vm *vm, const struct kvm_enable_cap *cap)
 {
 	if (cap->flags)
@@ -278,6 +286,7 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_X2APIC_API, .value = X2APIC_FLAGS, .enable_vm = enable_x2apic_api },
 	{ .cap = KVM_CAP_MSR_PLATFORM_INFO, .value = 1, .enable_vm = enable_platform_info },
 	{ .cap = KVM_CAP_EXCEPTION_PAYLOAD, .value = 1, .enable_vm = enable_payload },
+	{ .cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .value = 1, .enable_vm = enable_emulation_failure },
 	{ .cap = KVM_CAP_X86_TRIPLE_FAULT_EVENT, .value = 1, .enable_vm = enable_triple_fault },
 	{ .cap = KVM_CAP_X86_USER_SPACE_MSR, .value = 1, .enable_vm = enable_user_msr },
 	{ .cap = KVM_CAP_X86_MSR_FILTER, .value = 1 },
