@@ -74,6 +74,12 @@ static int64_t send_ipi(struct x86_vcpu *v, bool wide)
 	return n;
 }
 
+/* Without KVM_CAP_ENFORCE_PV_FEATURE_CPUID a guest need not have been told. */
+static bool offered(const struct x86_vcpu *v, enum x86_feature f)
+{
+	return !v->enforce_pv || x86_has(&v->cpu, f);
+}
+
 int x86_hypercall(struct x86_cpu *cpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
@@ -91,11 +97,11 @@ int x86_hypercall(struct x86_cpu *cpu)
 	} else if (nr == KVM_HC_VAPIC_POLL_IRQ) {
 		x86_request(cpu, X86_REQ_EVENT);
 		r = 0;
-	} else if (nr == KVM_HC_SCHED_YIELD && !v->enforce_pv) {
+	} else if (nr == KVM_HC_SCHED_YIELD && offered(v, X86_F_KVM_PV_SCHED_YIELD)) {
 		/* To another vCPU: whichever thread the host picks. */
 		sched_yield();
 		r = 0;
-	} else if (nr == KVM_HC_SEND_IPI && !v->enforce_pv && v->has_lapic) {
+	} else if (nr == KVM_HC_SEND_IPI && offered(v, X86_F_KVM_PV_SEND_IPI) && v->has_lapic) {
 		r = send_ipi(v, wide);
 	} else if (nr == KVM_HC_MAP_GPA_RANGE && (v->vm->hypercall_exits >> KVM_HC_MAP_GPA_RANGE & 1)) {
 		if (ask_client(v, &r))
