@@ -422,8 +422,72 @@ static void test_sync_regs(void **state)
 	run_to(&g, KVM_EXIT_IO);
 	assert_int_equal(g.run->s.regs.regs.rbx, 0x1001);
 	assert_int_equal(regs_of(&g).rbx, 0x1001);
+	/* Taken: cleared, and what is written without the bit does not count. */
+	assert_int_equal(g.run->kvm_dirty_regs, 0);
+	SET(&g, rip, 0x1000);
+	g.run->s.regs.regs.rbx = 0x5000;
+	run_to(&g, KVM_EXIT_IO);
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(regs_of(&g).rbx, 0x1002);
+	/* Not asked for: not written. */
+	SET(&g, rip, 0x1000);
+	g.run->kvm_valid_regs = 0;
+	memset(&g.run->s, 0x5a, sizeof(g.run->s.regs));
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(*(uint8_t *)&g.run->s, 0x5a);
 	g.run->kvm_valid_regs = 1 << 8;
 	api_fails(EINVAL, api_ioctl(g.vcpu, KVM_RUN, NULL));
+	g.run->kvm_valid_regs = 0;
+	g.run->kvm_dirty_regs = 1 << 8;
+	api_fails(EINVAL, api_ioctl(g.vcpu, KVM_RUN, NULL));
+	end(&g);
+}
+
+/* Every set, both ways; what is invalid is refused as by its own request. */
+static void test_sync_all(void **state)
+{
+	/* out 0x10,al; out 0x11,al; out 0x12,al.  #BP: out 0x13,al */
+	struct guest g = GUEST(false, 0xe6, 0x10, 0xe6, 0x11, 0xe6, 0x12);
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	struct kvm_vcpu_events events;
+
+	memcpy(g.mem + 0x1800, (uint8_t[]){ 0xe6, 0x13 }, 2);
+	*(uint32_t *)(g.mem + 4 * 6) = 0x1800;
+	SET(&g, rsp, 0x8000);
+	g.run->kvm_valid_regs = KVM_SYNC_X86_VALID_FIELDS;
+	run_to(&g, KVM_EXIT_IO);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_REGS, &regs));
+	api_ok(api_ioctl(g.vcpu, KVM_GET_SREGS, &sregs));
+	api_ok(api_ioctl(g.vcpu, KVM_GET_VCPU_EVENTS, &events));
+	assert_memory_equal(&g.run->s.regs.regs, &regs, sizeof(regs));
+	assert_memory_equal(&g.run->s.regs.sregs, &sregs, sizeof(sregs));
+	assert_memory_equal(&g.run->s.regs.events, &events, offsetof(struct kvm_vcpu_events, reserved));
+	g.run->s.regs.sregs.fs.base = 0x12340;
+	g.run->kvm_dirty_regs = KVM_SYNC_X86_SREGS;
+	run_to(&g, KVM_EXIT_IO);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_SREGS, &sregs));
+	assert_int_equal(sregs.fs.base, 0x12340);
+	assert_int_equal(g.run->s.regs.sregs.fs.base, 0x12340);
+	/* A wrong one changes nothing. */
+	g.run->s.regs.sregs.cr0 = 1ULL << 40;
+	g.run->kvm_dirty_regs = KVM_SYNC_X86_SREGS;
+	api_fails(EINVAL, api_ioctl(g.vcpu, KVM_RUN, NULL));
+	api_ok(api_ioctl(g.vcpu, KVM_GET_SREGS, &sregs));
+	assert_int_equal(sregs.cr0 >> 40, 0);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_VCPU_EVENTS, &events));
+	g.run->s.regs.events = events;
+	g.run->s.regs.events.flags |= 1 << 20;
+	g.run->kvm_dirty_regs = KVM_SYNC_X86_EVENTS;
+	api_fails(EINVAL, api_ioctl(g.vcpu, KVM_RUN, NULL));
+	events.exception.injected = 1;
+	events.exception.nr = 6;
+	g.run->s.regs.events = events;
+	g.run->kvm_dirty_regs = KVM_SYNC_X86_EVENTS;
+	run_to(&g, KVM_EXIT_IO);
+	/* The access that was pending is complete first. */
+	assert_int_equal(g.run->io.port, 0x13);
+	assert_int_equal(*(uint16_t *)(g.mem + 0x7ffa), 0x1004);
 	end(&g);
 }
 
@@ -464,6 +528,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_halt_and_irq),
 	cmocka_unit_test(test_pit_tick),
 	cmocka_unit_test(test_sync_regs),
+	cmocka_unit_test(test_sync_all),
 	cmocka_unit_test(test_dirty_log),
 };
 
