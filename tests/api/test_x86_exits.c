@@ -315,6 +315,7 @@ static void fail_entry(void (*spoil)(struct kvm_sregs *s))
 	}
 	assert_int_equal(g.run->exit_reason, KVM_EXIT_FAIL_ENTRY);
 	assert_true(g.run->fail_entry.hardware_entry_failure_reason != 0);
+	assert_true(g.run->fail_entry.cpu < (unsigned long)sysconf(_SC_NPROCESSORS_CONF));
 	/* Nothing has run, and a better state does. */
 	assert_int_equal(guest_regs(&g).rip, GUEST_CODE);
 	api_ok(api_ioctl(g.vcpu, KVM_SET_SREGS, &good));

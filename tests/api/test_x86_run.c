@@ -141,6 +141,76 @@ static void test_string_io(void **state)
 	end(&g);
 }
 
+/*
+ * One exit asks for what ends up in one page; the registers move when all of it is there.  A kernel takes the bytes
+ * left in a page for elements, which is as good: what each exit asks for is judged here alone.
+ */
+static void ins_batch(uint16_t rdi, uint16_t rcx, bool down, const uint16_t *counts)
+{
+	/* rep insw; hlt */
+	struct guest g = GUEST(false, 0xf3, 0x6d, 0xf4);
+	uint16_t *data = (uint16_t *)((char *)g.run + PAGE), left = rcx, at = rdi;
+
+	SET(&g, rdi, rdi);
+	SET(&g, rcx, rcx);
+	SET(&g, rdx, 0x99);
+	if (down)
+		SET(&g, rflags, 0x402);
+	while (left) {
+		uint16_t n;
+
+		run_to(&g, KVM_EXIT_IO);
+		n = (uint16_t)g.run->io.count;
+		assert_int_equal(g.run->io.size, 2);
+		assert_true(n <= left && n <= 2048);
+		if (!api_real() && n != *counts++)
+			fail_msg("%u elements, not %u", n, counts[-1]);
+		assert_int_equal(regs_of(&g).rcx, left);
+		for (unsigned int i = 0; i < n; i++)
+			data[i] = (uint16_t)(0x1000 + rcx - left + i);
+		left = (uint16_t)(left - n);
+	}
+	run_to(&g, KVM_EXIT_HLT);
+	for (uint16_t i = 0; i < rcx; i++, at = (uint16_t)(down ? at - 2 : at + 2))
+		assert_memory_equal(g.mem + at, &(uint16_t){ (uint16_t)(0x1000 + i) }, 2);
+	assert_int_equal(regs_of(&g).rdi, at);
+	end(&g);
+}
+
+static void test_ins_batch(void **state)
+{
+	ins_batch(0x3000, 100, false, (uint16_t[]){ 100 });
+	ins_batch(0x3000, 1000, false, (uint16_t[]){ 512, 488 });
+	ins_batch(0x3ff8, 10, false, (uint16_t[]){ 4, 6 });
+	/* An element that straddles pages comes alone. */
+	ins_batch(0x3ffd, 4, false, (uint16_t[]){ 1, 1, 2 });
+	ins_batch(0x3010, 20, true, (uint16_t[]){ 9, 11 });
+}
+
+/* The client may change the count meanwhile: no more is taken than it leaves, none of the rest is kept. */
+static void test_ins_count_changed(void **state)
+{
+	/* rep insb; in al,0x20; hlt */
+	struct guest g = GUEST(false, 0xf3, 0x6c, 0xe4, 0x20, 0xf4);
+
+	SET(&g, rdi, 0x3000);
+	SET(&g, rcx, 5);
+	SET(&g, rdx, 0x99);
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.count, 5);
+	memcpy((char *)g.run + g.run->io.data_offset, "abcde", 5);
+	SET(&g, rcx, 2);
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x20);
+	assert_int_equal(g.run->io.count, 1);
+	assert_memory_equal(g.mem + 0x3000, "ab\0", 3);
+	assert_int_equal(regs_of(&g).rdi, 0x3002);
+	*((uint8_t *)g.run + g.run->io.data_offset) = 'x';
+	run_to(&g, KVM_EXIT_HLT);
+	assert_int_equal(regs_of(&g).rax & 0xff, 'x');
+	end(&g);
+}
+
 /* --- MMIO ------------------------------------------------------------------------------------ */
 
 static void test_mmio(void **state)
@@ -515,6 +585,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_out),
 	cmocka_unit_test(test_in),
 	cmocka_unit_test(test_string_io),
+	cmocka_unit_test(test_ins_batch),
+	cmocka_unit_test(test_ins_count_changed),
 	cmocka_unit_test(test_mmio),
 	cmocka_unit_test(test_readonly_slot),
 	cmocka_unit_test(test_immediate_exit),

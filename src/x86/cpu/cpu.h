@@ -223,6 +223,18 @@ struct x86_replay {
 	} frag[X86_MMIO_FRAGMENTS];
 };
 
+/*
+ * REP INS asks for as many elements as fit into a page and in here, and takes
+ * what it gets at once: the registers move when all are stored.
+ */
+#define X86_INS_BATCH 1024
+struct x86_ins_batch {
+	uint16_t want;          /* elements that the access in hand could take; 0: one */
+	uint16_t asked;         /* that the client was asked for */
+	uint16_t have;          /* that it gave to the access being replayed */
+	uint8_t data[X86_INS_BATCH] __attribute__((aligned(8)));
+};
+
 /* Everything of the CPU that is neither general nor vector register. */
 struct x86_cpu {
 	/* --- hot --- */
@@ -282,6 +294,7 @@ struct x86_cpu {
 	void *env_ptr;                  /* the vCPU object that owns us */
 	const struct x86_cpuid *cpuid;  /* feature bits in effect, see cpuid.h */
 	struct x86_replay replay;
+	struct x86_ins_batch batch;
 	struct host_guard guard;
 	_Atomic bool in_guest;          /* may hold pointers to blocks and slots */
 	bool bus_locked;
@@ -413,6 +426,7 @@ static inline void x86_set_shadow(struct x86_cpu *cpu, enum x86_shadow kind)
 static inline void x86_replay_done(struct x86_cpu *cpu)
 {
 	cpu->replay.count = cpu->replay.next = cpu->replay.done = 0;
+	cpu->batch.have = 0;
 }
 
 /**

@@ -47,7 +47,9 @@ static bool env_pio(struct x86_cpu *cpu, uint16_t port, void *data, uint8_t len,
 	run->io.direction = write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;
 	run->io.size = len;
 	run->io.port = port;
-	run->io.count = 1;
+	cpu->batch.asked = !write && cpu->batch.want > 1 ? cpu->batch.want : 1;
+	cpu->batch.want = 0;
+	run->io.count = cpu->batch.asked;
 	run->io.data_offset = KVM_PIO_PAGE * GUEST_PAGE_SIZE;
 	if (write)
 		memcpy(v->vcpu->pio_data, data, len);
@@ -93,6 +95,10 @@ static void complete_access(struct x86_vcpu *v)
 							      (const void *)v->vcpu->run->mmio.data;
 
 		memcpy(r->frag[r->count].data, src, r->frag[r->count].len);
+		if (r->frag[r->count].is_pio && v->cpu.batch.asked > 1) {
+			memcpy(v->cpu.batch.data, src, (size_t)v->cpu.batch.asked * r->frag[r->count].len);
+			v->cpu.batch.have = v->cpu.batch.asked;
+		}
 	}
 	r->count++;
 }
