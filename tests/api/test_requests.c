@@ -215,11 +215,102 @@ static void test_state_first(void **state)
 	api_close(vm);
 }
 
+/* A list of @n elements behind a header of @head bytes, whose first word is @n: it ends where memory ends. */
+static void *list(size_t head, uint32_t n, size_t size)
+{
+	uint8_t *p = api_edge(head + n * size);
+
+	memset(p, 0, head + n * size);
+	memcpy(p, &n, sizeof(n));
+	return p;
+}
+
+/* The same, with @more said than there is. */
+static void *cut(size_t head, uint32_t n, size_t size, uint32_t more)
+{
+	void *p = list(head, n, size);
+
+	memcpy(p, &(uint32_t){ n + more }, sizeof(n));
+	return p;
+}
+
+/* Lists: what the header promises has to be there, and no more is touched. */
+static void test_lists(void **state)
+{
+	const size_t entry = sizeof(struct kvm_cpuid_entry2), old = sizeof(struct kvm_cpuid_entry);
+	const size_t msr = sizeof(struct kvm_msr_entry);
+	struct kvm_msr_list *indices;
+	struct world w;
+	uint32_t n;
+
+	make(&w);
+	n = 256;
+	/* What is handed out is as long as it is, however much room there is. */
+	while (n && !api_ioctl(w.fd[0], KVM_GET_SUPPORTED_CPUID, list(8, n, entry)))
+		n--;
+	assert_int_equal(errno, E2BIG);
+	n++;
+	api_ok(api_ioctl(w.fd[0], KVM_GET_SUPPORTED_CPUID, list(8, n, entry)));
+	api_fails(EFAULT, api_ioctl(w.fd[0], KVM_GET_SUPPORTED_CPUID, cut(8, n - 1, entry, 1)));
+	api_fails(EFAULT, api_ioctl(w.fd[2], KVM_GET_CPUID2, cut(8, 2, entry, 200)));
+	api_fails(EFAULT, api_ioctl(w.fd[2], KVM_SET_CPUID2, cut(8, 2, entry, 1)));
+	api_ok(api_ioctl(w.fd[2], KVM_SET_CPUID2, list(8, 2, entry)));
+	api_fails(EFAULT, api_ioctl(w.fd[2], KVM_SET_CPUID, cut(8, 2, old, 1)));
+	api_ok(api_ioctl(w.fd[2], KVM_SET_CPUID, list(8, 2, old)));
+	/* Registers. */
+	api_fails(EFAULT, api_ioctl(w.fd[2], KVM_GET_MSRS, cut(8, 3, msr, 1)));
+	api_fails(EFAULT, api_ioctl(w.fd[2], KVM_SET_MSRS, cut(8, 3, msr, 1)));
+	api_fails(EFAULT, api_ioctl(w.fd[0], KVM_GET_MSRS, cut(8, 3, msr, 1)));
+	api_fails(E2BIG, api_ioctl(w.fd[2], KVM_SET_MSRS, cut(8, 3, msr, 1000)));
+	api_fails(E2BIG, api_ioctl(w.fd[0], KVM_GET_MSRS, cut(8, 3, msr, 1000)));
+	assert_true(api_ioctl(w.fd[2], KVM_SET_MSRS, list(8, 3, msr)) >= 0);
+	/* Their numbers. */
+	indices = list(4, 0, 4);
+	api_fails(E2BIG, api_ioctl(w.fd[0], KVM_GET_MSR_INDEX_LIST, indices));
+	n = indices->nmsrs;
+	api_ok(api_ioctl(w.fd[0], KVM_GET_MSR_INDEX_LIST, list(4, n, 4)));
+	api_fails(EFAULT, api_ioctl(w.fd[0], KVM_GET_MSR_INDEX_LIST, cut(4, n - 1, 4, 1)));
+	indices = list(4, 0, 4);
+	api_fails(E2BIG, api_ioctl(w.fd[0], KVM_GET_MSR_FEATURE_INDEX_LIST, indices));
+	n = indices->nmsrs;
+	api_ok(api_ioctl(w.fd[0], KVM_GET_MSR_FEATURE_INDEX_LIST, list(4, n, 4)));
+	api_fails(EFAULT, api_ioctl(w.fd[0], KVM_GET_MSR_FEATURE_INDEX_LIST, cut(4, n - 1, 4, 1)));
+	/* Routes: the header is eight bytes, the entries are looked at after all are there. */
+	api_fails(EFAULT, api_ioctl(w.fd[1], KVM_SET_GSI_ROUTING, cut(8, 2, sizeof(struct kvm_irq_routing_entry), 1)));
+	api_fails(EINVAL, api_ioctl(w.fd[1], KVM_SET_GSI_ROUTING, list(8, 2, sizeof(struct kvm_irq_routing_entry))));
+	end(&w);
+}
+
+/* Memory of the client that can be read only is good enough for what is only read. */
+static void test_readonly_arguments(void **state)
+{
+	struct world w;
+
+	make(&w);
+	/* All zeroes: refused for what they say, if at all. */
+	api_fails(EINVAL, api_ioctl(w.fd[1], KVM_SET_USER_MEMORY_REGION, api_readonly()));
+	api_ok(api_ioctl(w.fd[1], KVM_SET_GSI_ROUTING, api_readonly()));
+	api_ok(api_ioctl(w.fd[1], KVM_SET_CLOCK, api_readonly()));
+	api_ok(api_ioctl(w.fd[1], KVM_IRQ_LINE, api_readonly()));
+	api_ok(api_ioctl(w.fd[2], KVM_SET_REGS, api_readonly()));
+	api_ok(api_ioctl(w.fd[2], KVM_SET_DEBUGREGS, api_readonly()));
+	api_ok(api_ioctl(w.fd[2], KVM_SET_GUEST_DEBUG, api_readonly()));
+	assert_int_equal(api_ioctl(w.fd[2], KVM_SET_MSRS, api_readonly()), 0);
+	/* And these write their answer there. */
+	api_fails(EFAULT, api_ioctl(w.fd[1], KVM_IRQ_LINE_STATUS, api_readonly()));
+	api_fails(EFAULT, api_ioctl(w.fd[2], KVM_TRANSLATE, api_readonly()));
+	api_fails(EFAULT, api_ioctl(w.fd[2], KVM_TPR_ACCESS_REPORTING, api_readonly()));
+	api_fails(EFAULT, api_ioctl(w.fd[1], KVM_GET_IRQCHIP, api_readonly()));
+	end(&w);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_wrong_pointers),
 	cmocka_unit_test(test_last_in_memory),
 	cmocka_unit_test(test_other_kinds),
 	cmocka_unit_test(test_state_first),
+	cmocka_unit_test(test_lists),
+	cmocka_unit_test(test_readonly_arguments),
 };
 
 API_MAIN(tests)

@@ -182,6 +182,84 @@ static void test_platform_info(void **state)
 	guest_end(&g);
 }
 
+/* --- quirks: on unless the client disables them; api.rst 7.27 ---------------------------------------- */
+
+/* mov eax,[0xfee00020]; out 0x10,al: with the local APIC turned off */
+static struct guest without_apic(uint64_t disable)
+{
+	int vm = api_vm();
+	struct guest g;
+	struct kvm_sregs s;
+
+	api_ok(api_ioctl(vm, KVM_CREATE_IRQCHIP, NULL));
+	if (disable)
+		api_ok(guest_enable(vm, KVM_CAP_DISABLE_QUIRKS2, disable));
+	g = GUEST_ON(vm, 0x67, 0x66, 0xa1, 0x20, 0x00, 0xe0, 0xfe, 0xe6, 0x10);
+	guest_unreal(&g);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_SREGS, &s));
+	s.apic_base &= ~0x800ULL;
+	api_ok(api_ioctl(g.vcpu, KVM_SET_SREGS, &s));
+	return g;
+}
+
+static void test_mmio_hole(void **state)
+{
+	struct guest g = without_apic(0);
+
+	guest_port(&g, 0x10);
+	assert_int_equal((uint32_t)guest_regs(&g).rax, 0xffffffff);
+	guest_end(&g);
+	g = without_apic(KVM_X86_QUIRK_LAPIC_MMIO_HOLE);
+	guest_run(&g, KVM_EXIT_MMIO);
+	assert_int_equal(g.run->mmio.phys_addr, 0xfee00020);
+	guest_end(&g);
+}
+
+static uint32_t lint0(uint64_t disable)
+{
+	int vm = api_vm(), vcpu;
+	struct kvm_lapic_state lapic;
+	uint32_t value;
+
+	api_ok(api_ioctl(vm, KVM_CREATE_IRQCHIP, NULL));
+	if (disable)
+		api_ok(guest_enable(vm, KVM_CAP_DISABLE_QUIRKS2, disable));
+	vcpu = api_vcpu(vm, 0);
+	api_ok(api_ioctl(vcpu, KVM_GET_LAPIC, &lapic));
+	memcpy(&value, lapic.regs + 0x350, sizeof(value));
+	api_close(vcpu);
+	api_close(vm);
+	return value;
+}
+
+/* The boot processor's LINT0 passes the PIC's interrupts, unlike a processor's. */
+static void test_lint0(void **state)
+{
+	assert_int_equal(lint0(0), 0x700);
+	assert_int_equal(lint0(KVM_X86_QUIRK_LINT0_REENABLED), 0x10000);
+}
+
+/* The other vendor's hypercall is made the right one, or is #UD. */
+static void test_fix_hypercall(void **state)
+{
+	/* vmcall; vmmcall; out 0x10,al.  #UD: out 0x12,al */
+	struct guest g = GUEST(false, 0x0f, 0x01, 0xc1, 0x0f, 0x01, 0xd9, 0xe6, 0x10);
+
+	/* The emulation of real mode in some kernels knows no hypercalls. */
+	if (api_real()) {
+		guest_end(&g);
+		skip();
+	}
+	VECTOR(&g, 6, 0x1800, 0xe6, 0x12);
+	SET(&g, rsp, 0x8000);
+	guest_port(&g, 0x10);
+	memcpy(g.mem + GUEST_CODE, (uint8_t[]){ 0x0f, 0x01, 0xc1, 0x0f, 0x01, 0xd9 }, 6);
+	api_ok(guest_enable(g.vm, KVM_CAP_DISABLE_QUIRKS2, KVM_X86_QUIRK_FIX_HYPERCALL_INSN));
+	SET(&g, rip, GUEST_CODE);
+	guest_port(&g, 0x12);
+	guest_end(&g);
+}
+
 /* --- requests ------------------------------------------------------------------------------------- */
 
 static void test_nr_mmu_pages(void **state)
@@ -385,6 +463,9 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_arguments),
 	cmocka_unit_test(test_enforce_pv),
 	cmocka_unit_test(test_platform_info),
+	cmocka_unit_test(test_mmio_hole),
+	cmocka_unit_test(test_lint0),
+	cmocka_unit_test(test_fix_hypercall),
 	cmocka_unit_test(test_nr_mmu_pages),
 	cmocka_unit_test(test_pit1),
 	cmocka_unit_test(test_speaker),
