@@ -401,6 +401,8 @@ static int resume(struct x86_cpu *cpu, int how)
 	if (how == HOST_FAULT_FPE)
 		cpu->vec->undo_valid = false;
 	vec_undo(cpu);
+	/* What the instruction had asked devices for counts only where it is replayed. */
+	cpu->replay.done = 0;
 	atomic_store(&cpu->in_guest, true);
 	if (how == X86_LEAVE_INTERNAL)
 		note_internal(cpu);
