@@ -33,6 +33,12 @@ static int enable_manual_dirty_log(struct vm *vm, const struct kvm_enable_cap *c
 	return 0;
 }
 
+/* A limit, in nanoseconds, of polling before a halted vCPU sleeps: ours never polls. */
+static int enable_halt_poll(struct vm *vm, const struct kvm_enable_cap *cap)
+{
+	return cap->flags || cap->args[0] >> 32 ? -EINVAL : 0;
+}
+
 static const struct kvm_cap_row rows[] = {
 	{ .cap = ANYKVM_CAP_ENGINE, .value = 1 },
 	{ .cap = KVM_CAP_USER_MEMORY, .value = 1 },
@@ -61,6 +67,7 @@ static const struct kvm_cap_row rows[] = {
 	{ .cap = KVM_CAP_COALESCED_PIO, .value = 1 },
 	{ .cap = KVM_CAP_CHECK_EXTENSION_VM, .value = 1 },
 	{ .cap = KVM_CAP_ENABLE_CAP_VM, .value = 1 },
+	{ .cap = KVM_CAP_HALT_POLL, .value = 1, .enable_vm = enable_halt_poll },
 	{ .cap = KVM_CAP_BINARY_STATS_FD, .value = 1 },
 };
 

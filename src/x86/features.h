@@ -170,6 +170,8 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(KVM_STEAL_TIME, "kvm_steal_time", 0x40000001, 0, EAX, 5, RUN_DELAY, BOTH)               \
 	F(KVM_PV_EOI, "kvm_pv_eoi", 0x40000001, 0, EAX, 6, CLIENT, BOTH)                        \
 	F(KVM_PV_UNHALT, "kvm_pv_unhalt", 0x40000001, 0, EAX, 7, CLIENT, BOTH)                  \
+	F(KVM_PV_SEND_IPI, "kvm_pv_ipi", 0x40000001, 0, EAX, 11, CLIENT, BOTH)                  \
+	F(KVM_PV_SCHED_YIELD, "kvm_pv_sched_yield", 0x40000001, 0, EAX, 13, CLIENT, BOTH)       \
 	F(KVM_CLOCKSOURCE_STABLE, "kvmclock_stable", 0x40000001, 0, EAX, 24, NOTHING, BOTH)
 
 enum x86_feature {

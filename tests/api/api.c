@@ -96,10 +96,11 @@ void *api_bad(void)
 
 void *api_edge(size_t n)
 {
-	char *p = map(2 * PAGE, PROT_READ | PROT_WRITE);
+	size_t size = (n / PAGE + 1) * PAGE;
+	char *p = map(size + PAGE, PROT_READ | PROT_WRITE);
 
-	assert_int_equal(mprotect(p + PAGE, PAGE, PROT_NONE), 0);
-	return p + PAGE - n;
+	assert_int_equal(mprotect(p + size, PAGE, PROT_NONE), 0);
+	return p + size - n;
 }
 
 void *api_readonly(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Eventfds in and out of a guest, interrupt routing, coalesced writes. */
-#include "api.h"
+#include "guest.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -96,7 +96,7 @@ static const uint8_t rings[] = {
 	0xf4,
 };
 
-static struct kvm_run *guest(int vm, int *vcpu, const void *code, size_t n)
+static struct kvm_run *make_guest(int vm, int *vcpu, const void *code, size_t n)
 {
 	char *m = api_memory(8 * PAGE);
 	struct kvm_run *run;
@@ -124,7 +124,7 @@ static uint32_t run_once(int vcpu, struct kvm_run *run)
 static void ioeventfd_fires(void **state)
 {
 	int vm = api_vm(), vcpu, five = eventfd(0, 0), word = eventfd(0, 0), mmio = eventfd(0, 0);
-	struct kvm_run *run = guest(vm, &vcpu, rings, sizeof(rings));
+	struct kvm_run *run = make_guest(vm, &vcpu, rings, sizeof(rings));
 
 	api_ok(ioevent(vm, five, PIO | MATCH, 0x20, 1, 5));
 	api_ok(ioevent(vm, word, PIO, 0x20, 2, 0));
@@ -154,6 +154,94 @@ static void ioeventfd_fires(void **state)
 	close(word);
 }
 
+/* A guest that writes each size to each bus; 64-bit mode has all of them. */
+struct write {
+	uint32_t flags, len;
+	uint8_t code[5], n;     /* what writes RAX to [RBX], or to port DX */
+};
+
+static const struct write writes[] = {
+	{ 0, 1, { 0x88, 0x03 }, 2 },
+	{ 0, 2, { 0x66, 0x89, 0x03 }, 3 },
+	{ 0, 4, { 0x89, 0x03 }, 2 },
+	{ 0, 8, { 0x48, 0x89, 0x03 }, 3 },
+	{ PIO, 1, { 0xee }, 1 },
+	{ PIO, 2, { 0x66, 0xef }, 2 },
+	{ PIO, 4, { 0xef }, 1 },
+};
+
+#define VALUE 0x8877665544332211ULL
+
+static struct guest writer(const struct write *w)
+{
+	uint8_t code[8];
+	struct guest g;
+
+	memcpy(code, w->code, w->n);
+	code[w->n] = 0xf4;
+	g = guest_of(code, w->n + 1u, false);
+	guest_long(&g);
+	return g;
+}
+
+static void write_again(struct guest *g)
+{
+	struct kvm_regs regs = { .rip = GUEST_CODE, .rflags = 2, .rax = VALUE, .rbx = 0x20000, .rdx = 0x300 };
+
+	api_ok(api_ioctl(g->vcpu, KVM_SET_REGS, &regs));
+}
+
+static void one_write(const struct write *w)
+{
+	uint64_t addr = w->flags & PIO ? 0x300 : 0x20000, mask = w->len == 8 ? ~0ULL : (1ULL << 8 * w->len) - 1;
+	uint32_t exit = w->flags & PIO ? KVM_EXIT_IO : KVM_EXIT_MMIO;
+	int fd = eventfd(0, 0), other = eventfd(0, 0);
+	struct guest g = writer(w);
+	const struct {
+		uint32_t flags, len;
+		uint64_t addr, match;
+		bool fires;
+	} row[] = {
+		{ MATCH, w->len, addr, VALUE & mask, true },
+		{ MATCH, w->len, addr, (VALUE & mask) ^ 1, false },
+		{ MATCH, w->len, addr, (VALUE & mask) ^ (mask & ~(mask >> 1)), false },
+		{ 0, w->len, addr, 0, true },
+		{ 0, 0, addr, 0, true },
+		{ 0, w->len == 1 ? 2 : w->len / 2, addr, 0, false },
+		{ 0, w->len, addr + 1, 0, false },
+		{ 0, w->len, addr - 1, 0, false },
+	};
+
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		api_ok(ioevent(g.vm, fd, row[i].flags | w->flags, row[i].addr, row[i].len, row[i].match));
+		/* One on the other bus at the same place hears nothing. */
+		api_ok(ioevent(g.vm, other, w->flags ^ PIO, addr, 0, 0));
+		write_again(&g);
+		guest_run(&g, row[i].fires ? KVM_EXIT_HLT : exit);
+		assert_int_equal(take(fd), row[i].fires);
+		if (!row[i].fires)
+			guest_run(&g, KVM_EXIT_HLT);
+		api_ok(ioevent(g.vm, fd, row[i].flags | w->flags | DEASSIGN, row[i].addr, row[i].len, row[i].match));
+		api_ok(ioevent(g.vm, other, (w->flags ^ PIO) | DEASSIGN, addr, 0, 0));
+		assert_int_equal(take(other), 0);
+	}
+	/* The bus of s390 is known, and no guest can write there. */
+	api_ok(ioevent(g.vm, fd, KVM_IOEVENTFD_FLAG_VIRTIO_CCW_NOTIFY, addr, w->len, 0));
+	write_again(&g);
+	guest_run(&g, exit);
+	close(fd);
+	close(other);
+	guest_end(&g);
+}
+
+static void ioeventfd_kinds(void **state)
+{
+	if (!guest_runs_long_mode())
+		skip();
+	for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
+		one_write(&writes[i]);
+}
+
 /* --- coalesced writes --- */
 
 static int zone(int vm, bool add, uint64_t addr, uint32_t size, uint32_t pio)
@@ -166,7 +254,7 @@ static int zone(int vm, bool add, uint64_t addr, uint32_t size, uint32_t pio)
 static void coalesced_writes(void **state)
 {
 	int vm = api_vm(), vcpu;
-	struct kvm_run *run = guest(vm, &vcpu, rings, sizeof(rings));
+	struct kvm_run *run = make_guest(vm, &vcpu, rings, sizeof(rings));
 	struct kvm_coalesced_mmio_ring *ring = (void *)((char *)run + 2 * PAGE);
 
 	api_fails(EINVAL, zone(vm, true, 0xa000, PAGE, 2));
@@ -438,6 +526,7 @@ static void irqfd_raises(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(ioeventfd_arguments),
 	cmocka_unit_test(ioeventfd_fires),
+	cmocka_unit_test(ioeventfd_kinds),
 	cmocka_unit_test(coalesced_writes),
 	cmocka_unit_test(routing_arguments),
 	cmocka_unit_test(lines_without_irqchip),

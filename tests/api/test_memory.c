@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Memory slots and dirty logs: arguments, and what a real-mode guest sees of them. */
-#include "api.h"
+#include "guest.h"
 
 #include <stdlib.h>
 
@@ -101,6 +101,8 @@ static void address_spaces(void **state)
 {
 	int vm = api_vm();
 	char *m = api_memory(16 * PAGE);
+	uint64_t bits = ~0ULL;
+	struct kvm_dirty_log log = { .slot = 1 << 16, .dirty_bitmap = &bits };
 
 	if (api_cap(vm, KVM_CAP_MULTI_ADDRESS_SPACE) < 2) {
 		api_fails(EINVAL, api_set_slot(vm, 1 << 16, 0, 0, PAGE, m));
@@ -112,8 +114,37 @@ static void address_spaces(void **state)
 	api_fails(EEXIST, api_set_slot(vm, 1 << 16 | 1, 0, 0, PAGE, m));
 	api_ok(api_set_slot(vm, 0, 0, 0, 0, m));
 	api_fails(EEXIST, api_set_slot(vm, 1 << 16 | 1, 0, 0, PAGE, m));
+	/* Each has logs of its own. */
+	api_ok(api_set_slot(vm, 1 << 16, LOG, 0, 4 * PAGE, m));
+	api_ok(api_set_slot(vm, 0, 0, 0, 4 * PAGE, m));
+	api_ok(api_ioctl(vm, KVM_GET_DIRTY_LOG, &log));
+	assert_int_equal(bits, 0);
+	log.slot = 0;
+	api_fails(ENOENT, api_ioctl(vm, KVM_GET_DIRTY_LOG, &log));
+	log.slot = 2 << 16;
+	api_fails(EINVAL, api_ioctl(vm, KVM_GET_DIRTY_LOG, &log));
 	api_ok(api_set_slot(vm, 1 << 16, 0, 0, 0, m));
 	api_close(vm);
+}
+
+/* Outside system management mode a guest sees the first one alone. */
+static void second_space_unseen(void **state)
+{
+	/* mov al,[0x8000]; hlt */
+	struct guest g = GUEST(false, 0xa0, 0x00, 0x80, 0xf4);
+	char *m = api_memory(PAGE);
+
+	if (api_cap(g.vm, KVM_CAP_MULTI_ADDRESS_SPACE) < 2) {
+		guest_end(&g);
+		skip();
+	}
+	api_ok(api_set_slot(g.vm, 0, 0, 0, 0, NULL));
+	api_ok(api_set_slot(g.vm, 0, 0, 0, 8 * PAGE, g.mem));
+	m[0] = 0x55;
+	api_ok(api_set_slot(g.vm, 1 << 16, 0, 8 * PAGE, PAGE, m));
+	guest_run(&g, KVM_EXIT_MMIO);
+	assert_int_equal(g.run->mmio.phys_addr, 0x8000);
+	guest_end(&g);
 }
 
 static void many_slots(void **state)
@@ -272,6 +303,36 @@ static void guest_writes(void **state)
 	api_close(vm);
 }
 
+/* KVM_DIRTY_LOG_INITIALLY_SET: everything is to be copied once; what is cleared is followed from then on. */
+static void initially_set_guest(void **state)
+{
+	int vm = api_vm(), vcpu;
+	struct kvm_run *run;
+	uint64_t bits = 0;
+	char *m = api_memory(16 * PAGE);
+
+	manual_protect(vm, 3);
+	api_ok(api_set_slot(vm, 0, LOG, 0, 16 * PAGE, m));
+	vcpu = api_vcpu(vm, 0);
+	run = api_run_of(vcpu);
+	api_real_mode(vcpu, m, writer, sizeof(writer));
+	run_until(vcpu, run, KVM_EXIT_HLT);
+	api_ok(get_log(vm, 0, &bits));
+	assert_int_equal(bits, 0xffff);
+	bits = 0xfff8;
+	api_ok(clear_log(vm, 0, 0, 16, &bits));
+	run_until(vcpu, run, KVM_EXIT_HLT);
+	api_ok(get_log(vm, 0, &bits));
+	assert_int_equal(bits, 7 | 1 << 3 | 1 << 5 | 1 << 6);
+	/* A slot whose logging is turned on again begins anew. */
+	api_ok(api_set_slot(vm, 0, 0, 0, 16 * PAGE, m));
+	api_ok(api_set_slot(vm, 0, LOG, 0, 16 * PAGE, m));
+	api_ok(get_log(vm, 0, &bits));
+	assert_int_equal(bits, 0xffff);
+	api_close(vcpu);
+	api_close(vm);
+}
+
 /* mov byte [0x8000], 0x42; mov al, [0x8000]; out 0x10, al; hlt */
 static const uint8_t pokes[] = {
 	0xc6, 0x06, 0x00, 0x80, 0x42,
@@ -399,10 +460,12 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(overlap),
 	cmocka_unit_test(modify),
 	cmocka_unit_test(address_spaces),
+	cmocka_unit_test(second_space_unseen),
 	cmocka_unit_test(many_slots),
 	cmocka_unit_test(log_arguments),
 	cmocka_unit_test(initially_set),
 	cmocka_unit_test(guest_writes),
+	cmocka_unit_test(initially_set_guest),
 	cmocka_unit_test(readonly_slot),
 	cmocka_unit_test(slots_change),
 	cmocka_unit_test(memory_vanishes),

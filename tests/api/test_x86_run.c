@@ -141,6 +141,76 @@ static void test_string_io(void **state)
 	end(&g);
 }
 
+/*
+ * One exit asks for what ends up in one page; the registers move when all of it is there.  A kernel takes the bytes
+ * left in a page for elements, which is as good: what each exit asks for is judged here alone.
+ */
+static void ins_batch(uint16_t rdi, uint16_t rcx, bool down, const uint16_t *counts)
+{
+	/* rep insw; hlt */
+	struct guest g = GUEST(false, 0xf3, 0x6d, 0xf4);
+	uint16_t *data = (uint16_t *)((char *)g.run + PAGE), left = rcx, at = rdi;
+
+	SET(&g, rdi, rdi);
+	SET(&g, rcx, rcx);
+	SET(&g, rdx, 0x99);
+	if (down)
+		SET(&g, rflags, 0x402);
+	while (left) {
+		uint16_t n;
+
+		run_to(&g, KVM_EXIT_IO);
+		n = (uint16_t)g.run->io.count;
+		assert_int_equal(g.run->io.size, 2);
+		assert_true(n <= left && n <= 2048);
+		if (!api_real() && n != *counts++)
+			fail_msg("%u elements, not %u", n, counts[-1]);
+		assert_int_equal(regs_of(&g).rcx, left);
+		for (unsigned int i = 0; i < n; i++)
+			data[i] = (uint16_t)(0x1000 + rcx - left + i);
+		left = (uint16_t)(left - n);
+	}
+	run_to(&g, KVM_EXIT_HLT);
+	for (uint16_t i = 0; i < rcx; i++, at = (uint16_t)(down ? at - 2 : at + 2))
+		assert_memory_equal(g.mem + at, &(uint16_t){ (uint16_t)(0x1000 + i) }, 2);
+	assert_int_equal(regs_of(&g).rdi, at);
+	end(&g);
+}
+
+static void test_ins_batch(void **state)
+{
+	ins_batch(0x3000, 100, false, (uint16_t[]){ 100 });
+	ins_batch(0x3000, 1000, false, (uint16_t[]){ 512, 488 });
+	ins_batch(0x3ff8, 10, false, (uint16_t[]){ 4, 6 });
+	/* An element that straddles pages comes alone. */
+	ins_batch(0x3ffd, 4, false, (uint16_t[]){ 1, 1, 2 });
+	ins_batch(0x3010, 20, true, (uint16_t[]){ 9, 11 });
+}
+
+/* The client may change the count meanwhile: no more is taken than it leaves, none of the rest is kept. */
+static void test_ins_count_changed(void **state)
+{
+	/* rep insb; in al,0x20; hlt */
+	struct guest g = GUEST(false, 0xf3, 0x6c, 0xe4, 0x20, 0xf4);
+
+	SET(&g, rdi, 0x3000);
+	SET(&g, rcx, 5);
+	SET(&g, rdx, 0x99);
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.count, 5);
+	memcpy((char *)g.run + g.run->io.data_offset, "abcde", 5);
+	SET(&g, rcx, 2);
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x20);
+	assert_int_equal(g.run->io.count, 1);
+	assert_memory_equal(g.mem + 0x3000, "ab\0", 3);
+	assert_int_equal(regs_of(&g).rdi, 0x3002);
+	*((uint8_t *)g.run + g.run->io.data_offset) = 'x';
+	run_to(&g, KVM_EXIT_HLT);
+	assert_int_equal(regs_of(&g).rax & 0xff, 'x');
+	end(&g);
+}
+
 /* --- MMIO ------------------------------------------------------------------------------------ */
 
 static void test_mmio(void **state)
@@ -422,8 +492,72 @@ static void test_sync_regs(void **state)
 	run_to(&g, KVM_EXIT_IO);
 	assert_int_equal(g.run->s.regs.regs.rbx, 0x1001);
 	assert_int_equal(regs_of(&g).rbx, 0x1001);
+	/* Taken: cleared, and what is written without the bit does not count. */
+	assert_int_equal(g.run->kvm_dirty_regs, 0);
+	SET(&g, rip, 0x1000);
+	g.run->s.regs.regs.rbx = 0x5000;
+	run_to(&g, KVM_EXIT_IO);
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(regs_of(&g).rbx, 0x1002);
+	/* Not asked for: not written. */
+	SET(&g, rip, 0x1000);
+	g.run->kvm_valid_regs = 0;
+	memset(&g.run->s, 0x5a, sizeof(g.run->s.regs));
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(*(uint8_t *)&g.run->s, 0x5a);
 	g.run->kvm_valid_regs = 1 << 8;
 	api_fails(EINVAL, api_ioctl(g.vcpu, KVM_RUN, NULL));
+	g.run->kvm_valid_regs = 0;
+	g.run->kvm_dirty_regs = 1 << 8;
+	api_fails(EINVAL, api_ioctl(g.vcpu, KVM_RUN, NULL));
+	end(&g);
+}
+
+/* Every set, both ways; what is invalid is refused as by its own request. */
+static void test_sync_all(void **state)
+{
+	/* out 0x10,al; out 0x11,al; out 0x12,al.  #BP: out 0x13,al */
+	struct guest g = GUEST(false, 0xe6, 0x10, 0xe6, 0x11, 0xe6, 0x12);
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	struct kvm_vcpu_events events;
+
+	memcpy(g.mem + 0x1800, (uint8_t[]){ 0xe6, 0x13 }, 2);
+	*(uint32_t *)(g.mem + 4 * 6) = 0x1800;
+	SET(&g, rsp, 0x8000);
+	g.run->kvm_valid_regs = KVM_SYNC_X86_VALID_FIELDS;
+	run_to(&g, KVM_EXIT_IO);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_REGS, &regs));
+	api_ok(api_ioctl(g.vcpu, KVM_GET_SREGS, &sregs));
+	api_ok(api_ioctl(g.vcpu, KVM_GET_VCPU_EVENTS, &events));
+	assert_memory_equal(&g.run->s.regs.regs, &regs, sizeof(regs));
+	assert_memory_equal(&g.run->s.regs.sregs, &sregs, sizeof(sregs));
+	assert_memory_equal(&g.run->s.regs.events, &events, offsetof(struct kvm_vcpu_events, reserved));
+	g.run->s.regs.sregs.fs.base = 0x12340;
+	g.run->kvm_dirty_regs = KVM_SYNC_X86_SREGS;
+	run_to(&g, KVM_EXIT_IO);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_SREGS, &sregs));
+	assert_int_equal(sregs.fs.base, 0x12340);
+	assert_int_equal(g.run->s.regs.sregs.fs.base, 0x12340);
+	/* A wrong one changes nothing. */
+	g.run->s.regs.sregs.cr0 = 1ULL << 40;
+	g.run->kvm_dirty_regs = KVM_SYNC_X86_SREGS;
+	api_fails(EINVAL, api_ioctl(g.vcpu, KVM_RUN, NULL));
+	api_ok(api_ioctl(g.vcpu, KVM_GET_SREGS, &sregs));
+	assert_int_equal(sregs.cr0 >> 40, 0);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_VCPU_EVENTS, &events));
+	g.run->s.regs.events = events;
+	g.run->s.regs.events.flags |= 1 << 20;
+	g.run->kvm_dirty_regs = KVM_SYNC_X86_EVENTS;
+	api_fails(EINVAL, api_ioctl(g.vcpu, KVM_RUN, NULL));
+	events.exception.injected = 1;
+	events.exception.nr = 6;
+	g.run->s.regs.events = events;
+	g.run->kvm_dirty_regs = KVM_SYNC_X86_EVENTS;
+	run_to(&g, KVM_EXIT_IO);
+	/* The access that was pending is complete first. */
+	assert_int_equal(g.run->io.port, 0x13);
+	assert_int_equal(*(uint16_t *)(g.mem + 0x7ffa), 0x1004);
 	end(&g);
 }
 
@@ -451,6 +585,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_out),
 	cmocka_unit_test(test_in),
 	cmocka_unit_test(test_string_io),
+	cmocka_unit_test(test_ins_batch),
+	cmocka_unit_test(test_ins_count_changed),
 	cmocka_unit_test(test_mmio),
 	cmocka_unit_test(test_readonly_slot),
 	cmocka_unit_test(test_immediate_exit),
@@ -464,6 +600,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_halt_and_irq),
 	cmocka_unit_test(test_pit_tick),
 	cmocka_unit_test(test_sync_regs),
+	cmocka_unit_test(test_sync_all),
 	cmocka_unit_test(test_dirty_log),
 };
 

@@ -169,6 +169,7 @@ enum x86_leave {
 	X86_LEAVE_EXCEPTION = 0x100,    /* cpu->exc says which */
 	X86_LEAVE_EXIT,                 /* an exit in the middle of the instruction, to be run again */
 	X86_LEAVE_RESTART,              /* run the instruction again at once (its block is gone) */
+	X86_LEAVE_REPLAY,               /* the same alone and with what devices answered: a request is due behind it */
 	X86_LEAVE_BREAK,                /* the instruction is complete, R_RIP is next; end the block */
 	X86_LEAVE_SHUTDOWN,
 	X86_LEAVE_INTERNAL,
@@ -203,17 +204,35 @@ struct x86_exception {
 	uint64_t payload;       /* CR2 of #PF, DR6 bits of #DB */
 };
 
-/* Accesses to a client's device in the instruction in hand: what was asked, and what was answered. */
+/*
+ * Accesses to devices in the instruction in hand: what was asked, and what was
+ * answered, should it have to run again.
+ */
 #define X86_MMIO_FRAGMENTS 16
 struct x86_replay {
-	uint8_t count;          /* fragments answered so far */
+	uint8_t count;          /* fragments to replay: answered before the present run */
 	uint8_t next;           /* how many of them the present run has consumed */
+	uint8_t done;           /* without a replay: fragments answered at once in the present run */
 	bool pending;           /* frag[count] is with the client now */
+	const struct insn *insn;        /* whose run that is */
+	uint64_t insns;
 	struct {
 		uint64_t addr;  /* gpa, or port */
 		uint8_t len, is_write, is_pio;
 		uint8_t data[8];
 	} frag[X86_MMIO_FRAGMENTS];
+};
+
+/*
+ * REP INS asks for as many elements as fit into a page and in here, and takes
+ * what it gets at once: the registers move when all are stored.
+ */
+#define X86_INS_BATCH 1024
+struct x86_ins_batch {
+	uint16_t want;          /* elements that the access in hand could take; 0: one */
+	uint16_t asked;         /* that the client was asked for */
+	uint16_t have;          /* that it gave to the access being replayed */
+	uint8_t data[X86_INS_BATCH] __attribute__((aligned(8)));
 };
 
 /* Everything of the CPU that is neither general nor vector register. */
@@ -275,6 +294,7 @@ struct x86_cpu {
 	void *env_ptr;                  /* the vCPU object that owns us */
 	const struct x86_cpuid *cpuid;  /* feature bits in effect, see cpuid.h */
 	struct x86_replay replay;
+	struct x86_ins_batch batch;
 	struct host_guard guard;
 	_Atomic bool in_guest;          /* may hold pointers to blocks and slots */
 	bool bus_locked;
@@ -283,6 +303,7 @@ struct x86_cpu {
 	uint8_t rmw_buf[64] __attribute__((aligned(64)));
 	struct {
 		const char *what;       /* static text */
+		bool ours;              /* not the guest's doing: no exception could tell it */
 		uint8_t bytes[15], len;
 	} internal;
 };
@@ -404,7 +425,8 @@ static inline void x86_set_shadow(struct x86_cpu *cpu, enum x86_shadow kind)
  */
 static inline void x86_replay_done(struct x86_cpu *cpu)
 {
-	cpu->replay.count = cpu->replay.next = 0;
+	cpu->replay.count = cpu->replay.next = cpu->replay.done = 0;
+	cpu->batch.have = 0;
 }
 
 /**

@@ -277,11 +277,57 @@ void sys_probe_write(struct x86_cpu *cpu, gva_t gva, unsigned int size)
 
 /*
  * The instruction runs again from its start when the client has answered, so
- * the fragments are consumed in the order in which they were made.
+ * the fragments are consumed in the order in which they were made.  Those that
+ * are answered at once are noted too: another one of the instruction may be the
+ * client's.
  */
+static unsigned int noted(struct x86_cpu *cpu)
+{
+	struct x86_replay *r = &cpu->replay;
+
+	if (r->count)
+		return r->count;
+	/* No instruction is run twice at the same count of instructions, but for one that leaves by a jump. */
+	if (r->insn != cpu->cur || r->insns != cpu->insns)
+		r->done = 0;
+	r->insn = cpu->cur;
+	r->insns = cpu->insns;
+	return r->done;
+}
+
+static void note(struct x86_cpu *cpu, unsigned int n, uint64_t addr, const void *data, uint8_t len, bool write,
+		 bool pio)
+{
+	struct x86_replay *r = &cpu->replay;
+
+	r->frag[n].addr = addr;
+	r->frag[n].len = len;
+	r->frag[n].is_write = write;
+	r->frag[n].is_pio = pio;
+	copy_bytes(r->frag[n].data, data, len);
+}
+
+/* Answered at once.  What it has brought about is due behind this instruction, not behind its block. */
+static void answered(struct x86_cpu *cpu, unsigned int n)
+{
+	const uint32_t due = X86_REQ_EVENT | X86_REQ_TIMER;
+	struct x86_replay *r = &cpu->replay;
+
+	if (r->count) {
+		r->next = r->count = (uint8_t)(n + 1);
+		return;
+	}
+	r->done = (uint8_t)(n + 1);
+	if (!cpu->running || !(atomic_load_explicit(&cpu->requests, memory_order_relaxed) & due))
+		return;
+	r->count = r->done;
+	x86_leave(cpu, X86_LEAVE_REPLAY);
+}
+
 static void device_access(struct x86_cpu *cpu, uint64_t addr, void *data, uint8_t len, bool write, bool pio)
 {
 	struct x86_replay *r = &cpu->replay;
+	unsigned int n;
 	bool done;
 
 	if (r->next < r->count) {
@@ -296,25 +342,24 @@ static void device_access(struct x86_cpu *cpu, uint64_t addr, void *data, uint8_
 			return;
 		}
 	}
-	if (r->count == X86_MMIO_FRAGMENTS)
-		x86_internal(cpu, "too many device accesses in one instruction");
+	n = noted(cpu);
 	x86_charge(cpu, 16);
 	x86_vec_put(cpu);
 	if (pio)
 		done = cpu->env->pio(cpu, addr, data, len, write);
 	else
 		done = cpu->env->mmio(cpu, addr, data, len, write);
-	if (done && !r->count)
-		return;
-	r->frag[r->count].addr = addr;
-	r->frag[r->count].len = len;
-	r->frag[r->count].is_write = write;
-	r->frag[r->count].is_pio = pio;
-	copy_bytes(r->frag[r->count].data, data, len);
+	if (n == X86_MMIO_FRAGMENTS) {
+		if (done && !r->count)
+			return;
+		x86_internal(cpu, "too many device accesses in one instruction");
+	}
+	note(cpu, n, addr, data, len, write, pio);
 	if (done) {
-		r->next = ++r->count;
+		answered(cpu, n);
 		return;
 	}
+	r->count = (uint8_t)n;
 	r->pending = true;
 	x86_exit(cpu);
 }

@@ -42,6 +42,12 @@ static ALWAYS_INLINE struct jump_entry *jump_slot(const struct x86_cpu *cpu, gva
 	return &cpu->ctx->jump[(lin ^ lin >> 12) & (JUMP_SIZE - 1)];
 }
 
+static __attribute__((noreturn)) void out_of_memory(struct x86_cpu *cpu)
+{
+	cpu->internal.ours = true;
+	x86_internal(cpu, "out of memory for decoded code");
+}
+
 static void fetch_page(struct x86_cpu *cpu, gva_t lin, uint8_t **hva, gfn_t *gfn)
 {
 	struct mmu_result r;
@@ -79,11 +85,11 @@ static struct block *make_block(struct x86_cpu *cpu, gva_t lin, gpa_t gpa, uint8
 		return b;
 	}
 	if ((gpa & ~GUEST_PAGE_MASK) <= GUEST_PAGE_SIZE - 15)
-		x86_internal(cpu, "out of memory for decoded code");
+		out_of_memory(cpu);
 	fetch_page(cpu, (lin | ~GUEST_PAGE_MASK) + 1, &host2, &gfn2);
 	b = code_build_cross(cpu, gpa, host, gfn2, host2, mode);
 	if (!b)
-		x86_internal(cpu, "out of memory for decoded code");
+		out_of_memory(cpu);
 	x86_charge(cpu, 16);
 	return b;
 }
@@ -186,6 +192,13 @@ static void step_unchecked(struct x86_cpu *cpu)
 		cpu->shadow = 0;
 	x86_replay_done(cpu);
 	x86_debug_after_insn(cpu, tf);
+}
+
+/* The instruction runs again, alone, with what devices have answered. */
+static void replay_insn(struct x86_cpu *cpu)
+{
+	cpu->replay.next = 0;
+	step_unchecked(cpu);
 }
 
 static void step(struct x86_cpu *cpu)
@@ -359,6 +372,7 @@ static int host_fault(struct x86_cpu *cpu, enum vec_class c)
 		x86_raise_ec(cpu, X86_GP, 0);
 	if (in_slot(cpu, cpu->guard.addr))
 		return X86_RUN_HOST_FAULT;
+	cpu->internal.ours = true;
 	cpu->internal.what = "host fault outside guest memory";
 	return X86_RUN_INTERNAL;
 }
@@ -379,7 +393,7 @@ static void note_internal(struct x86_cpu *cpu)
 static int resume(struct x86_cpu *cpu, int how)
 {
 	enum vec_class c = cpu->cur->src2;
-	bool restart = false;
+	bool restart = false, replay = false;
 	int r = 0;
 
 	x86_bus_unlock(cpu);
@@ -387,6 +401,8 @@ static int resume(struct x86_cpu *cpu, int how)
 	if (how == HOST_FAULT_FPE)
 		cpu->vec->undo_valid = false;
 	vec_undo(cpu);
+	/* What the instruction had asked devices for counts only where it is replayed. */
+	cpu->replay.done = 0;
 	atomic_store(&cpu->in_guest, true);
 	if (how == X86_LEAVE_INTERNAL)
 		note_internal(cpu);
@@ -408,6 +424,9 @@ static int resume(struct x86_cpu *cpu, int how)
 	case X86_LEAVE_RESTART:
 		restart = true;
 		break;
+	case X86_LEAVE_REPLAY:
+		replay = true;
+		break;
 	case X86_LEAVE_BREAK:
 		x86_replay_done(cpu);
 		break;
@@ -420,6 +439,8 @@ static int resume(struct x86_cpu *cpu, int how)
 	}
 	if (restart)
 		run_single(cpu);
+	if (replay)
+		replay_insn(cpu);
 	return r;
 }
 
@@ -437,9 +458,8 @@ static int run(struct x86_cpu *cpu)
 		cpu->replay.next = 0;
 		x86_deliver_again(cpu);
 	} else if (cpu->replay.count) {
-		/* The client answered a device access: the instruction runs again, alone, before any event. */
-		cpu->replay.next = 0;
-		step_unchecked(cpu);
+		/* The client answered a device access: before any event. */
+		replay_insn(cpu);
 	}
 	return dispatch(cpu);
 }
@@ -448,6 +468,7 @@ enum x86_run_result x86_cpu_run(struct x86_cpu *cpu)
 {
 	int r;
 
+	cpu->internal.ours = false;
 	host_guard_arm(&cpu->guard);
 	atomic_store(&cpu->in_guest, true);
 	cpu->slice = SLICE_UNITS;

@@ -27,7 +27,7 @@ static const struct kvm_ioctl_row ioctls[] = {
 	KVM_IOCTL(KVM_HAS_DEVICE_ATTR, KVM_SYSTEM, 0, x86_ioctl_system_attr),
 	/* VM */
 	KVM_IOCTL(KVM_SET_TSS_ADDR, KVM_VM, 0, x86_ioctl_set_tss_addr),
-	KVM_IOCTL(KVM_SET_IDENTITY_MAP_ADDR, KVM_VM, 0, x86_ioctl_set_identity_map_addr),
+	KVM_IOCTL(KVM_SET_IDENTITY_MAP_ADDR, KVM_VM, RAW, x86_ioctl_set_identity_map_addr),
 	KVM_IOCTL(KVM_SET_BOOT_CPU_ID, KVM_VM, 0, x86_ioctl_set_boot_cpu_id),
 	KVM_IOCTL(KVM_SET_NR_MMU_PAGES, KVM_VM, 0, x86_ioctl_set_nr_mmu_pages),
 	KVM_IOCTL(KVM_GET_NR_MMU_PAGES, KVM_VM, 0, x86_ioctl_get_nr_mmu_pages),
@@ -76,12 +76,12 @@ static const struct kvm_ioctl_row ioctls[] = {
 	KVM_IOCTL(KVM_NMI, KVM_VCPU, 0, x86_ioctl_nmi),
 	KVM_IOCTL(KVM_SMI, KVM_VCPU, 0, x86_ioctl_smi),
 	KVM_IOCTL(KVM_GET_LAPIC, KVM_VCPU, 0, x86_ioctl_get_lapic),
-	KVM_IOCTL(KVM_SET_LAPIC, KVM_VCPU, 0, x86_ioctl_set_lapic),
+	KVM_IOCTL(KVM_SET_LAPIC, KVM_VCPU, RAW, x86_ioctl_set_lapic),
 	KVM_IOCTL(KVM_SET_TSC_KHZ, KVM_VCPU, 0, x86_ioctl_set_tsc_khz),
 	KVM_IOCTL(KVM_GET_TSC_KHZ, KVM_VCPU, 0, x86_ioctl_get_tsc_khz),
 	KVM_IOCTL(KVM_KVMCLOCK_CTRL, KVM_VCPU, 0, x86_ioctl_kvmclock_ctrl),
 	KVM_IOCTL(KVM_TPR_ACCESS_REPORTING, KVM_VCPU, 0, x86_ioctl_tpr_access_reporting),
-	KVM_IOCTL(KVM_SET_VAPIC_ADDR, KVM_VCPU, 0, x86_ioctl_set_vapic_addr),
+	KVM_IOCTL(KVM_SET_VAPIC_ADDR, KVM_VCPU, RAW, x86_ioctl_set_vapic_addr),
 	KVM_IOCTL(KVM_X86_SETUP_MCE, KVM_VCPU, 0, x86_ioctl_setup_mce),
 	KVM_IOCTL(KVM_X86_SET_MCE, KVM_VCPU, 0, x86_ioctl_set_mce),
 	KVM_IOCTL(KVM_SET_DEVICE_ATTR, ATTR_KINDS, 0, x86_ioctl_device_attr),
@@ -182,6 +182,14 @@ static int enable_payload(struct vm *vm, const struct kvm_enable_cap *cap)
 	return 0;
 }
 
+static int enable_emulation_failure(struct vm *vm, const struct kvm_enable_cap *cap)
+{
+	if (cap->flags || (cap->args[0] & ~1ULL))
+		return -EINVAL;
+	x86_vm_of(vm)->exit_on_emulation_failure = cap->args[0];
+	return 0;
+}
+
 static int enable_triple_fault(struct vm *vm, const struct kvm_enable_cap *cap)
 {
 	if (cap->flags)
@@ -273,6 +281,7 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_TSC_DEADLINE_TIMER, .value = 1 },
 	{ .cap = KVM_CAP_IOAPIC_POLARITY_IGNORED, .value = 1 },
 	{ .cap = KVM_CAP_SET_BOOT_CPU_ID, .value = 1 },
+	{ .cap = KVM_CAP_LAST_CPU, .value = 1 },
 	{ .cap = KVM_CAP_MAX_VCPU_ID, .value = KVM_MAX_VCPU_IDS, .enable_vm = set_max_vcpu_id },
 	{ .cap = KVM_CAP_MCE, .value = X86_MCE_BANKS },
 	{ .cap = KVM_CAP_GET_MSR_FEATURES, .value = 1 },
@@ -285,6 +294,7 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_X2APIC_API, .value = X2APIC_FLAGS, .enable_vm = enable_x2apic_api },
 	{ .cap = KVM_CAP_MSR_PLATFORM_INFO, .value = 1, .enable_vm = enable_platform_info },
 	{ .cap = KVM_CAP_EXCEPTION_PAYLOAD, .value = 1, .enable_vm = enable_payload },
+	{ .cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .value = 1, .enable_vm = enable_emulation_failure },
 	{ .cap = KVM_CAP_X86_TRIPLE_FAULT_EVENT, .value = 1, .enable_vm = enable_triple_fault },
 	{ .cap = KVM_CAP_X86_USER_SPACE_MSR, .value = 1, .enable_vm = enable_user_msr },
 	{ .cap = KVM_CAP_X86_MSR_FILTER, .value = 1 },

@@ -16,6 +16,7 @@
 #define XCR0_X87 1ULL
 #define KVM_BASE_FIRST 0x40000000u
 #define KVM_BASE_LAST 0x40010000u
+#define KVM_FEATURES 0x40000001u        /* as the table has it */
 #define MISC_ENABLE_MWAIT (1ULL << 18)
 
 struct kvm_cpuid_entry2 *x86_cpuid_find(const struct x86_cpuid *c, uint32_t leaf, uint32_t index)
@@ -157,8 +158,10 @@ void x86_cpuid_init(struct x86_vcpu *v)
 	struct x86_model m;
 
 	x86_model_get(&m);
+	/* What KVM itself offers counts only where it is named: KVM_CAP_ENFORCE_PV_FEATURE_CPUID. */
 	for (unsigned int f = 1; f < X86_F_COUNT; f++)
-		if (x86_model_has(&m, f) || x86_feature_rows[f].need == NEED_CLIENT)
+		if (x86_feature_rows[f].leaf != KVM_FEATURES &&
+		    (x86_model_has(&m, f) || x86_feature_rows[f].need == NEED_CLIENT))
 			c->has[f / 64] |= 1ULL << (f % 64);
 	c->maxphyaddr = MAXPHYADDR_UNKNOWN;
 	c->supported_xcr0 = XCR0_X87;

@@ -9,18 +9,30 @@
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 
-/* KVM_EXIT_HYPERCALL for KVM_HC_MAP_GPA_RANGE; 2: the instruction runs again with the client's answer. */
-static int ask_client(struct x86_vcpu *v)
+static uint64_t argument(const struct x86_vcpu *v, unsigned int reg)
+{
+	return v->cpu.mode == CODE64 ? v->cpu.regs[reg] : (uint32_t)v->cpu.regs[reg];
+}
+
+/*
+ * KVM_HC_MAP_GPA_RANGE: pages at RBX, their number in RCX, attributes in RDX.  KVM_EXIT_HYPERCALL, and the instruction
+ * runs again with the client's answer (2); or *@r, where the range is none.
+ */
+static int ask_client(struct x86_vcpu *v, int64_t *r)
 {
 	struct kvm_run *run = v->vcpu->run;
-	const uint64_t *regs = v->cpu.regs;
+	uint64_t gpa = argument(v, R_RBX), pages = argument(v, R_RCX);
 
+	if ((gpa & ~GUEST_PAGE_MASK) || !pages || gpa_to_gfn(gpa) + pages <= gpa_to_gfn(gpa)) {
+		*r = -KVM_EINVAL;
+		return 0;
+	}
 	run->exit_reason = KVM_EXIT_HYPERCALL;
 	memset(&run->hypercall, 0, sizeof(run->hypercall));
 	run->hypercall.nr = KVM_HC_MAP_GPA_RANGE;
-	run->hypercall.args[0] = regs[R_RBX];
-	run->hypercall.args[1] = regs[R_RCX];
-	run->hypercall.args[2] = regs[R_RDX];
+	run->hypercall.args[0] = gpa;
+	run->hypercall.args[1] = pages;
+	run->hypercall.args[2] = argument(v, R_RDX);
 	run->hypercall.longmode = v->cpu.mode == CODE64;
 	v->completion = X86_COMPLETE_HYPERCALL;
 	return 2;
@@ -62,6 +74,12 @@ static int64_t send_ipi(struct x86_vcpu *v, bool wide)
 	return n;
 }
 
+/* Without KVM_CAP_ENFORCE_PV_FEATURE_CPUID a guest need not have been told. */
+static bool offered(const struct x86_vcpu *v, enum x86_feature f)
+{
+	return !v->enforce_pv || x86_has(&v->cpu, f);
+}
+
 int x86_hypercall(struct x86_cpu *cpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
@@ -79,14 +97,15 @@ int x86_hypercall(struct x86_cpu *cpu)
 	} else if (nr == KVM_HC_VAPIC_POLL_IRQ) {
 		x86_request(cpu, X86_REQ_EVENT);
 		r = 0;
-	} else if (nr == KVM_HC_SCHED_YIELD && !v->enforce_pv) {
+	} else if (nr == KVM_HC_SCHED_YIELD && offered(v, X86_F_KVM_PV_SCHED_YIELD)) {
 		/* To another vCPU: whichever thread the host picks. */
 		sched_yield();
 		r = 0;
-	} else if (nr == KVM_HC_SEND_IPI && !v->enforce_pv && v->has_lapic) {
+	} else if (nr == KVM_HC_SEND_IPI && offered(v, X86_F_KVM_PV_SEND_IPI) && v->has_lapic) {
 		r = send_ipi(v, wide);
 	} else if (nr == KVM_HC_MAP_GPA_RANGE && (v->vm->hypercall_exits >> KVM_HC_MAP_GPA_RANGE & 1)) {
-		return ask_client(v);
+		if (ask_client(v, &r))
+			return 2;
 	}
 	cpu->regs[R_RAX] = wide ? (uint64_t)r : (uint32_t)r;
 	return 0;

@@ -145,7 +145,9 @@ static int set_msi(struct x86_vm *x, const struct kvm_irq_routing_entry *e, int 
 {
 	struct apic_msg m;
 
-	if (!level || msi_to_msg(x, e, &m))
+	if (msi_to_msg(x, e, &m))
+		return -EINVAL;
+	if (!level)
 		return -1;
 	return apic_bus_deliver(&x->bus, NULL, &m, NULL);
 }

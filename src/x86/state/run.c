@@ -9,6 +9,7 @@
  * answer in cpu.replay (devices) or msr_answer.
  */
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 #include "host/clock.h"
@@ -27,6 +28,12 @@
 #define SERVED (X86_REQ_EVENT | X86_REQ_RELOAD_SLOTS | X86_REQ_TIMER | X86_REQ_STEAL | X86_REQ_CLOCK | \
 		X86_REQ_TRIPLE_FAULT | X86_REQ_HALT)
 
+#define PORT_7E 0x7e
+#define EFER_EXISTING (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX | EFER_SVME | EFER_LMSLE | EFER_FFXSR)
+/* What the hardware says of an entry that failed; APM 2, appendix C and SDM 3D, appendix C. */
+#define SVM_EXIT_INVALID 0xffffffffu
+#define VMX_EXIT_INVALID_STATE 0x80000021u
+
 /* --- accesses to devices ---------------------------------------------------------------- */
 
 static bool env_pio(struct x86_cpu *cpu, uint16_t port, void *data, uint8_t len, bool write)
@@ -38,14 +45,22 @@ static bool env_pio(struct x86_cpu *cpu, uint16_t port, void *data, uint8_t len,
 		return true;
 	if (write && kvm_bus_write(v->vcpu->vm, KVM_BUS_PIO, port, len, data))
 		return true;
-	run->exit_reason = KVM_EXIT_IO;
 	run->io.direction = write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;
 	run->io.size = len;
 	run->io.port = port;
-	run->io.count = 1;
+	cpu->batch.asked = !write && cpu->batch.want > 1 ? cpu->batch.want : 1;
+	cpu->batch.want = 0;
+	run->io.count = cpu->batch.asked;
 	run->io.data_offset = KVM_PIO_PAGE * GUEST_PAGE_SIZE;
 	if (write)
 		memcpy(v->vcpu->pio_data, data, len);
+	/* The quirk of port 0x7e: the client sees RIP behind the instruction.  api.rst 7.27. */
+	if (write && port == PORT_7E && !(v->vm->disabled_quirks & KVM_X86_QUIRK_OUT_7E_INC_RIP)) {
+		v->io_exit = true;
+		x86_request(cpu, X86_REQ_EVENT);
+		return true;
+	}
+	run->exit_reason = KVM_EXIT_IO;
 	return false;
 }
 
@@ -81,6 +96,10 @@ static void complete_access(struct x86_vcpu *v)
 							      (const void *)v->vcpu->run->mmio.data;
 
 		memcpy(r->frag[r->count].data, src, r->frag[r->count].len);
+		if (r->frag[r->count].is_pio && v->cpu.batch.asked > 1) {
+			memcpy(v->cpu.batch.data, src, (size_t)v->cpu.batch.asked * r->frag[r->count].len);
+			v->cpu.batch.have = v->cpu.batch.asked;
+		}
 	}
 	r->count++;
 }
@@ -287,6 +306,11 @@ static bool pending_exit(struct x86_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
 
+	if (v->io_exit) {
+		v->io_exit = false;
+		run->exit_reason = KVM_EXIT_IO;
+		return true;
+	}
 	if (v->hlt_exit) {
 		v->hlt_exit = false;
 		run->exit_reason = KVM_EXIT_HLT;
@@ -376,15 +400,54 @@ const struct x86_env x86_kvm_env = {
 static int internal_error(struct x86_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
+	uint8_t len = v->cpu.internal.len;
 
 	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 	memset(&run->emulation_failure, 0, sizeof(run->emulation_failure));
 	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
-	run->emulation_failure.ndata = 4;
+	/* Words of data: the flags and, if they say so, the instruction. */
+	run->emulation_failure.ndata = len ? 3 : 1;
+	if (!len)
+		return 0;
 	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
-	run->emulation_failure.insn_size = v->cpu.internal.len;
+	run->emulation_failure.insn_size = len;
 	memset(run->emulation_failure.insn_bytes, 0x90, sizeof(run->emulation_failure.insn_bytes));
-	memcpy(run->emulation_failure.insn_bytes, v->cpu.internal.bytes, v->cpu.internal.len);
+	memcpy(run->emulation_failure.insn_bytes, v->cpu.internal.bytes, len);
+	return 0;
+}
+
+/* As KVM: what cannot be emulated is #UD, and at CPL 0 an exit too.  true: the guest goes on. */
+static bool failure_is_the_guests(struct x86_vcpu *v)
+{
+	if (v->cpu.internal.ours || v->vm->exit_on_emulation_failure)
+		return false;
+	x86_replay_done(&v->cpu);
+	x86_queue_exception(v, X86_UD, false, 0);
+	return v->cpu.cpl != 0;
+}
+
+/*
+ * Is there a processor that enters with this state?  KVM_SET_SREGS has looked at
+ * most of it; APM 2, 15.5.1 and SDM 3C, 27.3.1.
+ */
+static bool entry_valid(const struct x86_cpu *cpu)
+{
+	const struct x86_seg *cs = &cpu->seg[SEG_CS];
+
+	if (cpu->efer & ~EFER_EXISTING)
+		return false;
+	return !(x86_long_mode(cpu) && cs->l && cs->db);
+}
+
+static int fail_entry(struct x86_vcpu *v)
+{
+	struct kvm_run *run = v->vcpu->run;
+
+	run->exit_reason = KVM_EXIT_FAIL_ENTRY;
+	memset(&run->fail_entry, 0, sizeof(run->fail_entry));
+	run->fail_entry.hardware_entry_failure_reason =
+		v->cpuid.vendor == V_AMD ? SVM_EXIT_INVALID : VMX_EXIT_INVALID_STATE;
+	run->fail_entry.cpu = (uint32_t)sched_getcpu();
 	return 0;
 }
 
@@ -469,13 +532,17 @@ static int run_guest(struct x86_vcpu *v)
 	uint32_t reason = run->exit_reason;
 	enum x86_run_result r;
 
+	if (unlikely(!entry_valid(&v->cpu)))
+		return fail_entry(v);
 	v->ran = true;
 	if (unlikely(v->quirks_seen != v->vm->disabled_quirks))
 		x86_cpuid_update_mwait(v);
 	run->exit_reason = KVM_EXIT_UNKNOWN;
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	x86_steal_update(v);
-	r = x86_cpu_run(&v->cpu);
+	do
+		r = x86_cpu_run(&v->cpu);
+	while (unlikely(r == X86_RUN_INTERNAL) && failure_is_the_guests(v));
 	if (!finish || r != X86_RUN_INTR)
 		return run_result(v, r);
 	/* The last exit is completed, and still the last. */

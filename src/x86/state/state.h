@@ -67,6 +67,7 @@ struct x86_vm {
 	uint32_t user_msr;              /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	uint64_t hypercall_exits;       /* KVM_CAP_EXIT_HYPERCALL */
 	bool exception_payload;
+	bool exit_on_emulation_failure;
 	bool triple_fault_event;
 	bool no_platform_info;          /* guest reads of MSR_PLATFORM_INFO raise #GP */
 	_Atomic(struct x86_msr_filter *) msr_filter;
@@ -130,6 +131,7 @@ struct x86_vcpu {
 	int16_t ioapic_eoi;             /* split: this vector ended, tell the client; -1: none */
 
 	uint8_t completion;             /* enum x86_completion */
+	bool io_exit;                   /* kvm_run's port access is complete: only tell the client */
 	bool hlt_exit;                  /* HLT without a local APIC: tell the client */
 	bool tpr_reporting;             /* KVM_TPR_ACCESS_REPORTING */
 	bool tpr_exit, tpr_exit_write;  /* an access to report */

@@ -19,14 +19,16 @@
 long x86_ioctl_set_vapic_addr(struct kvm_call *c)
 {
 	struct x86_vcpu *v = x86_vcpu_of(c->vcpu);
-	gpa_t gpa = ((const struct kvm_vapic_addr *)c->data)->vapic_addr;
+	struct kvm_vapic_addr addr;
 	uint32_t word;
 
 	if (!v->has_lapic)
 		return -EINVAL;
-	if (gpa && x86_guest_read(v, gpa, &word, sizeof(word)))
+	if (kvm_copy_in(&addr, c->arg, sizeof(addr)))
+		return -EFAULT;
+	if (addr.vapic_addr && x86_guest_read(v, addr.vapic_addr, &word, sizeof(word)))
 		return -EINVAL;
-	v->vapic_gpa = gpa;
+	v->vapic_gpa = addr.vapic_addr;
 	v->vapic_published = false;
 	return 0;
 }

@@ -318,11 +318,14 @@ long x86_ioctl_get_lapic(struct kvm_call *c)
 long x86_ioctl_set_lapic(struct kvm_call *c)
 {
 	struct x86_vcpu *v = x86_vcpu_of(c->vcpu);
+	struct kvm_lapic_state regs;
 	int r;
 
 	if (!v->has_lapic)
 		return -EINVAL;
-	r = lapic_set_state(&v->lapic, c->data);
+	if (kvm_copy_in(&regs, c->arg, sizeof(regs)))
+		return -EFAULT;
+	r = lapic_set_state(&v->lapic, &regs);
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	return r;
 }

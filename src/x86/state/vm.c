@@ -69,16 +69,17 @@ long x86_ioctl_set_tss_addr(struct kvm_call *c)
 	return 0;
 }
 
+/* As KVM: whether it can still be set is asked before the address is read. */
 long x86_ioctl_set_identity_map_addr(struct kvm_call *c)
 {
-	const uint64_t *addr = c->data;
+	uint64_t addr;
 	long r = -EINVAL;
 
 	pthread_mutex_lock(&c->vm->lock);
-	if (!c->vm->created_vcpus) {
-		x86_vm_of(c->vm)->identity_map = *addr;
-		r = 0;
-	}
+	if (!c->vm->created_vcpus)
+		r = kvm_copy_in(&addr, c->arg, sizeof(addr));
+	if (!r)
+		x86_vm_of(c->vm)->identity_map = addr;
 	pthread_mutex_unlock(&c->vm->lock);
 	return r;
 }

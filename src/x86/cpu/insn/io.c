@@ -94,25 +94,50 @@ static int build_port(struct insn *i, const struct insn_build *b)
 
 /* ------------------------------------------------------------------ INS, OUTS */
 
-/* Memory is proved writable before the port is read: the device must not be asked in vain. */
-static uint64_t ins(struct x86_cpu *cpu, const struct insn *i, uint64_t n)
+static void ins_store(struct x86_cpu *cpu, const struct insn *i, gva_t a, uint32_t v)
 {
-	uint16_t port = (uint16_t)cpu->regs[R_RDX];
-	uint32_t v = 0;
-	gva_t a;
-
-	check_port(cpu, port, i->opsize);
-	a = string_ea(cpu, i, R_RDI, SEG_ES, true);
-	mem_probe_write(cpu, a, i->opsize);
-	x86_port_access(cpu, port, &v, i->opsize, false);
 	if (i->opsize == 4)
 		st32(cpu, a, v);
 	else if (i->opsize == 2)
 		st16(cpu, a, (uint16_t)v);
 	else
 		st8(cpu, a, (uint8_t)v);
-	string_set(cpu, i, R_RDI, cpu->regs[R_RDI] + (uint64_t)string_step(cpu, i));
-	return 1;
+}
+
+/* Element @n of what the client gave. */
+static uint32_t ins_element(const struct x86_cpu *cpu, unsigned int size, uint64_t n)
+{
+	const uint8_t *p = cpu->batch.data + n * size;
+
+	return size == 4 ? *(const uint32_t *)p : size == 2 ? *(const uint16_t *)p : *p;
+}
+
+/*
+ * Memory is proved writable before the port is read: the device must not be
+ * asked in vain.  A client's device may be asked for several elements at once,
+ * those that end up in the same page.
+ */
+static uint64_t ins(struct x86_cpu *cpu, const struct insn *i, uint64_t n)
+{
+	uint16_t port = (uint16_t)cpu->regs[R_RDX];
+	uint64_t most = X86_INS_BATCH / i->opsize, got = 1;
+	uint32_t v = 0;
+	gva_t a;
+
+	check_port(cpu, port, i->opsize);
+	a = string_ea(cpu, i, R_RDI, SEG_ES, true);
+	mem_probe_write(cpu, a, i->opsize);
+	if (n > 1)
+		n = string_writable(cpu, i, n < most ? n : most);
+	cpu->batch.want = (uint16_t)n;
+	x86_port_access(cpu, port, &v, i->opsize, false);
+	cpu->batch.want = 0;
+	ins_store(cpu, i, a, v);
+	/* The client may have changed RCX meanwhile. */
+	for (; got < cpu->batch.have && got < n; got++)
+		ins_store(cpu, i, a + got * (uint64_t)string_step(cpu, i), ins_element(cpu, i->opsize, got));
+	string_set(cpu, i, R_RDI, cpu->regs[R_RDI] + got * (uint64_t)string_step(cpu, i));
+	return got;
 }
 
 static uint64_t outs(struct x86_cpu *cpu, const struct insn *i, uint64_t n)

@@ -96,6 +96,11 @@ static struct run find_run(struct x86_cpu *cpu, const struct insn *i, uint64_t n
 	return r;
 }
 
+uint64_t string_writable(struct x86_cpu *cpu, const struct insn *i, uint64_t n)
+{
+	return find_run(cpu, i, n, false, true, true).n;
+}
+
 static void advance(struct x86_cpu *cpu, const struct insn *i, uint64_t n, bool from, bool to)
 {
 	int64_t step = (int64_t)n * string_step(cpu, i);

@@ -29,6 +29,9 @@ int string_build(struct insn *i, const struct insn_build *b, unsigned int mem, i
 /** string_set - a pointer or count register, as wide as the address size. */
 void string_set(struct x86_cpu *cpu, const struct insn *i, unsigned int reg, uint64_t v);
 
+/** string_writable - how many elements, at most @n, lie at ES:RDI in one page of memory that can be written at once. */
+uint64_t string_writable(struct x86_cpu *cpu, const struct insn *i, uint64_t n);
+
 gva_t string_ea_slow(struct x86_cpu *cpu, const struct insn *i, unsigned int reg, enum x86_seg_reg seg,
 		     bool write);
 

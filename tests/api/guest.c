@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+#include "guest.h"
+
+#include <signal.h>
+#include <sys/time.h>
+
+struct guest guest_on(int vm, const uint8_t *code, size_t n)
+{
+	struct guest g = { .vm = vm, .mem = api_memory(GUEST_MEM) };
+
+	api_ok(api_set_slot(vm, 0, 0, 0, GUEST_MEM, g.mem));
+	g.vcpu = api_vcpu(vm, 0);
+	g.run = api_run_of(g.vcpu);
+	api_real_mode(g.vcpu, g.mem, code, n);
+	return g;
+}
+
+struct guest guest_of(const uint8_t *code, size_t n, bool irqchip)
+{
+	int vm = api_vm();
+
+	if (irqchip)
+		api_ok(api_ioctl(vm, KVM_CREATE_IRQCHIP, NULL));
+	return guest_on(vm, code, n);
+}
+
+void guest_end(struct guest *g)
+{
+	api_close(g->vcpu);
+	api_close(g->vm);
+	munmap(g->run, 3 * PAGE);
+	munmap(g->mem, GUEST_MEM);
+}
+
+static void flat(struct kvm_segment *s, uint16_t selector, uint8_t type)
+{
+	*s = (struct kvm_segment){
+		.limit = 0xffffffff, .selector = selector, .type = type, .present = 1, .s = 1, .g = 1,
+		.db = type < 8, .l = type >= 8,
+	};
+}
+
+void guest_long(struct guest *g)
+{
+	uint64_t *p4 = (uint64_t *)(g->mem + GUEST_TABLES), *p3 = p4 + 512, *low = p3 + 512, *high = low + 512;
+	struct kvm_sregs s;
+
+	p4[0] = (GUEST_TABLES + 0x1000) | 7;
+	p3[0] = (GUEST_TABLES + 0x2000) | 7;
+	p3[3] = (GUEST_TABLES + 0x3000) | 7;
+	low[0] = 0x87;
+	for (unsigned int i = 0; i < 512; i++)
+		high[i] = 0xc0000000ULL + i * 0x200000ULL + 0x87;
+	api_ok(api_ioctl(g->vcpu, KVM_GET_SREGS, &s));
+	s.cr3 = GUEST_TABLES;
+	s.cr4 = 1 << 5;
+	s.efer = 1 << 8 | 1 << 10;
+	s.cr0 = 0x80000011;
+	flat(&s.cs, 8, 11);
+	flat(&s.ds, 16, 3);
+	s.es = s.fs = s.gs = s.ss = s.ds;
+	api_ok(api_ioctl(g->vcpu, KVM_SET_SREGS, &s));
+}
+
+void guest_unreal(struct guest *g)
+{
+	struct kvm_sregs s;
+
+	api_ok(api_ioctl(g->vcpu, KVM_GET_SREGS, &s));
+	s.ds.limit = s.es.limit = 0xffffffff;
+	s.ds.g = s.es.g = 1;
+	api_ok(api_ioctl(g->vcpu, KVM_SET_SREGS, &s));
+}
+
+void guest_vector(struct guest *g, unsigned int n, uint16_t at, const uint8_t *code, size_t len)
+{
+	memcpy(g->mem + at, code, len);
+	memcpy(g->mem + 4UL * n, &(uint32_t){ at }, 4);
+}
+
+void guest_run(struct guest *g, uint32_t reason)
+{
+	api_ok(api_ioctl(g->vcpu, KVM_RUN, NULL));
+	if (g->run->exit_reason != reason)
+		fail_msg("exit %u, not %u", g->run->exit_reason, reason);
+}
+
+void guest_port(struct guest *g, uint16_t port)
+{
+	guest_run(g, KVM_EXIT_IO);
+	if (g->run->io.port != port)
+		fail_msg("port %#x, not %#x", g->run->io.port, port);
+}
+
+struct kvm_regs guest_regs(struct guest *g)
+{
+	struct kvm_regs r;
+
+	api_ok(api_ioctl(g->vcpu, KVM_GET_REGS, &r));
+	return r;
+}
+
+void guest_set_reg(struct guest *g, size_t offset, uint64_t value)
+{
+	struct kvm_regs r = guest_regs(g);
+
+	memcpy((char *)&r + offset, &value, 8);
+	api_ok(api_ioctl(g->vcpu, KVM_SET_REGS, &r));
+}
+
+int guest_enable(int fd, uint32_t cap, uint64_t arg)
+{
+	struct kvm_enable_cap c = { .cap = cap, .args = { arg } };
+
+	return api_ioctl(fd, KVM_ENABLE_CAP, &c);
+}
+
+static void on_alarm(int sig)
+{
+}
+
+/* A kernel whose KVM is not up to it may run for ever: a second must do. */
+static bool try_long_mode(void)
+{
+	struct itimerval on = { { 1, 0 }, { 1, 0 } }, off = { { 0, 0 }, { 0, 0 } };
+	struct sigaction sa = { .sa_handler = on_alarm }, old;
+	struct guest g = GUEST(false, 0x48, 0xff, 0xc0, 0xe6, 0x10);    /* inc rax; out 0x10,al */
+	bool ok;
+
+	guest_long(&g);
+	sigaction(SIGALRM, &sa, &old);
+	setitimer(ITIMER_REAL, &on, NULL);
+	ok = !api_ioctl(g.vcpu, KVM_RUN, NULL) && g.run->exit_reason == KVM_EXIT_IO && *guest_pio(&g) == 1;
+	setitimer(ITIMER_REAL, &off, NULL);
+	sigaction(SIGALRM, &old, NULL);
+	guest_end(&g);
+	return ok;
+}
+
+bool guest_runs_long_mode(void)
+{
+	static int known = -1;
+
+	if (known < 0)
+		known = !api_real() || try_long_mode();
+	return known;
+}
