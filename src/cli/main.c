@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -108,6 +109,8 @@ int main(int argc, char **argv)
 {
 	const struct command *cmd;
 
+	/* One arena: vCPUs take turns in making what all of them use, and each arena keeps its high-water mark. */
+	mallopt(M_ARENA_MAX, 1);
 	fill_standard();
 	if (argc < 2) {
 		overview(stderr);
