@@ -4,12 +4,14 @@
 
 BUILD := build
 
-.PHONY: all run check bench clean install help deps guest boot
+.PHONY: all run check bench clean install help deps guest boot tested
 
 # Standard output belongs to the guest and to the results of tests; all else is said on standard error.
+build_all = { [ -e $(BUILD)/build.ninja ] || meson setup $(BUILD) $(if $(PREFIX),--prefix $(PREFIX)) >&2; } && \
+	ninja -C $(BUILD) >&2
+
 all: deps
-	@[ -e $(BUILD)/build.ninja ] || meson setup $(BUILD) $(if $(PREFIX),--prefix $(PREFIX)) >&2
-	@ninja -C $(BUILD) >&2
+	@$(build_all)
 
 help:
 	@echo "make              build everything in $(BUILD)/"
@@ -28,12 +30,13 @@ help:
 deps:
 	@tools/deps.sh $(filter run check bench,$(MAKECMDGOALS))
 
-# Make turns every failure into status 2; the guest's own status leaves through tools/make-exit.c.  Without that
-# (a make that cannot load objects) the last line fails instead, and tools/run.sh is the way to learn the status.
-ifneq ($(filter run,$(MAKECMDGOALS)),)
+# Make turns every failure into status 2, and says so behind all that was printed; the guest's own status, and that of
+# the tests, leave through tools/make-exit.c.  Without that (a make that cannot load objects) the last line fails
+# instead, and tools/run.sh is the way to learn the status.
+ifneq ($(filter run check,$(MAKECMDGOALS)),)
 -load $(BUILD)/make-exit.so(make_exit_gmk_setup)
 $(BUILD)/make-exit.so: tools/make-exit.c
-	@tools/deps.sh run
+	@tools/deps.sh $(filter run check,$(MAKECMDGOALS))
 	@mkdir -p $(BUILD)
 	@$(CC) -O2 -fPIC -shared -o $@ $<
 endif
@@ -51,8 +54,18 @@ boot: all
 guest: all
 	@tools/guest.sh $(BUILD)
 
-check: guest
-	@tests/run $(BUILD) $(addprefix --suite ,$(TESTS))
+check: tested
+	$(exit-with $(file <$(BUILD)/check.status))
+	@exit $(file <$(BUILD)/check.status)
+
+# A build that fails is a test that fails: the last line is the count in any case.
+tested:
+	@mkdir -p $(BUILD)
+	@if tools/deps.sh check && $(build_all) && tools/guest.sh $(BUILD); then \
+		tests/run $(BUILD) $(addprefix --suite ,$(TESTS)); \
+	else \
+		echo "anykvm: the tests cannot be built" >&2; echo "0 passed, 1 failed"; false; \
+	fi; echo $$? >$(BUILD)/check.status
 
 bench: guest
 	@bench/run.py --build $(BUILD) $(ARGS)

@@ -40,7 +40,10 @@ if [ -e "$work/cmd" ]; then
 	exec 0</dev/null
 else
 	initramfs=$guest/initramfs
-	size=$(stty size 2>/dev/null) || size="24 80"
+	size=$(stty size 2>/dev/null) || size=
+	case $size in
+	"" | 0\ * | *\ 0) size="24 80" ;; # a terminal that does not say
+	esac
 	params="TERM=${TERM:-linux} ROWS=${size% *} COLUMNS=${size#* }"
 fi
 

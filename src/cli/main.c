@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,6 +11,15 @@
 
 static int version_main(const struct command *cmd, int argc, char **argv)
 {
+	struct vmm_err err = { "" };
+	int n = options_parse(cmd, argc, argv, NULL, &err);
+
+	if (n == -ECANCELED)
+		return EXIT_OK;
+	if (n >= 0 && n < argc)
+		n = vmm_fail(&err, EINVAL, "%s: version takes no operands", argv[n]);
+	if (n < 0)
+		return usage_error(cmd, &err);
 	printf("anykvm %s\n", anykvm_version());
 	return EXIT_OK;
 }
@@ -27,7 +37,12 @@ static int help_main(const struct command *cmd, int argc, char **argv)
 	bool words = argc > 1 && !strcmp(argv[1], "--words");
 	const char *name = argv[1 + words];
 	const struct command *about = name ? command_find(name) : NULL;
+	struct vmm_err err = { "" };
 
+	if (argc > 2 + words) {
+		vmm_fail(&err, EINVAL, "%s: help explains one command at a time", argv[2 + words]);
+		return usage_error(cmd, &err);
+	}
 	if (name && !about) {
 		say("help: %s: no such command", name);
 		overview(stderr);
@@ -96,6 +111,8 @@ int main(int argc, char **argv)
 {
 	const struct command *cmd;
 
+	/* One arena: vCPUs take turns in making what all of them use, and each arena keeps its high-water mark. */
+	mallopt(M_ARENA_MAX, 1);
 	fill_standard();
 	if (argc < 2) {
 		overview(stderr);

@@ -150,6 +150,15 @@ void command_help(const struct command *cmd)
 		help_row(row);
 }
 
+/* What follows an option's name: the kind of its argument, and known values. */
+static void words_kind(const struct option_row *row)
+{
+	fputs(row->file ? " f" : row->arg ? " a" : " -", stdout);
+	for (size_t v = 0; v < sizeof(row->values) / sizeof(row->values[0]) && row->values[v]; v++)
+		printf(" %s", row->values[v]);
+	putchar('\n');
+}
+
 static void words_row(const struct option_row *row)
 {
 	for (size_t i = 0; i <= sizeof(row->aliases) / sizeof(row->aliases[0]); i++) {
@@ -157,13 +166,13 @@ static void words_row(const struct option_row *row)
 
 		if (!name)
 			break;
-		printf("--%s %s", name, row->file ? "f" : row->arg ? "a" : "-");
-		for (size_t v = 0; v < sizeof(row->values) / sizeof(row->values[0]) && row->values[v]; v++)
-			printf(" %s", row->values[v]);
-		putchar('\n');
+		printf("--%s", name);
+		words_kind(row);
 	}
-	if (row->letter)
-		printf("-%c %s\n", row->letter, row->file ? "f" : row->arg ? "a" : "-");
+	if (row->letter) {
+		printf("-%c", row->letter);
+		words_kind(row);
+	}
 }
 
 void words_print(const struct command *cmd)

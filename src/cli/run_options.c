@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "anykvm.h"
 #include "cli/cli.h"
 #include "cli/run.h"
 
@@ -226,6 +227,10 @@ static int set_share(void *args, const char *v, struct vmm_err *err)
 
 static int set_cpu(void *args, const char *v, struct vmm_err *err)
 {
+	if (anykvm_set_cpu(v))
+		return bad(err, "--cpu", v,
+			   "unknown CPU or feature: give intel or amd, then ,+feature or -feature as "
+			   "/proc/cpuinfo spells them");
 	((struct run_args *)args)->cfg.cpu = v;
 	return 0;
 }

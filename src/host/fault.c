@@ -64,12 +64,12 @@ static bool raised_by_instruction(int sig, const siginfo_t *info)
 	return info->si_code > 0 && !(sig == SIGBUS && info->si_code == BUS_MCEERR_AO);
 }
 
+static const struct sigaction default_action = { .sa_handler = SIG_DFL };
+
 /* What happens without any handler: the same instruction faults again, or the signal is sent again. */
 static void fall_to_default(int sig, const siginfo_t *info)
 {
-	struct sigaction dfl = { .sa_handler = SIG_DFL };
-
-	sigaction(sig, &dfl, NULL);
+	sigaction(sig, &default_action, NULL);
 	if (!raised_by_instruction(sig, info))
 		syscall(SYS_tgkill, getpid(), (pid_t)syscall(SYS_gettid), sig);
 }
@@ -87,6 +87,9 @@ static void chain(int sig, siginfo_t *info, void *context, bool by_kernel)
 		fall_to_default(sig, info);
 		return;
 	}
+	/* A handler for one time only: it may well send the signal again and count on that. */
+	if (by_kernel && old->sa_flags & (int)SA_RESETHAND)
+		atomic_store(&glue.signal[n].latest, &default_action);
 	if (old->sa_flags & SA_NODEFER)
 		sigdelset(&mask, sig);
 	else

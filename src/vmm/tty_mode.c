@@ -14,8 +14,11 @@
 static struct termios saved;
 static volatile sig_atomic_t have_saved;
 
-/* Signals that end the process from within; the others reach the machine's signalfd. */
-static const int fatal[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGQUIT, SIGSYS };
+/* Signals that by default do not end a process (signal(7)); SIGKILL and SIGSTOP take no handler. */
+static const int harmless[] = { SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGTSTP, SIGTTIN, SIGTTOU };
+
+/* Crashes.  They have handlers already: the engine's, which hands on what is none of its business. */
+static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
 
 bool tty_is_ours(void)
 {
@@ -31,18 +34,41 @@ void tty_restore(void)
 static void restore_and_die(int sig)
 {
 	tty_restore();
-	raise(sig); /* SA_RESETHAND: the default action, once this handler has returned */
+	/* Not by SA_RESETHAND: who chains to us, as the engine does, is in the way of the second signal. */
+	signal(sig, SIG_DFL);
+	raise(sig); /* acts once this handler has returned */
+}
+
+static bool is_among(int sig, const int *set, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (set[i] == sig)
+			return true;
+	return false;
+}
+
+#define IS_AMONG(sig, set) is_among(sig, set, sizeof(set) / sizeof((set)[0]))
+
+/* Whether @sig would end the process and leave the terminal as it is. */
+static bool is_fatal(int sig)
+{
+	struct sigaction sa;
+
+	if (IS_AMONG(sig, harmless) || sigaction(sig, NULL, &sa) || sa.sa_handler == SIG_IGN)
+		return false;
+	return sa.sa_handler == SIG_DFL || IS_AMONG(sig, faults);
 }
 
 static int first_time(void)
 {
-	struct sigaction sa = { .sa_handler = restore_and_die, .sa_flags = SA_RESETHAND | SA_ONSTACK };
+	struct sigaction sa = { .sa_handler = restore_and_die, .sa_flags = SA_ONSTACK };
 
 	if (tcgetattr(STDIN_FILENO, &saved))
 		return -errno;
 	have_saved = 1;
-	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
-		sigaction(fatal[i], &sa, NULL);
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
+		if (is_fatal(sig))
+			sigaction(sig, &sa, NULL);
 	atexit(tty_restore);
 	return 0;
 }

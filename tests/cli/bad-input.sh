@@ -3,7 +3,7 @@
 # Whatever is wrong with what the user gives is named, in one line, without a crash.
 . "$(dirname "$0")/lib.sh"
 tests=$(cd "$(dirname "$0")" && pwd)
-echo 1..49
+echo 1..51
 cd "$work" || exit 1
 
 python3 "$tests/kernels.py"
@@ -16,6 +16,7 @@ setup[0x1f4:0x1f8] = struct.pack('<I', 0x1000)
 open('cut', 'wb').write(setup)
 setup[0x236] = 0
 open('kernel32', 'wb').write(setup)
+open('elf', 'wb').write(b'\x7fELF\2\1\1'.ljust(16, b'\0') + struct.pack('<HHI', 2, 62, 1))
 P
 : >empty
 mkdir dir
@@ -92,6 +93,10 @@ run -k /bin/true
 is 'a program as kernel' 1 'anykvm: /bin/true: is an ELF *x86-64*'
 run -k cut
 is 'a kernel cut short' 1 'anykvm: cut: truncated: header says 68096 bytes, file has 2560'
+run -k elf
+is 'an ELF kernel cut short' 1 'anykvm: elf: truncated: *'
+run -k kernel --cpu amd,+nonsense
+is 'an unknown feature' 2 'anykvm: --cpu amd,+nonsense: unknown CPU or feature*'
 run -k kernel32
 is 'a kernel for 32 bits' 1 'anykvm: kernel32: is a 32-bit Linux kernel*'
 run -k disk
@@ -117,7 +122,7 @@ is 'a folder as disk' 1 'anykvm: dir: *'
 run -k kernel --share missing
 is 'a missing share' 1 'anykvm: missing: *No such file or directory*'
 run -k kernel --cpu z80
-is 'an unknown CPU' 1 'anykvm: --cpu z80: unknown CPU or feature*'
+is 'an unknown CPU' 2 'anykvm: --cpu z80: unknown CPU or feature*'
 run -k kernel --stats missing/file
 is 'statistics that cannot be written' 7 '*missing/file: cannot write statistics: No such file or directory*'
 run -k holes -d disk

@@ -3,7 +3,7 @@
 # The commands beside run, and what completion is told.
 . "$(dirname "$0")/lib.sh"
 source=$2
-echo 1..12
+echo 1..15
 
 # any ARGUMENT...: anykvm with them.
 any() {
@@ -38,10 +38,19 @@ is 'doctor --json is JSON' 0 '*'
 any doctor operand
 is 'doctor takes none' 2 'anykvm: operand: *'
 
+any version operand
+is 'nor does version' 2 'anykvm: operand: version takes no operands*'
+any version --help
+is 'which has help' 0 'usage: anykvm version*'
+any help run doctor
+is 'help explains one at a time' 2 'anykvm: doctor: *'
+
 # The completion, in a bash that believes that the user has typed: anykvm run --in
 status=0
 err=$(PATH=$(dirname "$anykvm"):$PATH bash -c '. "$1"; COMP_WORDS=(anykvm run --in); COMP_CWORD=2; _anykvm
-	echo "${COMPREPLY[@]}"; COMP_WORDS=(anykvm run --accel s); COMP_CWORD=3; _anykvm; echo "${COMPREPLY[@]}"' \
+	echo "${COMPREPLY[@]}"; COMP_WORDS=(anykvm run --accel s); COMP_CWORD=3; _anykvm; echo "${COMPREPLY[@]}"
+	COMP_WORDS=(anykvm run -n u); _anykvm; echo "${COMPREPLY[@]}"' \
 	- "$source/tools/completion/anykvm.bash" 2>&1) || status=$?
 is 'completion' 0 '--initrd
-soft'
+soft
+user'

@@ -99,7 +99,7 @@ def send(sig):
     return act
 
 
-print('1..14')
+print('1..26')
 with tempfile.TemporaryDirectory() as d:
     path = d + '/kernel'
     with open(path, 'wb') as f:
@@ -118,7 +118,10 @@ with tempfile.TemporaryDirectory() as d:
     say(status == 0 and 'ended by the user' in err, 'Ctrl-a x ends', (status, err))
     say(before == after, 'and the terminal is restored', (before, after))
 
-    for sig, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGABRT, -signal.SIGABRT)):
+    for sig, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGABRT, -signal.SIGABRT),
+                      (signal.SIGSEGV, -signal.SIGSEGV), (signal.SIGBUS, -signal.SIGBUS),
+                      (signal.SIGQUIT, -signal.SIGQUIT), (signal.SIGXCPU, -signal.SIGXCPU),
+                      (signal.SIGUSR1, -signal.SIGUSR1), (signal.SIGRTMAX, -signal.SIGRTMAX)):
         before, during, after, status, out, err = session(path, send(sig))
-        say(before == after, 'restored after %s' % sig.name, (before, after))
+        say(before == after, 'restored after %s' % signal.Signals(sig).name, (before, after))
         say(status == code, 'which gives its status', (status, err))

@@ -216,6 +216,33 @@ static void kills(void **state)
 	assert_int_equal(WTERMSIG(status), SIGSEGV);
 }
 
+static void resending_handler(int sig)
+{
+	if (client_saw++)
+		_exit(3);
+	raise(sig);
+}
+
+/* A handler that is to run once does, and what it sends then kills. */
+static void once(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		struct sigaction act = { .sa_handler = resending_handler, .sa_flags = (int)SA_RESETHAND };
+
+		client_saw = 0;
+		sigaction(SIGSEGV, &act, NULL);
+		host_fault_init();
+		touch((uintptr_t)16);
+		_exit(2);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGSEGV);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,6 +253,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(chained),
 		cmocka_unit_test(no_endless_chain),
 		cmocka_unit_test(kills),
+		cmocka_unit_test(once),
 	};
 
 	if (argc > 1)

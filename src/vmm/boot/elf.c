@@ -32,7 +32,10 @@ bool boot_is_elf(const struct image *img)
 
 static int read_headers(const struct image *img, struct elf *elf, struct vmm_err *err)
 {
-	memcpy(&elf->eh, img->head, sizeof(elf->eh));
+	int r = image_read(img, 0, &elf->eh, sizeof(elf->eh), err);
+
+	if (r)
+		return r;
 	if (elf->eh.e_phentsize != sizeof(Elf64_Phdr) || !elf->eh.e_phnum || elf->eh.e_phnum > ELF_MAX_PHDRS)
 		return vmm_fail(err, ENOEXEC,
 				"%s: is an ELF program with %u segments of %u bytes: not a kernel",

@@ -17,6 +17,42 @@
 
 #define DEFAULT_ALIGN 4096u
 
+/* The name of an open file that needs no walk. */
+struct self_name {
+	char text[32];
+};
+
+static struct self_name self_name(int fd)
+{
+	struct self_name self;
+
+	snprintf(self.text, sizeof(self.text), "/proc/self/fd/%d", fd);
+	return self;
+}
+
+static int in_use(const char *path, const char *by, struct vmm_err *e)
+{
+	return vmm_fail(e, EBUSY, "%s: disk in use: %s", path, by);
+}
+
+/* A block device that is mounted, or otherwise claimed in the kernel, has a writer already (open(2), O_EXCL). */
+static int device_claim(struct disk *disk, const char *path, struct vmm_err *e)
+{
+	struct stat st;
+	int fd;
+
+	if (disk->read_only || fstat(disk->fd, &st) < 0 || !S_ISBLK(st.st_mode))
+		return 0;
+	fd = open(self_name(disk->fd).text, O_RDWR | O_CLOEXEC | O_EXCL);
+	if (fd < 0 && errno == EBUSY)
+		return in_use(path, "it is mounted, or another program has claimed it", e);
+	if (fd < 0)
+		return vmm_fail(e, errno, "%s: cannot open: %s", path, strerror(errno));
+	close(disk->fd);
+	disk->fd = fd;
+	return 0;
+}
+
 /*
  * One OFD lock over the whole file: other programs that lock ranges of an
  * image to say that they use it will meet it.
@@ -28,8 +64,8 @@ static int disk_lock(struct disk *disk, const char *path, struct vmm_err *e)
 	if (!fcntl(disk->fd, F_OFD_SETLK, &fl))
 		return 0;
 	if (errno == EAGAIN || errno == EACCES)
-		return vmm_fail(e, EBUSY, "%s: disk in use: another machine or program has locked it%s", path,
-				disk->read_only ? " for writing" : "");
+		return in_use(path, disk->read_only ? "another machine or program has locked it for writing" :
+						      "another machine or program has locked it", e);
 	/* File systems without locks (ENOLCK, EINVAL, ...) hold images all the same. */
 	return 0;
 }
@@ -78,8 +114,6 @@ static bool power_of_two(uint32_t v)
 /* A second description of the same file; nothing is lost where it cannot be had. */
 static void open_direct(struct disk *disk)
 {
-	char self[32];
-
 	direct_align(disk);
 	if (!power_of_two(disk->mem_align) || !power_of_two(disk->off_align))
 		return;
@@ -89,8 +123,7 @@ static void open_direct(struct disk *disk)
 				    DISK_CHUNK);
 	if (!disk->bounce)
 		return;
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", disk->fd);
-	disk->direct_fd = open(self, (disk->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_DIRECT);
+	disk->direct_fd = open(self_name(disk->fd).text, (disk->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_DIRECT);
 }
 
 int disk_open(struct disk *disk, const char *path, bool read_only, bool cached, const atomic_bool *stop,
@@ -106,6 +139,8 @@ int disk_open(struct disk *disk, const char *path, bool read_only, bool cached, 
 	if (disk->fd < 0)
 		return vmm_fail(e, errno, "%s: cannot open: %s", path, strerror(errno));
 	err = disk_size(disk, path, e);
+	if (!err)
+		err = device_claim(disk, path, e);
 	if (!err)
 		err = disk_lock(disk, path, e);
 	if (!err && !cached)

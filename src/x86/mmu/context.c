@@ -96,9 +96,9 @@ static struct mmu_ctx *ctx_alloc(void)
 
 	if (!c)
 		return NULL;
-	c->gen = GEN_LAST;
-	c->jump_key = JUMP_GEN_MASK;
-	mmu_ctx_flush(c);
+	/* Zeroed entries are of generation 0, which no lookup has: their pages need not be touched. */
+	c->gen = 1;
+	c->jump_key = JUMP_GEN_ONE;
 	return c;
 }
 

@@ -6,7 +6,7 @@
 #include "x86/cpu/cpu.h"
 #include "x86/mmu/mmu.h"
 
-#define MMU_SPACES 16
+#define MMU_SPACES 12           /* Linux has 6 PCIDs in use at a time, twice that with page-table isolation */
 #define MMU_SPARES 2            /* contexts set aside: one to be current, and one to give */
 
 /* An address space: what the root and the mode bits name.  Owns a context a privilege class. */
