@@ -7,7 +7,9 @@
  */
 #include "preload/engine.h"
 
+#include <cpuid.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <signal.h>
@@ -104,16 +106,69 @@ static void leave(const struct guard *g)
 	errno = err;
 }
 
+/* --- the chosen CPU --- */
+
+/* KVM_GET_SUPPORTED_CPUID, which the caller frees; NULL on failure. */
+static struct kvm_cpuid2 *supported(void)
+{
+	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + CPUID_MAX * sizeof(cpuid->entries[0]));
+	int fd = anykvm_open(O_RDWR | O_CLOEXEC), r = -1;
+
+	if (cpuid && fd >= 0) {
+		cpuid->nent = CPUID_MAX;
+		r = anykvm_ioctl(fd, KVM_GET_SUPPORTED_CPUID, cpuid);
+	}
+	if (fd >= 0)
+		anykvm_close(fd);
+	if (!r)
+		return cpuid;
+	free(cpuid);
+	return NULL;
+}
+
+/* Whether PKRU is where the host's own XSAVE has it, if there is one; SDM vol. 1, 13.5.7. */
+static bool pkru_as_host(const struct kvm_cpuid2 *cpuid)
+{
+	uint32_t size = 0, offset = 0, c, d;
+
+	__get_cpuid_count(0xd, 9, &size, &offset, &c, &d);
+	for (uint32_t i = 0; cpuid && i < cpuid->nent; i++) {
+		const struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
+
+		if (e->function == 0xd && e->index == 9 && e->eax)
+			return e->eax == size && e->ebx == offset;
+	}
+	return true;
+}
+
+/*
+ * Some clients, QEMU among them, tell their guest the layout of XSAVE from the CPUID of the machine they run on.
+ * So PKU is offered only where that agrees with the engine, unless somebody asks for it by name: a model that
+ * nobody has chosen does so by itself.
+ */
 static void choose_cpu(void)
 {
-	if (engine.cpu[0] && anykvm_set_cpu(engine.cpu))
+	char spec[SETTING_MAX + 8];
+	struct kvm_cpuid2 *cpuid;
+
+	if (!engine.cpu[0])
+		return;
+	if (anykvm_set_cpu(engine.cpu)) {
 		engine.choice = -errno;
+		return;
+	}
+	cpuid = supported();
+	if (!pkru_as_host(cpuid) && !strstr(engine.cpu, ",+pku")) {
+		snprintf(spec, sizeof(spec), "%s,-pku", engine.cpu);
+		anykvm_set_cpu(spec);
+	}
+	free(cpuid);
 }
 
 static void tell(void)
 {
 	char line[SETTING_MAX + 80];
-	int n;
+	int n, err = errno;
 
 	if (!engine.verbose || atomic_exchange(&engine.told, true))
 		return;
@@ -122,7 +177,7 @@ static void tell(void)
 		     engine.cpu[0] ? engine.cpu : "host");
 	/* Nobody can be told that nothing can be told. */
 	if (n > 0 && write(STDERR_FILENO, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1) < 0)
-		errno = 0;
+		errno = err;
 }
 
 static int open_inside(int flags)
@@ -150,8 +205,6 @@ int engine_open(int flags)
 	return fd;
 }
 
-/* --- the chosen CPU --- */
-
 static void learn(const struct kvm_cpuid2 *cpuid)
 {
 	for (uint32_t i = 0; i < cpuid->nent; i++) {
@@ -168,16 +221,12 @@ static void learn(const struct kvm_cpuid2 *cpuid)
 
 static void ask(void)
 {
-	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + CPUID_MAX * sizeof(cpuid->entries[0]));
-	int fd = open_inside(0);
+	struct kvm_cpuid2 *cpuid;
 
-	if (cpuid && fd >= 0) {
-		cpuid->nent = CPUID_MAX;
-		if (!anykvm_ioctl(fd, KVM_GET_SUPPORTED_CPUID, cpuid))
-			learn(cpuid);
-	}
-	if (fd >= 0)
-		anykvm_close(fd);
+	pthread_once(&engine.chosen, choose_cpu);
+	cpuid = engine.choice ? NULL : supported();
+	if (cpuid)
+		learn(cpuid);
 	free(cpuid);
 }
 

@@ -4,6 +4,7 @@
  * "guest" it runs one guest and says by its status whether anykvm did it; with
  * "guest SYSTEM VM" it runs it on descriptors that it has inherited.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -162,6 +163,32 @@ static void test_parameters(void **state)
 	assert_true(S_ISDIR(st.st_mode));
 	assert_int_equal(open("/sys/module/kvm/parameters/no_such", O_RDONLY), -1);
 	assert_int_equal(errno, ENOENT);
+}
+
+/* Where PKRU lies in XSAVE is what the host says too, or it is not offered: clients ask the host. */
+static void test_xsave_layout(void **state)
+{
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 room[256];
+	} cpuid = { .head.nent = 256 };
+	uint32_t a, b, c, d;
+	int sys = open_kvm();
+	unsigned int leaves = 0;
+
+	assert_int_equal(ioctl(sys, KVM_GET_SUPPORTED_CPUID, &cpuid), 0);
+	close(sys);
+	__cpuid_count(0xd, 9, a, b, c, d);
+	for (uint32_t i = 0; i < cpuid.head.nent; i++) {
+		const struct kvm_cpuid_entry2 *e = &cpuid.head.entries[i];
+
+		leaves += e->function == 0xd;
+		if (e->function != 0xd || e->index != 9 || !e->eax)
+			continue;
+		assert_int_equal(e->eax, a);
+		assert_int_equal(e->ebx, b);
+	}
+	assert_true(leaves > 1);
 }
 
 /* Other files and descriptors are the kernel's, errors too. */
@@ -502,7 +529,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_guest), cmocka_unit_test(test_no_leak),
 		cmocka_unit_test(test_names), cmocka_unit_test(test_stat),
 		cmocka_unit_test(test_fstat), cmocka_unit_test(test_parameters),
-		cmocka_unit_test(test_others), cmocka_unit_test(test_duplicates),
+		cmocka_unit_test(test_xsave_layout), cmocka_unit_test(test_others),
+		cmocka_unit_test(test_duplicates),
 		cmocka_unit_test(test_close_range), cmocka_unit_test(test_fork),
 		cmocka_unit_test(test_vfork), cmocka_unit_test(test_exec),
 		cmocka_unit_test(test_socket), cmocka_unit_test(test_eventfd),
