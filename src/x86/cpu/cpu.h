@@ -154,6 +154,7 @@ struct x86_cpu;
 struct x86_env;
 struct x86_cpuid;
 struct vec_state;
+struct kvm_dirty_ring;
 
 /* Why x86_cpu_run() came back. */
 enum x86_run_result {
@@ -288,6 +289,7 @@ struct x86_cpu {
 	/* --- engine --- */
 	struct mmu *mmu;
 	const struct memslots *slots;   /* snapshot in use; normal or SMM address space */
+	struct kvm_dirty_ring *dirty_ring;      /* the vCPU's, or NULL */
 	struct vec_state *vec;
 	struct code_cache *code;        /* the VM's */
 	const struct x86_env *env;

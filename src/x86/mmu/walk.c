@@ -169,7 +169,7 @@ static bool set_bits(struct x86_cpu *cpu, struct walk *w, unsigned int level, ui
 						__ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
 		return false;
 	}
-	memslot_mark_dirty(w->slot[level - 1], gpa_to_gfn(at));
+	mmu_mark_dirty(cpu, w->slot[level - 1], gpa_to_gfn(at));
 	return true;
 }
 

@@ -337,6 +337,15 @@ static bool pending_exit(struct x86_vcpu *v)
 	return false;
 }
 
+/* Until the client has taken pages out, KVM_RUN ends at once. */
+static bool ring_full_exit(struct x86_vcpu *v)
+{
+	if (likely(!kvm_dirty_ring_soft_full(&v->vcpu->dirty_ring)))
+		return false;
+	v->vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
+	return true;
+}
+
 static bool window_exit(struct x86_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
@@ -369,7 +378,7 @@ static int env_service(struct x86_cpu *cpu)
 		v->triple_fault = false;
 		return X86_RUN_SHUTDOWN;
 	}
-	if (pending_exit(v)) {
+	if (ring_full_exit(v) || pending_exit(v)) {
 		x86_request(cpu, X86_REQ_EVENT);
 		return X86_RUN_EXIT;
 	}

@@ -166,6 +166,7 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	v->cpu.cpuid = &v->cpuid;
 	v->cpu.immediate_exit = &vcpu->run->immediate_exit;
 	v->cpu.slots = kvm_vm_slots(vcpu->vm, 0);
+	v->cpu.dirty_ring = &vcpu->dirty_ring;
 	x86_cpuid_init(v);
 	vcpu->arch_data = v;
 	r = create_engine(v);
