@@ -115,6 +115,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(RDPID, "rdpid", 7, 0, ECX, 22, NOTHING, BOTH)                                         \
 	F(MOVDIRI, "movdiri", 7, 0, ECX, 27, NOTHING, BOTH)                                     \
 	F(MOVDIR64B, "movdir64b", 7, 0, ECX, 28, NOTHING, BOTH)                                 \
+	F(PKS, "pks", 7, 0, ECX, 31, NOTHING, INTEL)                                            \
 	F(FSRM, "fsrm", 7, 0, EDX, 4, NOTHING, BOTH)                                            \
 	F(AVX512_VP2INTERSECT, "avx512_vp2intersect", 7, 0, EDX, 8, ZMM, BOTH)                  \
 	F(MD_CLEAR, "md_clear", 7, 0, EDX, 10, NOTHING, INTEL)                                  \

@@ -143,6 +143,7 @@ static const struct {
 	{ CR4_SMEP, X86_F_SMEP },
 	{ CR4_SMAP, X86_F_SMAP },
 	{ CR4_PKE, X86_F_PKU },
+	{ CR4_PKS, X86_F_PKS },
 };
 
 #define CR4_ALWAYS (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | \
