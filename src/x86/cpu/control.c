@@ -93,7 +93,7 @@ int x86_set_cr0(struct x86_cpu *cpu, uint64_t value)
 	if (pg && !(value & CR0_PE))
 		return -EINVAL;
 	if (pg && (changed & CR0_PG) && (cpu->efer & EFER_LME) &&
-	    (!(cpu->cr4 & CR4_PAE) || cpu->seg[SEG_CS].l))
+	    (!(cpu->cr4 & CR4_PAE) || cpu->seg[SEG_CS].l || cpu->tr.seg.type == SYS_TSS16_BUSY))
 		return -EINVAL;
 	if (!pg && (cpu->mode == CODE64 || (cpu->cr4 & CR4_PCIDE)))
 		return -EINVAL;
