@@ -44,6 +44,21 @@ ANYKVM_PUBLIC int anykvm_close(int fd);
 /** anykvm_owns - 1 if @fd is a descriptor of this library, else 0. */
 ANYKVM_PUBLIC int anykvm_owns(int fd);
 
+/**
+ * anykvm_tracks - 1 if @fd is a descriptor of this library as far as that is
+ * known, else 0.  Async-signal-safe: no lock, no system call.  What it does not
+ * know is a duplicate that was never used with this library, and a descriptor
+ * that was closed without anykvm_close().
+ */
+ANYKVM_PUBLIC int anykvm_tracks(int fd);
+
+/**
+ * anykvm_recheck - the client has closed or replaced descriptors from @first to
+ * @last without anykvm_close(), as close_range() and dup2() do: what they named
+ * is let go now instead of at the next use of their numbers.
+ */
+ANYKVM_PUBLIC void anykvm_recheck(int first, int last);
+
 /** anykvm_version - the library's version, "0.1.0"; static, never freed. */
 ANYKVM_PUBLIC const char *anykvm_version(void);
 

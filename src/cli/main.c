@@ -46,6 +46,8 @@ const struct command commands[] = {
 	{ "run", "Boot a Linux kernel in a machine of anykvm's own.",
 	  "run -k KERNEL [-i INITRD] [-p PARAMS] [-c CPUS] [-m SIZE] [-d DISK[,ro]]... [OPTIONS]",
 	  run_options, run_main },
+	{ "exec", "Run a KVM client, as it is, on anykvm's engine.",
+	  "exec [--cpu MODEL[,+F,-F]] [--stats FILE] [-v] -- CMD [ARGS]...", exec_options, exec_main },
 	{ "doctor", "Say what this machine has, and what anykvm would use.", "doctor [--json]",
 	  doctor_options, doctor_main },
 	{ "version", "Print the version.", "version", NULL, version_main },
@@ -72,13 +74,13 @@ const struct command *command_find(const char *name)
 
 /*
  * A standard descriptor that is closed would be taken by the next file opened, and the guest's console would
- * write there.  What stands in fails for its direction as a closed one does.
+ * write there.  What stands in fails for its direction as a closed one does, and is gone for who is executed.
  */
 static void fill_standard(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
-			open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+			open("/dev/null", (fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
 }
 
 /* What stdio still holds is not yet written. */

@@ -18,7 +18,7 @@ int host_memfd(const char *name, size_t size)
 		return -errno;
 	/* Sealed, so that nobody can truncate the file under a mapping of ours. */
 	if ((size && ftruncate(fd, (off_t)size)) ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+	    fcntl(fd, F_ADD_SEALS, HOST_MEMFD_SEALS)) {
 		err = errno;
 		close(fd);
 		return -err;

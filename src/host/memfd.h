@@ -3,8 +3,11 @@
 #ifndef HOST_MEMFD_H
 #define HOST_MEMFD_H
 
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#define HOST_MEMFD_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 /**
  * host_memfd - a memfd of @size bytes, zeroed, close-on-exec, whose size is

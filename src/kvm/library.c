@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,6 +18,8 @@
 #include "kvm/ioctl.h"
 #include "kvm/object.h"
 #include "kvm/types.h"
+
+#define SYSTEM_NAME "kvm"       /* a VM's and a vCPU's begin with it too */
 
 static void release_system(struct kvm_object *obj)
 {
@@ -31,32 +35,62 @@ static int result(long r)
 	return -1;
 }
 
-static long open_system(int flags)
+/* Makes @fd a system descriptor: 0 or -errno. */
+static int add_system(int fd)
 {
-	struct kvm_object *obj;
-	int r = host_fault_init(), fd;
+	struct kvm_object *obj = calloc(1, sizeof(*obj));
+	int r;
 
-	if (r)
-		return r;
-	obj = calloc(1, sizeof(*obj));
 	if (!obj)
 		return -ENOMEM;
 	obj->kind = KVM_SYSTEM;
 	obj->release = release_system;
-	fd = host_memfd("kvm", 0);
-	if (fd < 0) {
+	r = kvm_object_add(obj, fd);
+	if (r)
 		free(obj);
+	return r;
+}
+
+static long open_system(int flags)
+{
+	int r = host_fault_init(), fd;
+
+	if (r)
+		return r;
+	fd = host_memfd(SYSTEM_NAME, 0);
+	if (fd < 0)
 		return fd;
-	}
 	if (!(flags & O_CLOEXEC))
 		fcntl(fd, F_SETFD, 0);
-	r = kvm_object_add(obj, fd);
+	r = add_system(fd);
 	if (r) {
 		close(fd);
-		free(obj);
 		return r;
 	}
 	return fd;
+}
+
+/*
+ * A descriptor that another process made with this library: inherited over exec(), or received over a socket.  One
+ * of the system is as good here as there.  VMs, and all that is made of them, belong to the process that made them:
+ * -EIO, as from KVM.  -ENOTTY: nothing of ours.
+ */
+static int adopt(int fd)
+{
+	static const char memfd[] = "/memfd:" SYSTEM_NAME;
+	char path[40], name[80] = "";
+	int r;
+
+	if (fcntl(fd, F_GETFD) < 0)
+		return -EBADF;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (readlink(path, name, sizeof(name) - 1) < 0 || strncmp(name, memfd, sizeof(memfd) - 1) ||
+	    fcntl(fd, F_GET_SEALS) != HOST_MEMFD_SEALS)
+		return -ENOTTY;
+	if (name[sizeof(memfd) - 1] != ' ') /* "kvm-vm", "kvm-vcpu:0", "kvm-stats" */
+		return name[sizeof(memfd)] == 'v' ? -EIO : -ENOTTY;
+	r = host_fault_init();
+	return r ? r : add_system(fd);
 }
 
 int anykvm_open(int flags)
@@ -88,8 +122,9 @@ static int run(int fd, void *arg)
 	if (obj) {
 		r = kvm_ioctl_call(obj, (uint32_t)KVM_RUN, (unsigned long)arg, mask);
 		kvm_object_put(obj);
-	} else if (fcntl(fd, F_GETFD) >= 0) {
-		r = -ENOTTY;
+	} else {
+		r = adopt(fd);
+		r = r ? r : -EINVAL; /* KVM_RUN of a system descriptor */
 	}
 	host_signals_restore(mask);
 	return result(r);
@@ -105,8 +140,12 @@ int anykvm_ioctl(int fd, unsigned long request, void *arg)
 	if (req == (uint32_t)KVM_RUN)
 		return run(fd, arg);
 	obj = kvm_object_get(fd, 0);
-	if (!obj)
-		return result(fcntl(fd, F_GETFD) < 0 ? -EBADF : -ENOTTY);
+	if (!obj) {
+		r = adopt(fd);
+		obj = r ? NULL : kvm_object_get(fd, 0);
+		if (!obj)
+			return result(r ? r : -EBADF);
+	}
 	if (is_of_any_file(req)) {
 		kvm_object_put(obj);
 		return (int)syscall(SYS_ioctl, fd, req, arg);
@@ -129,4 +168,14 @@ int anykvm_owns(int fd)
 		return 0;
 	kvm_object_put(obj);
 	return 1;
+}
+
+int anykvm_tracks(int fd)
+{
+	return kvm_object_tracks(fd);
+}
+
+void anykvm_recheck(int first, int last)
+{
+	kvm_object_recheck(first < 0 ? 0 : first, last);
 }

@@ -23,6 +23,14 @@ static struct {
 	struct kvm_object *by_inode[INODE_BUCKETS];     /* objects with a descriptor in the table */
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT, .process_id = 1 };
 
+/*
+ * A bit for each descriptor that has an entry, for those who may not wait for the lock.  Larger numbers than these
+ * are rare, and all of them are taken for ours once one is.
+ */
+#define TRACKED_FDS (1u << 20)
+static _Atomic uint64_t tracked[TRACKED_FDS / 64];
+static atomic_bool tracked_beyond;
+
 /* fork() copies the table at a moment when nobody is changing it. */
 static void before_fork(void)
 {
@@ -99,9 +107,22 @@ static struct kvm_object *entry(int fd)
 	return fd >= 0 && (size_t)fd < table.by_fd_size ? table.by_fd[fd] : NULL;
 }
 
+static void track(int fd, bool on)
+{
+	uint64_t bit = 1ULL << (fd % 64);
+
+	if ((unsigned int)fd >= TRACKED_FDS)
+		atomic_store(&tracked_beyond, true);
+	else if (on)
+		atomic_fetch_or(&tracked[fd / 64], bit);
+	else
+		atomic_fetch_and(&tracked[fd / 64], ~bit);
+}
+
 static void set_entry(int fd, struct kvm_object *obj)
 {
 	table.by_fd[fd] = obj;
+	track(fd, true);
 	obj->fds++;
 	obj->refs++;
 }
@@ -117,6 +138,7 @@ static struct kvm_object *clear_entry(int fd)
 	struct kvm_object *obj = table.by_fd[fd];
 
 	table.by_fd[fd] = NULL;
+	track(fd, false);
 	if (!--obj->fds)
 		unlink_inode(obj);
 	return unref(obj);
@@ -156,6 +178,17 @@ static void find_duplicates(const struct kvm_object *obj, int except)
 	closedir(dir);
 }
 
+/* Drops the entry of @fd, which is about to be closed, or is closed or something else by now. */
+static struct kvm_object *drop_entry(int fd)
+{
+	struct kvm_object *obj = table.by_fd[fd];
+
+	/* The library keeps a descriptor of a statistics block itself, which must not count. */
+	if (obj->fds == 1 && obj->kind != KVM_STATS)
+		find_duplicates(obj, fd);
+	return clear_entry(fd);
+}
+
 /* --- the interface --- */
 
 int kvm_object_add(struct kvm_object *obj, int fd)
@@ -171,7 +204,7 @@ int kvm_object_add(struct kvm_object *obj, int fd)
 	r = make_room(fd);
 	if (!r) {
 		if (table.by_fd[fd])
-			stale = clear_entry(fd);
+			stale = drop_entry(fd);
 		obj->fds = obj->refs = 0;
 		obj->dev = st.st_dev;
 		obj->ino = st.st_ino;
@@ -195,7 +228,7 @@ struct kvm_object *kvm_object_get(int fd, int trust)
 		bool open = !fstat(fd, &st);
 
 		if (obj && !(open && obj->ino == st.st_ino && obj->dev == st.st_dev)) {
-			stale = clear_entry(fd);
+			stale = drop_entry(fd);
 			obj = NULL;
 		}
 		if (!obj && open) {
@@ -232,10 +265,7 @@ int kvm_object_close(int fd)
 		return -EBADF;
 	pthread_mutex_lock(&table.lock);
 	if (entry(fd) == obj) {
-		/* The library keeps a descriptor of a statistics block itself, which must not count. */
-		if (obj->fds == 1 && obj->kind != KVM_STATS)
-			find_duplicates(obj, fd);
-		last = clear_entry(fd);
+		last = drop_entry(fd);
 	}
 	/* Not by libc's close(), which in a client's process may be one that asks us whose descriptor it is. */
 	syscall(SYS_close, fd);
@@ -243,4 +273,28 @@ int kvm_object_close(int fd)
 	release(last);
 	kvm_object_put(obj);
 	return 0;
+}
+
+int kvm_object_tracks(int fd)
+{
+	if (fd < 0)
+		return 0;
+	if ((unsigned int)fd >= TRACKED_FDS)
+		return atomic_load(&tracked_beyond);
+	return (int)(atomic_load(&tracked[fd / 64]) >> (fd % 64) & 1);
+}
+
+void kvm_object_recheck(int first, int last)
+{
+	size_t size, fd;
+
+	pthread_mutex_lock(&table.lock);
+	size = table.by_fd_size;
+	pthread_mutex_unlock(&table.lock);
+	for (fd = (size_t)first; fd < size && fd <= (size_t)last; fd++) {
+		struct kvm_object *obj = kvm_object_tracks((int)fd) ? kvm_object_get((int)fd, 0) : NULL;
+
+		if (obj)
+			kvm_object_put(obj);
+	}
 }

@@ -64,6 +64,15 @@ void kvm_object_put(struct kvm_object *obj);
  */
 int kvm_object_close(int fd);
 
+/** kvm_object_tracks - 1 where the table has @fd, 0 where not.  Takes no lock, makes no system call. */
+int kvm_object_tracks(int fd);
+
+/**
+ * kvm_object_recheck - drops entries of @first to @last that are closed or name
+ * something else by now.
+ */
+void kvm_object_recheck(int first, int last);
+
 /** kvm_process_id - differs in a fork()ed child from its parent's; never 0. */
 uint32_t kvm_process_id(void);
 

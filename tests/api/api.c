@@ -8,26 +8,32 @@
 #include "anykvm.h"
 
 static const char *device = "soft";
+static bool preloaded;
 static int sys_fd = -1;
+
+bool api_linked(void)
+{
+	return !strcmp(device, "soft");
+}
 
 bool api_real(void)
 {
-	return strcmp(device, "soft") != 0;
+	return !api_linked() && !preloaded;
 }
 
 int api_open(void)
 {
-	return api_real() ? open(device, O_RDWR | O_CLOEXEC) : anykvm_open(O_RDWR | O_CLOEXEC);
+	return api_linked() ? anykvm_open(O_RDWR | O_CLOEXEC) : open(device, O_RDWR | O_CLOEXEC);
 }
 
 int api_ioctl(int fd, unsigned long request, void *arg)
 {
-	return api_real() ? ioctl(fd, request, arg) : anykvm_ioctl(fd, request, arg);
+	return api_linked() ? anykvm_ioctl(fd, request, arg) : ioctl(fd, request, arg);
 }
 
 int api_close(int fd)
 {
-	return api_real() ? close(fd) : anykvm_close(fd);
+	return api_linked() ? anykvm_close(fd) : close(fd);
 }
 
 int api_sys(void)
@@ -147,11 +153,19 @@ int api_main(int argc, char **argv, const struct CMUnitTest *tests, size_t count
 
 	if (argc == 3 && !strcmp(argv[1], "--device"))
 		device = argv[2];
+	if (!strcmp(device, "exec")) {
+		preloaded = true;
+		device = "/dev/kvm";
+	}
 	if (api_sys() < 0) {
-		if (!api_real())
+		if (api_linked())
 			perror("anykvm_open");
 		printf("1..0 # SKIP %s does not open\n", device);
-		return api_real() ? 77 : 1;
+		return api_linked() || preloaded ? 1 : 77;
+	}
+	if (preloaded && api_cap(sys_fd, ANYKVM_CAP_ENGINE) != 1) {
+		printf("Bail out! %s is not anykvm's\n", device);
+		return 1;
 	}
 	sed = filter_output();
 	failed = _cmocka_run_group_tests("api", tests, count, NULL, NULL);

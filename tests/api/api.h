@@ -2,7 +2,8 @@
 /*
  * Tests of the API take the device as an argument and run alike against this
  * library (--device soft, the default) and a kernel's (--device /dev/kvm):
- * the kernel judges the tests.  Where a kernel newer than the one we follow
+ * the kernel judges the tests.  --device exec is /dev/kvm under 'anykvm exec',
+ * where it has to be this library again.  Where a kernel newer than the one we follow
  * answers otherwise, the test says so with api_real().
  *
  * A test file ends in API_MAIN(tests).
@@ -26,8 +27,11 @@
 
 #define PAGE 4096UL
 
-/** api_real - the device is a kernel's. */
+/** api_real - the device is a kernel's, and not this library under 'anykvm exec'. */
 bool api_real(void);
+
+/** api_linked - the device is the library that the test is linked with. */
+bool api_linked(void);
 
 /** api_open, api_ioctl, api_close - open(2) of the device, ioctl(2) and close(2), as -1 and errno on failure. */
 int api_open(void);

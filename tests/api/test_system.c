@@ -3,6 +3,7 @@
 #include "api.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -107,7 +108,7 @@ static void other_descriptors(void **state)
 	close(p[0]);
 	close(p[1]);
 	api_fails(EBADF, api_ioctl(p[0], KVM_RUN, 0));
-	if (!api_real()) {
+	if (api_linked()) {
 		assert_int_equal(anykvm_owns(p[0]), 0);
 		assert_int_equal(anykvm_owns(-1), 0);
 		assert_int_equal(anykvm_owns(0), 0);
@@ -185,7 +186,7 @@ static void duplicates(void **state)
 {
 	int vm = api_vm(), copy = dup(vm), vcpu = api_vcpu(vm, 0), copy2 = dup(vcpu);
 
-	if (!api_real())
+	if (api_linked())
 		assert_int_equal(anykvm_owns(copy), 1);
 	assert_true(api_cap(copy, KVM_CAP_USER_MEMORY) == 1);
 	/* The VM lives as long as one of its descriptors, known to the library or not. */
@@ -198,6 +199,39 @@ static void duplicates(void **state)
 	api_fails(EINVAL, api_ioctl(copy2, KVM_RUN, num(1)));
 	assert_int_equal(api_close(copy2), 0);
 	api_fails(EBADF, api_ioctl(copy2, KVM_RUN, num(1)));
+}
+
+/* A client that closes by other means than anykvm_close() says so by anykvm_recheck(), or nobody does. */
+static void replaced(void **state)
+{
+	int vm = api_vm(), copy = dup(vm), null = open("/dev/null", O_RDONLY);
+
+	if (!api_linked())
+		skip();
+	assert_int_equal(anykvm_tracks(vm), 1);
+	assert_int_equal(anykvm_tracks(copy), 0);
+	assert_int_equal(anykvm_tracks(-1), 0);
+	assert_int_equal(anykvm_tracks(INT_MAX), 0);
+	/* The VM lives in the duplicate, of which the library learns only now. */
+	assert_int_equal(dup2(null, vm), vm);
+	anykvm_recheck(vm, vm);
+	assert_int_equal(anykvm_tracks(vm), 0);
+	assert_int_equal(anykvm_tracks(copy), 1);
+	assert_true(api_cap(copy, KVM_CAP_USER_MEMORY) == 1);
+	close(copy);
+	anykvm_recheck(0, INT_MAX);
+	assert_int_equal(anykvm_tracks(copy), 0);
+	assert_int_equal(anykvm_tracks(api_sys()), 1);
+	/* So it does when nobody says it. */
+	close(vm);
+	vm = api_vm();
+	copy = dup(vm);
+	dup2(null, vm);
+	api_fails(ENOTTY, api_ioctl(vm, KVM_CHECK_EXTENSION, 0));
+	assert_true(api_cap(copy, KVM_CAP_USER_MEMORY) == 1);
+	api_close(copy);
+	close(vm);
+	close(null);
 }
 
 /* close(2) behind the library's back, and the number used again for something else. */
@@ -326,6 +360,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(create_vcpu),
 	cmocka_unit_test(run_pages),
 	cmocka_unit_test(duplicates),
+	cmocka_unit_test(replaced),
 	cmocka_unit_test(stale_number),
 	cmocka_unit_test(forked_child),
 	cmocka_unit_test(enable_cap),

@@ -105,13 +105,20 @@ static const struct x86_env env = {
 
 /* ------------------------------------------------------------------ making it */
 
+uint64_t engine_components(void)
+{
+	uint64_t both = host_components() & vec_supported_xcr0();
+
+	return 7 | ((both & AVX512_COMPONENTS) == AVX512_COMPONENTS ? AVX512_COMPONENTS : 0);
+}
+
 /* The guest is offered what the host has: what neither has is #UD on both sides. */
 static void host_features(struct x86_cpuid *id)
 {
 	uint32_t top, vendor = 0, rest[2];
 
 	id->maxphyaddr = 40;
-	id->supported_xcr0 = 7;
+	id->supported_xcr0 = engine_components();
 	for (unsigned int f = 1; f < X86_F_COUNT; f++) {
 		const struct x86_feature_row *row = &x86_feature_rows[f];
 		uint32_t r[4] = { 0 };
@@ -230,7 +237,7 @@ static void set_controls(struct x86_cpu *cpu)
 	cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE;
 	cpu->efer = EFER_LME | EFER_LMA | EFER_SCE | EFER_NX;
 	cpu->cr3 = PML4;
-	cpu->xcr0 = 7;
+	cpu->xcr0 = cpu->cpuid->supported_xcr0;
 }
 
 static void clear_events(struct x86_cpu *cpu)
@@ -262,10 +269,11 @@ void engine_run(const struct code *c, const struct state *s, struct outcome *o)
 	set_segments(cpu, c->mode, s);
 	x86_set_rflags(cpu, s->rflags);
 	clear_events(cpu);
-	memcpy(image, &s->v, sizeof(s->v));
+	vregs_to_image(image, &s->v, cpu->xcr0);
 	r = x86_cpu_run(cpu);
 	memcpy(o->s.gpr, cpu->regs, sizeof(s->gpr));
-	memcpy(&o->s.v, image, sizeof(s->v));
+	o->s.v = s->v;
+	vregs_from_image(&o->s.v, image, cpu->xcr0);
 	o->s.rip = cpu->regs[R_RIP];
 	o->s.rflags = x86_get_rflags(cpu);
 	o->s.fsbase = *seg_base(cpu, SEG_FS);

@@ -115,6 +115,36 @@ bool runnable(const struct code *c)
 	return c->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR && !writes_segment(c);
 }
 
+bool is_masked(const struct code *c)
+{
+	return c->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX &&
+	       c->zi.avx.mask.mode > ZYDIS_MASK_MODE_DISABLED;
+}
+
+bool wants_alignment(const struct code *c)
+{
+	return is_masked(c) && c->zi.meta.exception_class == ZYDIS_EXCEPTION_CLASS_E1;
+}
+
+bool is_wide_gather(const struct code *c)
+{
+	return c->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && c->zi.meta.category == ZYDIS_CATEGORY_GATHER;
+}
+
+/* SSE has a CMPSD too. */
+bool compares_strings(const struct code *c)
+{
+	switch (c->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_CMPSB:
+	case ZYDIS_MNEMONIC_CMPSW:
+	case ZYDIS_MNEMONIC_CMPSD:
+	case ZYDIS_MNEMONIC_CMPSQ:
+		return c->zi.meta.category == ZYDIS_CATEGORY_STRINGOP;
+	default:
+		return false;
+	}
+}
+
 /*
  * May @c stand in a sequence?  Not what branches, what has results that are
  * nobody's to predict, or what compare.c makes allowances for.
@@ -135,9 +165,10 @@ bool fits_sequence(const struct code *c)
 			return false;
 	for (int k = 0; k < c->zi.operand_count; k++)
 		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size > 64 &&
-		    c->op[k].size != 128 && c->op[k].size != 256)
+		    c->op[k].size != 128 && c->op[k].size != 256 && c->op[k].size != 512)
 			return false;
-	return !c->branch && c->zi.meta.category != ZYDIS_CATEGORY_XSAVE &&
+	return !c->branch && !compares_strings(c) && !wants_alignment(c) && !is_wide_gather(c) &&
+	       c->zi.meta.category != ZYDIS_CATEGORY_XSAVE &&
 	       c->zi.meta.category != ZYDIS_CATEGORY_XSAVEOPT;
 }
 
@@ -163,6 +194,15 @@ static uint64_t operand_key(uint64_t h, const ZydisDecodedOperand *o)
 	return h;
 }
 
+/* Masked, zeroed, broadcast, rounded: forms of their own.  Which way is rounded is not. */
+static uint64_t evex_key(uint64_t h, const ZydisDecodedInstruction *zi)
+{
+	bool broadcast = zi->avx.broadcast.mode && !zi->avx.broadcast.is_static;
+
+	return mix(h, zi->avx.vector_length | zi->avx.mask.mode << 16 | broadcast << 20 |
+			      (zi->avx.rounding.mode != 0) << 21 | zi->avx.has_sae << 22);
+}
+
 uint64_t form_key(const struct code *c)
 {
 	const ZydisDecodedInstruction *zi = &c->zi;
@@ -173,6 +213,8 @@ uint64_t form_key(const struct code *c)
 	h = mix(h, zi->encoding | zi->opcode_map << 4 | zi->opcode << 8 | (uint64_t)zi->operand_width << 16);
 	h = mix(h, prefixes);
 	h = mix(h, zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? zi->avx.vector_length : 0);
+	if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+		h = evex_key(h, zi);
 	for (int k = 0; k < zi->operand_count_visible; k++)
 		h = operand_key(h, &c->op[k]);
 	return h;
@@ -229,6 +271,14 @@ static bool wants_all_rm(unsigned int map, unsigned int opcode)
 	return map == 1 && (opcode == 0x01 || opcode == 0xae || opcode == 0xc7 || opcode == 0x1e);
 }
 
+/* EVEX opcodes (maps from 16 on) have few that differ by the reg field. */
+static bool wants_all_reg(unsigned int map, unsigned int opcode)
+{
+	if (map < 16)
+		return true;
+	return (map == 17 && opcode >= 0x71 && opcode <= 0x73) || (map == 18 && (opcode == 0xc6 || opcode == 0xc7));
+}
+
 /* @at: bytes so far.  Adds opcode and every kind of ModRM. */
 static void with_modrm(struct list *l, enum jmode mode, const uint8_t *head, unsigned int at,
 		       unsigned int map, unsigned int opcode)
@@ -239,6 +289,8 @@ static void with_modrm(struct list *l, enum jmode mode, const uint8_t *head, uns
 	memset(b + at, 0, sizeof(b) - at);
 	b[at] = opcode;
 	for (unsigned int reg = 0; reg < 8; reg++) {
+		if (reg != 2 && !wants_all_reg(map, opcode))
+			continue;
 		b[at + 1] = reg << 3 | (mode == MODE16 ? 7 : 3);        /* [bx], [rbx] */
 		offer(l, mode, b, 15);
 		b[at + 1] = reg << 3 | 4;                       /* [rbx + rcx], for vector indices */
@@ -292,9 +344,26 @@ static void walk_vex(struct list *l, enum jmode mode)
 	}
 }
 
+/* SDM 2, 2.7.1. */
+static void walk_evex(struct list *l, enum jmode mode)
+{
+	static const uint8_t maps[] = { 1, 2, 3, 5, 6 };
+	static const uint8_t masks[] = { 0, 1, 0x81 };          /* none, K1 merging, K1 zeroing */
+
+	for (unsigned int k = 0; k < 5 * 4 * 2 * 4 * 2 * 3 * 2; k++) {
+		unsigned int map = maps[k % 5], pp = k / 5 % 4, w = k / 20 % 2, len = k / 40 % 4,
+			     b = k / 160 % 2, mask = masks[k / 320 % 3], v = k / 960;
+		uint8_t head[4] = { 0x62, 0xf0 | map, w << 7 | (v ? 0x70 : 0x78) | 4 | pp,
+				    mask | len << 5 | b << 4 | 8 };
+
+		for (unsigned int op = 0; op < 256; op++)
+			with_modrm(l, mode, head, 4, 16 + map, op);
+	}
+}
+
 struct form *forms_list(unsigned int *count)
 {
-	struct list l = { .seen_size = 1u << 17 };
+	struct list l = { .seen_size = 1u << 19 };
 
 	l.seen = calloc(l.seen_size, sizeof(*l.seen));
 	if (!l.seen)
@@ -302,6 +371,8 @@ struct form *forms_list(unsigned int *count)
 	for (enum jmode mode = MODE64; mode < MODES; mode++) {
 		walk_legacy(&l, mode);
 		walk_vex(&l, mode);
+		if (host_components() & AVX512_COMPONENTS)
+			walk_evex(&l, mode);
 	}
 	free(l.seen);
 	*count = l.n;

@@ -43,15 +43,20 @@ static bool has_encoding(const struct code *c, ZydisOperandEncoding e)
 	return false;
 }
 
+static bool has_vector_index(const struct code *c)
+{
+	for (int k = 0; k < c->zi.operand_count; k++)
+		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].mem.type == ZYDIS_MEMOP_TYPE_VSIB)
+			return true;
+	return false;
+}
+
 /* New ModRM, SIB and displacement at @at of @b, by @old.  Returns bytes written. */
 static unsigned int new_modrm(const struct code *c, struct rng *r, uint8_t *b, uint8_t old)
 {
-	bool vsib = false;
+	bool vsib = has_vector_index(c);
 	unsigned int mod = old >> 6, reg = old >> 3 & 7, rm = old & 7, n = 1;
 
-	for (int k = 0; k < c->zi.operand_count; k++)
-		vsib |= c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY &&
-			c->op[k].mem.type == ZYDIS_MEMOP_TYPE_VSIB;
 	if (has_encoding(c, ZYDIS_OPERAND_ENCODING_MODRM_REG))
 		reg = below(r, 8);
 	if (mod == 3) {
@@ -68,10 +73,40 @@ static unsigned int new_modrm(const struct code *c, struct rng *r, uint8_t *b, u
 	return n;
 }
 
+/* @p: C4 and the two bytes behind it. */
+static void new_vex(const struct code *c, struct rng *r, uint8_t *p)
+{
+	p[1] ^= rnd(r) & (c->mode == MODE64 ? 0xe0 : 0x20);
+	if (has_encoding(c, ZYDIS_OPERAND_ENCODING_NDSNDD))
+		p[2] ^= rnd(r) & (c->mode == MODE64 ? 0x78 : 0x38);
+}
+
+/*
+ * @p: 62 and the three bytes behind it (SDM 2, 2.7.1).  R, X, B, R', vvvv, V' and
+ * the mask register; W and L'L now and then, since they are rounding or nothing
+ * to many forms, and where they are more the instruction is of another form.
+ */
+static void new_evex(const struct code *c, struct rng *r, uint8_t *p)
+{
+	bool wide = c->mode == MODE64, vvvv = has_encoding(c, ZYDIS_OPERAND_ENCODING_NDSNDD);
+
+	p[1] ^= rnd(r) & (wide ? 0xf0 : 0x20);
+	if (vvvv)
+		p[2] ^= rnd(r) & (wide ? 0x78 : 0x38);
+	if (wide && (vvvv || has_vector_index(c)))
+		p[3] ^= rnd(r) & 8;
+	if (one_in(r, 8))
+		p[2] ^= 0x80;
+	if (c->zi.avx.rounding.mode || one_in(r, 4))
+		p[3] ^= rnd(r) & 0x60;
+	if (p[3] & 7)
+		p[3] = (p[3] & ~7) | (1 + below(r, 7));
+}
+
 /*
  * Rebuilds the instruction with random choices.  Everything before the ModRM
- * byte (or before the immediate) is copied, REX and VEX register bits are drawn
- * again; behind it random bytes follow, of which the decoder takes what it needs.
+ * byte (or before the immediate) is copied, REX, VEX and EVEX register bits are
+ * drawn again; behind it random bytes follow, of which the decoder takes what it needs.
  */
 static unsigned int mutate(const struct form *f, const struct code *base, struct rng *r, uint8_t b[32])
 {
@@ -80,7 +115,8 @@ static unsigned int mutate(const struct form *f, const struct code *base, struct
 	unsigned int head = modrm ? zi->raw.modrm.offset : f->len;
 	unsigned int n = 0, rex_at = 16, skip = 0;
 	bool rex = zi->attributes & ZYDIS_ATTRIB_HAS_REX;
-	bool vex = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+	bool evex = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
+	bool vex = evex || zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 	static const uint8_t overrides[] = { 0x64, 0x65, 0x26, 0x2e, 0x36, 0x3e };
 
 	if (!modrm)
@@ -109,13 +145,10 @@ static unsigned int mutate(const struct form *f, const struct code *base, struct
 			b[rex_at] |= rnd(r) & 7;
 	}
 	memcpy(b + n, f->bytes + skip, head - skip);
-	if (vex) {
-		if (f->mode == MODE64)
-			b[n + 1] ^= rnd(r) & 0xe0;
-		else
-			b[n + 1] ^= rnd(r) & 0x20;
-		if (has_encoding(base, ZYDIS_OPERAND_ENCODING_NDSNDD))
-			b[n + 2] ^= rnd(r) & (f->mode == MODE64 ? 0x78 : 0x38);
+	if (evex) {
+		new_evex(base, r, b + n);
+	} else if (vex) {
+		new_vex(base, r, b + n);
 	} else if (has_encoding(base, ZYDIS_OPERAND_ENCODING_OPCODE)) {
 		b[n + head - skip - 1] ^= rnd(r) & 7;
 	}

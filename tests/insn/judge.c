@@ -37,7 +37,7 @@
 #endif
 
 #define RESTARTS 4
-#define MAX_FORMS 32768
+#define MAX_FORMS 65536
 #define SEQUENCES_PER_WORKER 32768    /* an engine has room for so many host stubs */
 #define SEQUENCES_PER_CASE 1024      /* sequences per case of a form, in each mode */
 #define FULL_CASES 1000
@@ -67,8 +67,8 @@ struct group {
 	const struct form *first;
 	unsigned int count;
 	unsigned int sequences, from;
-	const struct form **pool;
-	unsigned int pool_size;
+	const struct form **pool;       /* EVEX forms stand behind the others */
+	unsigned int pool_size, pool_plain;
 };
 
 /* ------------------------------------------------------------------ one case */
@@ -146,7 +146,7 @@ static bool run_case(const struct code *c, uint64_t seed, unsigned int shown, bo
 		progress->restarts++;
 		s = n.s;
 		s.rflags &= ~(1u << 16);
-		s.v.header[0] = 7;
+		s.v.header[0] = host_components();
 		memset(s.v.header + 1, 0, 56);
 	}
 	*done |= n.vector == DONE;
@@ -199,6 +199,16 @@ static void link_parts(struct code *part, unsigned int n)
 		part[k].next = k + 1 < n ? &part[k + 1] : NULL;
 }
 
+/* Most forms are EVEX ones, but not most of a sequence. */
+static const struct form *pick_form(const struct group *g, struct rng *r)
+{
+	unsigned int evex = g->pool_size - g->pool_plain;
+
+	if (evex && (!g->pool_plain || one_in(r, 3)))
+		return g->pool[g->pool_plain + below(r, evex)];
+	return g->pool[below(r, g->pool_plain)];
+}
+
 /* A sequence of the group's mode: flags, vector state and faults from one instruction to the next. */
 static void make_sequence(const struct group *g, struct rng *r, struct code *whole,
 			  struct code part[SEQUENCE_MAX])
@@ -207,7 +217,7 @@ static void make_sequence(const struct group *g, struct rng *r, struct code *who
 
 	for (unsigned int k = 0; k < n; k++)
 		do {
-			make_instance(g->pool[below(r, g->pool_size)], r, &part[k]);
+			make_instance(pick_form(g, r), r, &part[k]);
 		} while (!fits_sequence(&part[k]));
 	link_parts(part, n);
 	join_sequence(whole, part, n);
@@ -289,12 +299,16 @@ static bool run_group(const struct group *g)
 static void make_pool(struct group *g, const struct form *forms, unsigned int count, enum jmode mode)
 {
 	g->pool = calloc(count, sizeof(*g->pool));
-	for (unsigned int k = 0; k < count && g->pool; k++) {
+	for (unsigned int k = 0; k < 2 * count && g->pool; k++) {
+		const struct form *f = &forms[k % count];
 		struct code c;
 
-		decode(&c, forms[k].mode, forms[k].bytes, forms[k].len);
-		if (forms[k].mode == mode && progress->has[forms[k].index] && fits_sequence(&c))
-			g->pool[g->pool_size++] = &forms[k];
+		if (k == count)
+			g->pool_plain = g->pool_size;
+		decode(&c, f->mode, f->bytes, f->len);
+		if (f->mode == mode && progress->has[f->index] && fits_sequence(&c) &&
+		    (c.zi.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX) == (k >= count))
+			g->pool[g->pool_size++] = f;
 	}
 }
 

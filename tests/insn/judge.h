@@ -6,6 +6,7 @@
  *	forms.c    which forms there are: a walk over the opcode maps
  *	instance.c one instruction of a form: registers, addressing, immediates
  *	state.c    a state to run it from, out of a seed
+ *	vregs.c    vector registers in XSAVE images of the host's layout
  *	native.c   the host's side (native.S: the way in and out)
  *	engine.c   the engine's side
  *	compare.c  what must agree
@@ -32,7 +33,10 @@ enum jmode { MODE64, MODE32, MODE16, MODES };
 #define CODE_BYTES (2 * PAGE)
 #define FILL 0xf4               /* HLT around the instruction: #GP(0) at CPL 3, so it ends every run */
 
-/* The first 832 bytes of an XSAVE area: x87, SSE, AVX.  SDM 1, 13.4. */
+/*
+ * An XSAVE area: x87, SSE, AVX where every CPU has them (SDM 1, 13.4), then
+ * AVX-512, of which only hosts that have it make use.
+ */
 struct vregs {
 	uint16_t fcw, fsw;
 	uint8_t ftw, reserved1;
@@ -44,6 +48,9 @@ struct vregs {
 	uint8_t reserved2[96];
 	uint64_t header[8];
 	uint8_t ymm_high[16][16];
+	uint64_t k[8];
+	uint8_t zmm_high[16][32];       /* of ZMM0 to ZMM15 */
+	uint8_t zmm[16][64];            /* ZMM16 to ZMM31 */
 } __attribute__((aligned(64)));
 
 struct state {
@@ -114,6 +121,10 @@ uint64_t form_key(const struct code *c);
 uint64_t code_start(const struct code *c);              /* its RIP */
 bool landed(const struct code *c, int vector, uint64_t rip);    /* on the fill: the instruction completed */
 bool runnable(const struct code *c);
+bool compares_strings(const struct code *c);
+bool is_masked(const struct code *c);           /* elements, by a mask register */
+bool wants_alignment(const struct code *c);     /* masked, and its operand in memory is to be aligned */
+bool is_wide_gather(const struct code *c);
 bool fits_sequence(const struct code *c);
 struct form *forms_list(unsigned int *count);
 void code_text(const struct code *c, char *buf, unsigned int n);
@@ -135,6 +146,13 @@ static inline unsigned int room(const struct code *c)
 	return c->at + c->len > CODE_BYTES ? CODE_BYTES - c->at : c->len;
 }
 
+/* vregs.c.  Components are numbered as in XCR0. */
+#define AVX512_COMPONENTS 0xe0u
+uint64_t host_components(void);         /* those of struct vregs that the host has */
+unsigned int xsave_area_bytes(void);    /* no XSAVE area of these components is larger */
+void vregs_to_image(uint8_t *image, const struct vregs *v, uint64_t components);
+void vregs_from_image(struct vregs *v, const uint8_t *image, uint64_t components);
+
 /* native.c */
 const char *native_missing(void);       /* what this host lacks for the judge, or NULL */
 bool native_has(enum jmode mode);       /* may code of @mode run?  Not 16-bit code where LDTs are forbidden */
@@ -146,6 +164,7 @@ void native_run(const struct code *c, const struct state *s, struct outcome *o);
 
 /* engine.c */
 int engine_init(void);
+uint64_t engine_components(void);       /* those that the engine has too */
 void engine_code(const struct code *c);
 uint8_t *engine_arena(void);
 void engine_protect(unsigned int page, bool present, bool writable);

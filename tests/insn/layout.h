@@ -37,6 +37,8 @@
 #define C_HOST_FCW 196
 #define C_ACTIVE 200
 #define C_EXIT 208                      /* address of native_exit */
+#define C_COMPONENTS 216                /* what XRSTOR and XSAVE move */
 #define C_IMAGE 256
+#define IMAGE_BYTES 2688                /* the larger layout, which is Intel's */
 
 #endif

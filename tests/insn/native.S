@@ -22,7 +22,7 @@ native_enter:
 	fnstcw	CTX + C_HOST_FCW
 	rdfsbase %rax
 	mov	%rax, CTX + C_HOST_FS
-	mov	$7, %eax
+	mov	CTX + C_COMPONENTS, %eax
 	xor	%edx, %edx
 	xrstor64 CTX + C_IMAGE
 	movl	$1, CTX + C_ACTIVE
@@ -87,7 +87,7 @@ native_exit:
 	mov	$CTX_STACK, %rsp
 	pushfq
 	popq	CTX + C_RFLAGS
-	mov	$7, %eax
+	mov	CTX + C_COMPONENTS, %eax
 	xor	%edx, %edx
 	xsave64	CTX + C_IMAGE
 	rdfsbase %rax

@@ -32,16 +32,19 @@ struct native_ctx {
 	uint16_t host_fcw, pad2;
 	uint32_t active, pad3;
 	uint64_t exit;
-	uint64_t pad4[5];
-	struct vregs v;
+	uint64_t components;
+	uint64_t pad4[4];
+	uint8_t image[IMAGE_BYTES];
 };
 _Static_assert(offsetof(struct native_ctx, rip) == C_RIP, "context");
 _Static_assert(offsetof(struct native_ctx, far_offset) == C_FAR, "context");
 _Static_assert(offsetof(struct native_ctx, compat) == C_COMPAT, "context");
 _Static_assert(offsetof(struct native_ctx, host_mxcsr) == C_HOST_MXCSR, "context");
 _Static_assert(offsetof(struct native_ctx, exit) == C_EXIT, "context");
-_Static_assert(offsetof(struct native_ctx, v) == C_IMAGE, "context");
-_Static_assert(sizeof(struct vregs) == 832, "vector registers");
+_Static_assert(offsetof(struct native_ctx, components) == C_COMPONENTS, "context");
+_Static_assert(offsetof(struct native_ctx, image) == C_IMAGE && C_IMAGE % 64 == 0, "context");
+_Static_assert(CTX + sizeof(struct native_ctx) < CTX_STACK - 1024, "context");
+_Static_assert(offsetof(struct vregs, k) == 832, "vector registers");
 
 void native_enter(void);
 void native_exit(void);
@@ -77,6 +80,17 @@ static const int gpr_of[16] = {
 	REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
 };
 
+/* The frame's image, in the layout of XSAVE, ends where its software-reserved bytes say. */
+static void take_vectors(struct native_ctx *c, const void *fpregs)
+{
+	struct _fpx_sw_bytes sw;
+
+	memcpy(&sw, (const uint8_t *)fpregs + 464, sizeof(sw));
+	if (sw.magic1 != FP_XSTATE_MAGIC1 || c->components & ~sw.xstate_bv)
+		_exit(4);
+	memcpy(c->image, fpregs, sw.xstate_size < IMAGE_BYTES ? sw.xstate_size : IMAGE_BYTES);
+}
+
 void native_caught(int sig, siginfo_t *si, void *frame)
 {
 	struct native_ctx *c = ctx();
@@ -95,7 +109,7 @@ void native_caught(int sig, siginfo_t *si, void *frame)
 		c->gpr[k] = g[gpr_of[k]];
 	c->rip = g[REG_RIP];
 	c->rflags = g[REG_EFL];
-	memcpy(&c->v, ((ucontext_t *)frame)->uc_mcontext.fpregs, sizeof(c->v));
+	take_vectors(c, ((ucontext_t *)frame)->uc_mcontext.fpregs);
 	side.signalled = true;
 	side.vector = g[REG_TRAPNO];
 	side.error = g[REG_ERR];
@@ -204,6 +218,7 @@ int native_init(void)
 	if (!map_at(-1, CTX, CTX_BYTES, PROT_READ | PROT_WRITE))
 		return -ENOMEM;
 	ctx()->exit = (uintptr_t)native_exit;
+	ctx()->components = host_components();
 	side.code = map_twice(CODE_LIN, CODE_BYTES, PROT_READ | PROT_EXEC);
 	side.arena = map_twice(ARENA_LIN, ARENA_BYTES, PROT_READ | PROT_WRITE);
 	if (!side.code || !side.arena)
@@ -264,7 +279,7 @@ void native_run(const struct code *c, const struct state *s, struct outcome *o)
 	x->rflags = s->rflags;
 	x->fs = s->fsbase;
 	x->gs = s->gsbase;
-	x->v = s->v;
+	vregs_to_image(x->image, &s->v, x->components);
 	select_mode(x, c);
 	side.signalled = false;
 	native_enter();
@@ -272,7 +287,8 @@ void native_run(const struct code *c, const struct state *s, struct outcome *o)
 	o->s.rflags = x->rflags;
 	o->s.fsbase = x->fs;
 	o->s.gsbase = x->gs;
-	o->s.v = x->v;
+	o->s.v = s->v;
+	vregs_from_image(&o->s.v, x->image, x->components);
 	o->s.rip = code_start(c) + c->len;
 	o->vector = DONE;
 	o->error = 0;

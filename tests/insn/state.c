@@ -172,7 +172,61 @@ static void vector_state(struct rng *r, struct vregs *v)
 	}
 	if (one_in(r, 16))
 		memset(v->ymm_high, 0, sizeof(v->ymm_high));
-	v->header[0] = 7;
+	v->header[0] = host_components();
+}
+
+/* Everything, nothing, one element, the first ones or the others, any. */
+static uint64_t element_mask(struct rng *r)
+{
+	unsigned int n = below(r, one_in(r, 2) ? 17 : 65);
+	uint64_t low = n < 64 ? (1ULL << n) - 1 : ~0ULL;
+
+	switch (below(r, 8)) {
+	case 0:
+	case 1:
+		return ~0ULL;
+	case 2:
+		return 0;
+	case 3:
+		return 1ULL << (n & 63);
+	case 4:
+		return low;
+	case 5:
+		return ~low;
+	default:
+		return rnd(r);
+	}
+}
+
+/* From a stream of its own: the rest of a case is the same on hosts that have no AVX-512. */
+static void avx512_state(uint64_t seed, struct vregs *v)
+{
+	struct rng r = { seed ^ 0x9ddfea08eb382d69ULL };
+
+	if (!(host_components() & AVX512_COMPONENTS))
+		return;
+	for (unsigned int k = 0; k < 8; k++)
+		v->k[k] = element_mask(&r);
+	for (unsigned int k = 0; k < 16; k++) {
+		fill(&r, v->zmm_high[k], 32);
+		fill(&r, v->zmm[k], 64);
+	}
+	if (one_in(&r, 16))
+		memset(v->k, 0, sizeof(v->k));
+	if (one_in(&r, 16))
+		memset(v->zmm_high, 0, sizeof(v->zmm_high));
+	if (one_in(&r, 16))
+		memset(v->zmm, 0, sizeof(v->zmm));
+}
+
+/* Eight bytes of a vector register. */
+static uint8_t *quad_of(struct vregs *v, unsigned int reg, unsigned int quad)
+{
+	if (reg >= 16)
+		return v->zmm[reg - 16] + 8 * quad;
+	if (quad >= 4)
+		return v->zmm_high[reg] + 8 * (quad - 4);
+	return quad >= 2 ? v->ymm_high[reg] + 8 * (quad - 2) : v->xmm[reg] + 8 * quad;
 }
 
 /* ------------------------------------------------------------------ memory operands */
@@ -263,17 +317,17 @@ static void set_address(struct making *m, int reg, uint64_t value)
 static void small_indices(struct making *m, const ZydisDecodedOperand *o)
 {
 	unsigned int reg = ZydisRegisterGetId(o->mem.index);
-	struct vregs *v = &m->s->v;
+	unsigned int n = ZydisRegisterGetClass(o->mem.index) == ZYDIS_REGCLASS_ZMM ? 8 : 4;
 	bool quads = one_in(m->r, 2);
 
-	for (unsigned int k = 0; k < 4; k++) {
+	for (unsigned int k = 0; k < n; k++) {
 		int64_t lo = (int64_t)below(m->r, 512) - 256, hi = (int64_t)below(m->r, 512) - 256;
 
 		if (one_in(m->r, 12))
 			lo = (int64_t)below(m->r, 2 * PAGE) - PAGE;
 		if (!quads)
 			lo = (lo & 0xffffffff) | (uint64_t)hi << 32;
-		memcpy(k < 2 ? v->xmm[reg] + 8 * k : v->ymm_high[reg] + 8 * (k - 2), &lo, 8);
+		memcpy(quad_of(&m->s->v, reg, k), &lo, 8);
 	}
 }
 
@@ -282,7 +336,7 @@ static void aim_operand(struct making *m, const ZydisDecodedOperand *o)
 	const ZydisDecodedOperandMem *x = &o->mem;
 	uint64_t target = pick_address(m->r, o->size / 8), want, disp;
 	int base = gpr_number(x->base), index = gpr_number(x->index);
-	unsigned int size = o->size > 512 * 8 ? 1024 : o->size / 8;
+	unsigned int area = xsave_area_bytes(), size = o->size > 512 * 8 ? area : o->size / 8;
 
 	/* The end of the segment is also the end of a page: which comes first for a large operand is open. */
 	if (m->c->mode == MODE16 && (o->size > 128 || o->size == 80) &&
@@ -297,12 +351,12 @@ static void aim_operand(struct making *m, const ZydisDecodedOperand *o)
 		uint64_t first = ARENA_LIN + PAGE_RW * PAGE, end = ARENA_LIN + PAGE_NONE * PAGE;
 
 		target &= ~(m->c->mode == MODE16 || !one_in(m->r, 16) ? 63ULL : 0);
-		if (target < end && target + 1024 > end)
-			target = end - 1024;
-		if (target < first && target + 1024 > first)
-			target = first - 1024;
-		if (target < ARENA_LIN && target + 1024 > ARENA_LIN)
-			target = ARENA_LIN - 1024;
+		if (target < end && target + area > end)
+			target = end - area;
+		if (target < first && target + area > first)
+			target = first - area;
+		if (target < ARENA_LIN && target + area > ARENA_LIN)
+			target = ARENA_LIN - area;
 	}
 	/* The host asks for a canonical offset too, which far indices and a base would show. */
 	if (x->type == ZYDIS_MEMOP_TYPE_VSIB) {
@@ -442,16 +496,20 @@ static void like_clzero(struct making *m)
 static void like_xsave(struct making *m)
 {
 	uint64_t off = operand_address(m->c, m->s, &m->c->op[0]) - ARENA_LIN, header[8] = { 0 };
+	uint64_t all = engine_components();
 
-	m->s->gpr[0] = (m->s->gpr[0] & ~0xffffffffULL) | (rnd(m->r) & 7);
+	m->s->gpr[0] = (m->s->gpr[0] & ~0xffffffffULL) | (rnd(m->r) & all);
 	m->s->gpr[2] &= ~0xffffffffULL;
 	/* Whether a component with its initial value counts as in use is the host's affair. */
 	m->s->v.ymm_high[0][0] |= 1;
+	m->s->v.k[0] |= 1;
+	m->s->v.zmm_high[0][0] |= 1;
+	m->s->v.zmm[0][0] |= 1;
 	if (one_in(m->r, 3))
-		m->s->gpr[0] |= 7;
-	header[0] = rnd(m->r) & 7;
+		m->s->gpr[0] |= all;
+	header[0] = rnd(m->r) & all;
 	if (one_in(m->r, 3))
-		header[1] = 1ULL << 63 | 7 | header[0];
+		header[1] = 1ULL << 63 | all | header[0];
 	if (one_in(m->r, 10))
 		header[below(m->r, 8)] = 1ULL << below(m->r, 64);
 	if (off <= ARENA_BYTES - 576) {
@@ -561,6 +619,7 @@ void make_state(const struct code *c, uint64_t seed, struct state *s, uint8_t *a
 	    c->zi.meta.category == ZYDIS_CATEGORY_XSAVEOPT)
 		s->fsbase = s->gsbase = 0;
 	vector_state(&r, &s->v);
+	avx512_state(seed, &s->v);
 	s->gpr[4] = pick_address(&r, 8) + (one_in(&r, 2) ? 8 : 0) - (c->mode == MODE16 ? ARENA_LIN : 0);
 	if (!one_in(&r, 8))
 		s->gpr[4] &= ~7ULL;

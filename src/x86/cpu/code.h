@@ -14,6 +14,7 @@
 #define CODE_HOT_WRITES 64              /* writes to a guarded page before it is left unguarded */
 #define EPOCH_STALE 1ULL                /* compare before entry; 0 is dead */
 #define MODE_SINGLE 4                   /* in block.mode: one instruction only */
+#define MODE_SMM 8                      /* memory as in system management mode: what is at a gpa may differ */
 
 struct code_page {
 	gfn_t gfn;

@@ -259,6 +259,7 @@ struct x86_cpu {
 	/* --- events --- */
 	uint8_t shadow;                 /* enum x86_shadow bits: no interrupt before the next instruction ends */
 	bool nmi_blocked;
+	bool smm;                       /* in system management mode: `slots` are those of its address space */
 	bool if_unwatched;              /* set by service(): nothing waits for RFLAGS.IF, so setting it requests no event */
 	struct x86_exception exc;       /* being raised */
 	struct x86_exception delivering;/* being delivered through the IDT: the first of a double fault */
@@ -313,6 +314,8 @@ struct x86_env {
 	int (*hypercall)(struct x86_cpu *cpu);
 	/* Is the other vendor's hypercall overwritten by the right one, rather than #UD?  Optional: no. */
 	bool (*replaces_hypercall)(struct x86_cpu *cpu);
+	/* RSM: the state is as it was before SMM.  -EINVAL: what is in SMRAM is no state, shut down. */
+	int (*leave_smm)(struct x86_cpu *cpu);
 	/* HLT retired, R_RIP is next: sets the activity state; the loop then asks service(). */
 	void (*halt)(struct x86_cpu *cpu);
 	/* After so much work, and when a kick or immediate_exit is seen: 0, or X86_RUN_INTR where a

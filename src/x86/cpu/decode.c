@@ -169,7 +169,7 @@ static const struct insn_rows *const all_rows[] = {
 	&insn_rows_stack, &insn_rows_branch, &insn_rows_string, &insn_rows_flag, &insn_rows_atomic,
 	&insn_rows_io, &insn_rows_misc, &insn_rows_bcd,
 	&insn_rows_seg, &insn_rows_far, &insn_rows_syscall, &insn_rows_int, &insn_rows_cr, &insn_rows_msr,
-	&insn_rows_cache, &insn_rows_desc, &insn_rows_xsave, &insn_rows_fpu, &insn_rows_vec,
+	&insn_rows_cache, &insn_rows_desc, &insn_rows_xsave, &insn_rows_fpu, &insn_rows_vec, &insn_rows_evex,
 };
 
 void insn_index_build(const struct insn_row **index, unsigned int n)
@@ -320,7 +320,8 @@ struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, e
 {
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
-	struct insn_build b = { .zi = &zi, .op = op, .bytes = bytes, .mode = mode, .code = cpu->code };
+	struct insn_build b = { .zi = &zi, .op = op, .bytes = bytes, .mode = mode, .code = cpu->code,
+				.cpuid = cpu->cpuid };
 	struct decode_result r = { .status = DECODE_OK, .n = 1 };
 	struct insn *i = &out[0];
 	ZyanStatus s;

@@ -76,6 +76,9 @@ static ALWAYS_INLINE uint64_t insn_next_rip(const struct x86_cpu *cpu, const str
 /** ea_slow - effective linear address with segment checks and wrap; may raise. */
 gva_t ea_slow(struct x86_cpu *cpu, const struct insn *i, unsigned int size, bool write);
 
+/** ea_slow_part - the same for @size bytes at @at in the operand: only those are checked. */
+gva_t ea_slow_part(struct x86_cpu *cpu, const struct insn *i, unsigned int at, unsigned int size, bool write);
+
 /** ea_offset - the effective address without segment base or checks, wrapped to the address size (LEA). */
 uint64_t ea_offset(const struct x86_cpu *cpu, const struct insn *i);
 
@@ -145,6 +148,7 @@ struct insn_build {
 	const uint8_t *bytes;                           /* the instruction, zi->length of them */
 	enum x86_code_mode mode;
 	struct code_cache *code;                        /* for host stubs */
+	const struct x86_cpuid *cpuid;                  /* where a form needs more than the row's feature */
 	bool stack_16;                                  /* never in 64-bit mode; else dynamic, see SS.B */
 };
 
@@ -166,7 +170,7 @@ extern const struct insn_rows insn_rows_alu, insn_rows_mov, insn_rows_shift, ins
 	insn_rows_bmi, insn_rows_stack, insn_rows_branch, insn_rows_string, insn_rows_flag, insn_rows_atomic,
 	insn_rows_io, insn_rows_misc, insn_rows_bcd,
 	insn_rows_seg, insn_rows_far, insn_rows_syscall, insn_rows_int, insn_rows_cr, insn_rows_msr, insn_rows_cache,
-	insn_rows_desc, insn_rows_xsave, insn_rows_fpu, insn_rows_vec;
+	insn_rows_desc, insn_rows_xsave, insn_rows_fpu, insn_rows_vec, insn_rows_evex;
 
 /** insn_index_build - all rows by mnemonic into @index[@n]; a mnemonic without a row gets NULL. */
 void insn_index_build(const struct insn_row **index, unsigned int n);

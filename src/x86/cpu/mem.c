@@ -371,13 +371,19 @@ uint64_t ea_offset(const struct x86_cpu *cpu, const struct insn *i)
 	return off;
 }
 
-gva_t ea_slow(struct x86_cpu *cpu, const struct insn *i, unsigned int size, bool write)
+gva_t ea_slow_part(struct x86_cpu *cpu, const struct insn *i, unsigned int at, unsigned int size, bool write)
 {
-	uint64_t off = ea_offset(cpu, i);
+	/* What wraps is the address of the operand, not what lies in it. */
+	uint64_t off = ea_offset(cpu, i) + at;
 
 	if (cpu->mode == CODE64)
 		return off + cpu->regs[i->segbase];
 	return seg_linear(cpu, i->seg, off, size, write, false);
+}
+
+gva_t ea_slow(struct x86_cpu *cpu, const struct insn *i, unsigned int size, bool write)
+{
+	return ea_slow_part(cpu, i, 0, size, write);
 }
 
 gva_t stack_ea(struct x86_cpu *cpu, uint64_t off, unsigned int size, bool write)

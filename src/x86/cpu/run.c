@@ -100,6 +100,8 @@ static struct block *find_checked(struct x86_cpu *cpu, gva_t lin, unsigned int m
 	gfn_t gfn, gfn2;
 	gpa_t gpa;
 
+	if (unlikely(cpu->smm))
+		mode |= MODE_SMM;
 	cpu->cur = &x86_no_insn;
 	cpu->running = NULL;
 	check_fetch_address(cpu, lin);

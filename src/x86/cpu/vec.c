@@ -15,6 +15,8 @@
 #include "x86/cpu/vec_state.h"
 #include "x86/features.h"
 
+#define MOVED (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX | XFEATURE_AVX512)
+
 static uint64_t read_host_xcr0(void)
 {
 	uint32_t eax, ebx, ecx, edx;
@@ -25,20 +27,32 @@ static uint64_t read_host_xcr0(void)
 	return eax | (uint64_t)edx << 32;
 }
 
-/*
- * AVX-512 is left out: masked memory operands with fault suppression are not
- * built.  PKRU needs no host support.
- */
-uint64_t vec_supported_xcr0(void)
+/* What a host without the component is given: Intel's.  SDM 1, 13.5. */
+void vec_layout(struct xsave_layout *l)
 {
-	uint64_t host = read_host_xcr0() & (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX);
+	static const struct xsave_layout fallback = { {
+		[XCOMP_AVX] = { XSAVE_AVX_OFFSET, 256 }, [XCOMP_OPMASK] = { 1088, 64 },
+		[XCOMP_ZMM_HI256] = { 1152, 512 }, [XCOMP_HI16_ZMM] = { 1664, 1024 }, [XCOMP_PKRU] = { 2688, 8 },
+	} };
 
-	return host ? host | XFEATURE_PKRU : 0;
+	*l = fallback;
+	for (unsigned int n = XCOMP_AVX; n < XCOMP_COUNT; n++) {
+		uint32_t eax = 0, ebx = 0, ecx, edx;
+
+		if (l->c[n].size && __get_cpuid_count(0xd, n, &eax, &ebx, &ecx, &edx) && eax == l->c[n].size)
+			l->c[n].offset = ebx;
+	}
 }
 
-size_t vec_xsave_size(void)
+/* AVX-512 as a whole, or not: what XSETBV takes. */
+uint64_t vec_supported_xcr0(void)
 {
-	return XSAVE_PKRU_OFFSET + 8;
+	uint64_t host = read_host_xcr0() & MOVED;
+
+	if ((host & XFEATURE_AVX512) != XFEATURE_AVX512)
+		host &= ~XFEATURE_AVX512;
+	/* PKRU needs no host support. */
+	return host ? host | XFEATURE_PKRU : 0;
 }
 
 struct vec_state *vec_state_create(void)
@@ -62,7 +76,8 @@ void vec_state_reset(struct vec_state *v, bool init)
 		return;
 	for (size_t i = 0; i < sizeof(*v) / 8; i++)
 		((uint64_t *)v)[i] = 0;
-	v->moved = read_host_xcr0() & (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX);
+	vec_layout(&v->layout);
+	v->moved = vec_supported_xcr0() & MOVED;
 	v->image.fcw = 0x37f;   /* as after FNINIT: what KVM hands out at creation */
 	v->image.mxcsr = 0x1f80;
 	v->image.mxcsr_mask = 0xffff;
@@ -132,9 +147,19 @@ void vec_normalize(struct vec_state *v)
 	}
 	if (!(m->xstate_bv & XFEATURE_SSE))
 		zero(m->xmm, sizeof(m->xmm));
-	if (!(m->xstate_bv & XFEATURE_AVX))
-		zero(m->ymm_high, sizeof(m->ymm_high));
+	for (unsigned int n = XCOMP_AVX; n < XCOMP_PKRU; n++)
+		if (!(m->xstate_bv >> n & 1))
+			zero(vec_component(v, n), v->layout.c[n].size);
 	m->mxcsr_mask = 0xffff;
+}
+
+void vec_clear_from(struct vec_state *v, unsigned int reg, unsigned int at)
+{
+	/* What is in its initial state is zero. */
+	unsigned int end = reg >= 16 || (v->image.xstate_bv >> XCOMP_ZMM_HI256 & 1) ? 64 : 32;
+
+	for (; at < end; at += 4)
+		*(uint32_t *)vec_byte(v, reg, at) = 0;
 }
 
 void vec_settle_x87(struct xsave_image *m)

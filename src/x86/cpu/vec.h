@@ -31,10 +31,27 @@ void x86_vec_update_gate(struct x86_cpu *cpu);
 /** x86_vec_fault - a SIGFPE in a stub of class @c: raises #XM or #MF for the guest, does not return. */
 void x86_vec_fault(struct x86_cpu *cpu, enum vec_class c) __attribute__((noreturn));
 
+/* Components of an XSAVE area behind the legacy ones, by number.  SDM 1, 13.1. */
+enum {
+	XCOMP_AVX = 2, XCOMP_OPMASK = 5, XCOMP_ZMM_HI256 = 6, XCOMP_HI16_ZMM = 7, XCOMP_PKRU = 9,
+	XCOMP_COUNT
+};
+
+/* Where the components are in the standard format; size 0: there is none of that number. */
+struct xsave_layout {
+	struct {
+		uint16_t offset, size;
+	} c[XCOMP_COUNT];
+};
+
+/**
+ * vec_layout - the layout of the images here, which is the host's own where the host has the component: its XSAVE
+ * writes it so, and clients ask the host for it (vendors differ).
+ */
+void vec_layout(struct xsave_layout *l);
+
 /** vec_xsave_image - the XSAVE image (standard format), 64-byte aligned; state must be put. */
 void *vec_xsave_image(struct vec_state *v);
-/** vec_xsave_size - its size in bytes for all components the engine supports. */
-size_t vec_xsave_size(void);
 /** vec_supported_xcr0 - components that the host has and the engine can execute. */
 uint64_t vec_supported_xcr0(void);
 

@@ -14,8 +14,7 @@
 #define XSAVE_LEGACY 512
 #define XSAVE_HEADER 64
 #define XSAVE_AVX_OFFSET 576
-#define XSAVE_PKRU_OFFSET 2688          /* SDM 1, 13.5.7: where every CPU that has it puts it */
-#define XSAVE_IMAGE_SIZE 2752
+#define XSAVE_IMAGE_SIZE 2752           /* the largest of known layouts, in whole cache lines */
 
 /* SDM 1, 10.5.1: the FXSAVE area, and 13.4: the header behind it. */
 struct xsave_image {
@@ -39,7 +38,9 @@ _Static_assert(__builtin_offsetof(struct xsave_image, ymm_high) == XSAVE_AVX_OFF
 struct vec_state {
 	struct xsave_image image __attribute__((aligned(64)));
 	struct xsave_image undo __attribute__((aligned(64)));
-	uint64_t moved;         /* components that XSAVE and XRSTOR move: a constant of the host, dear to ask for */
+	/* Constants of the host, dear to ask for: the layout, and the components that XSAVE and XRSTOR move. */
+	struct xsave_layout layout;
+	uint64_t moved;
 	bool undo_valid;        /* the instruction in hand has run, its memory write is still to come */
 	/* What the host's own x87 would record is a stub's address: these are the guest's. */
 	uint64_t fip, fdp;
@@ -48,6 +49,52 @@ struct vec_state {
 	uint32_t host_mxcsr;
 	uint16_t host_fcw;
 };
+
+/** vec_component - where component @n (2 and up) of @v's image is. */
+static inline void *vec_component(struct vec_state *v, unsigned int n)
+{
+	return (uint8_t *)&v->image + v->layout.c[n].offset;
+}
+
+/**
+ * vec_byte - byte @at of vector register @reg, 0 to 31; aligned as @at is.  The parts of a register are in three
+ * components, registers 16 and up in a fourth.  SDM 1, 13.5.
+ */
+static inline uint8_t *vec_byte(struct vec_state *v, unsigned int reg, unsigned int at)
+{
+	if (reg >= 16)
+		return (uint8_t *)vec_component(v, XCOMP_HI16_ZMM) + (reg - 16) * 64 + at;
+	if (at >= 32)
+		return (uint8_t *)vec_component(v, XCOMP_ZMM_HI256) + reg * 32 + at - 32;
+	return at < 16 ? &v->image.xmm[reg][at] : &v->image.ymm_high[reg][at - 16];
+}
+
+/** vec_get, vec_set - element @n of @reg, elements of @size bytes, 4 or 8. */
+static inline uint64_t vec_get(struct vec_state *v, unsigned int reg, unsigned int n, unsigned int size)
+{
+	const uint8_t *p = vec_byte(v, reg, n * size);
+
+	return size == 4 ? *(const uint32_t *)p : *(const uint64_t *)p;
+}
+
+static inline void vec_set(struct vec_state *v, unsigned int reg, unsigned int n, unsigned int size, uint64_t value)
+{
+	uint8_t *p = vec_byte(v, reg, n * size);
+
+	if (size == 4)
+		*(uint32_t *)p = value;
+	else
+		*(uint64_t *)p = value;
+}
+
+/** vec_clear_from - zeroes @reg from byte @at (a multiple of 4) up: what each VEX and EVEX instruction does. */
+void vec_clear_from(struct vec_state *v, unsigned int reg, unsigned int at);
+
+/** vec_opmask - mask register @k, in the image. */
+static inline uint64_t *vec_opmask(struct vec_state *v, unsigned int k)
+{
+	return (uint64_t *)vec_component(v, XCOMP_OPMASK) + k;
+}
 
 /** vec_normalize - writes the initial values of components that xstate_bv says are in their initial state. */
 void vec_normalize(struct vec_state *v);

@@ -7,6 +7,7 @@
 #include "x86/cpu/block.h"
 #include "x86/cpu/vec.h"
 #include "x86/state/model.h"
+#include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 
@@ -72,6 +73,7 @@ static const struct kvm_ioctl_row ioctls[] = {
 	KVM_IOCTL(KVM_SET_VCPU_EVENTS, KVM_VCPU, 0, x86_ioctl_set_vcpu_events),
 	KVM_IOCTL(KVM_INTERRUPT, KVM_VCPU, 0, x86_ioctl_interrupt),
 	KVM_IOCTL(KVM_NMI, KVM_VCPU, 0, x86_ioctl_nmi),
+	KVM_IOCTL(KVM_SMI, KVM_VCPU, 0, x86_ioctl_smi),
 	KVM_IOCTL(KVM_GET_LAPIC, KVM_VCPU, 0, x86_ioctl_get_lapic),
 	KVM_IOCTL(KVM_SET_LAPIC, KVM_VCPU, 0, x86_ioctl_set_lapic),
 	KVM_IOCTL(KVM_SET_TSC_KHZ, KVM_VCPU, 0, x86_ioctl_set_tsc_khz),
@@ -246,6 +248,7 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_NOP_IO_DELAY, .value = 1 },
 	{ .cap = KVM_CAP_MP_STATE, .value = 1 },
 	{ .cap = KVM_CAP_USER_NMI, .value = 1 },
+	{ .cap = KVM_CAP_X86_SMM, .value = 1 },
 	{ .cap = KVM_CAP_IRQ_INJECT_STATUS, .value = 1 },
 	{ .cap = KVM_CAP_VCPU_EVENTS, .value = 1 },
 	{ .cap = KVM_CAP_DEBUGREGS, .value = 1 },

@@ -10,6 +10,7 @@
 
 #include "x86/cpu/debug.h"
 #include "x86/cpu/exception.h"
+#include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 
@@ -85,6 +86,8 @@ bool x86_has_event(struct x86_vcpu *v)
 		return true;
 	if (atomic_load(&v->unhalted) || v->exception.pending || event_injected(v) || v->triple_fault)
 		return true;
+	if (atomic_load(&v->smi_queued) || (v->smi_pending && !v->cpu.smm))
+		return true;
 	if (atomic_load(&v->nmi_queued) || (v->nmi_pending && nmi_allowed(v)))
 		return true;
 	return x86_interrupt_allowed(v) && has_interrupt(v);
@@ -105,6 +108,11 @@ void x86_accept_events(struct x86_vcpu *v)
 {
 	if (!v->has_lapic || !lapic_events(&v->lapic))
 		return;
+	/* In SMM an INIT is latched, SIPIs are lost. */
+	if (v->cpu.smm) {
+		lapic_take_event(&v->lapic, LAPIC_EVENT_SIPI);
+		return;
+	}
 	if (lapic_take_event(&v->lapic, LAPIC_EVENT_INIT)) {
 		x86_vcpu_reset(v, true);
 		atomic_store(&v->mp_state, x86_get_apic_base(v) & LAPIC_BASE_BSP ? KVM_MP_STATE_RUNNABLE :
@@ -145,6 +153,7 @@ void x86_inject(struct x86_vcpu *v)
 	struct x86_cpu *cpu = &v->cpu;
 
 	x86_process_nmi(v);
+	x86_smm_process(v);
 	if (v->exception.injected || v->exception.pending) {
 		x86_request(cpu, X86_REQ_EVENT);
 		deliver_exception(v);
@@ -166,6 +175,11 @@ void x86_inject(struct x86_vcpu *v)
 	}
 	if (v->guest_debug & KVM_GUESTDBG_BLOCKIRQ)
 		return;
+	if (v->smi_pending && !cpu->smm) {
+		x86_request(cpu, X86_REQ_EVENT);
+		x86_smm_enter(v);
+		return;
+	}
 	if (v->nmi_pending && !cpu->nmi_blocked) {
 		x86_request(cpu, X86_REQ_EVENT);
 		if (!nmi_allowed(v)) {

@@ -58,17 +58,20 @@ long x86_ioctl_set_fpu(struct kvm_call *c)
 
 static void get_image(struct x86_vcpu *v, uint8_t *out, size_t size)
 {
-	const struct xsave_image *img = image_of(v);
+	struct vec_state *vec = v->cpu.vec;
+	const struct xsave_layout *l = &vec->layout;
+	const struct xsave_image *img = &vec->image;
 	uint64_t offered = v->cpuid.supported_xcr0 | FP_SSE, have = img->xstate_bv & offered & ~XFEATURE_PKRU;
 
 	memset(out, 0, size);
 	memcpy(out, img, XSAVE_LEGACY);
 	/* The bytes behind the XMM registers are software's: KVM clears them. */
 	memset(out + 416, 0, XSAVE_LEGACY - 416);
-	if (have & XFEATURE_AVX)
-		memcpy(out + XSAVE_AVX_OFFSET, img->ymm_high, sizeof(img->ymm_high));
+	for (unsigned int n = XCOMP_AVX; n < XCOMP_COUNT; n++)
+		if (have >> n & 1)
+			memcpy(out + l->c[n].offset, vec_component(vec, n), l->c[n].size);
 	if ((offered & XFEATURE_PKRU) && v->cpu.pkru) {
-		memcpy(out + XSAVE_PKRU_OFFSET, &v->cpu.pkru, sizeof(v->cpu.pkru));
+		memcpy(out + l->c[XCOMP_PKRU].offset, &v->cpu.pkru, sizeof(v->cpu.pkru));
 		have |= XFEATURE_PKRU;
 	}
 	memcpy(out + XSAVE_LEGACY, &have, sizeof(have));
@@ -81,7 +84,7 @@ long x86_ioctl_get_xsave(struct kvm_call *c)
 }
 
 /* Components that the header leaves out are in their initial state. */
-static void init_missing(struct xsave_image *img)
+static void init_missing(const struct xsave_layout *l, struct xsave_image *img)
 {
 	if (!(img->xstate_bv & XFEATURE_X87)) {
 		img->fcw = FCW_INIT;
@@ -92,8 +95,9 @@ static void init_missing(struct xsave_image *img)
 	}
 	if (!(img->xstate_bv & XFEATURE_SSE))
 		memset(img->xmm, 0, sizeof(img->xmm));
-	if (!(img->xstate_bv & XFEATURE_AVX))
-		memset(img->ymm_high, 0, sizeof(img->ymm_high));
+	for (unsigned int n = XCOMP_AVX; n < XCOMP_COUNT; n++)
+		if (!(img->xstate_bv >> n & 1))
+			memset((uint8_t *)img + l->c[n].offset, 0, l->c[n].size);
 	if (!(img->xstate_bv & (XFEATURE_SSE | XFEATURE_AVX)))
 		img->mxcsr = MXCSR_INIT;
 }
@@ -111,6 +115,7 @@ static bool valid_header(const struct xsave_image *in)
 long x86_ioctl_set_xsave(struct kvm_call *c)
 {
 	struct x86_vcpu *v = x86_vcpu_of(c->vcpu);
+	const struct xsave_layout *l = &v->cpu.vec->layout;
 	struct xsave_image *img = image_of(v), in;
 
 	_Static_assert(sizeof(in) <= sizeof(struct kvm_xsave), "kvm_xsave");
@@ -119,10 +124,10 @@ long x86_ioctl_set_xsave(struct kvm_call *c)
 		return -EINVAL;
 	v->cpu.pkru = 0;
 	if (in.xstate_bv & XFEATURE_PKRU)
-		memcpy(&v->cpu.pkru, (char *)c->data + XSAVE_PKRU_OFFSET, sizeof(v->cpu.pkru));
+		memcpy(&v->cpu.pkru, (char *)c->data + l->c[XCOMP_PKRU].offset, sizeof(v->cpu.pkru));
 	in.xstate_bv &= ~XFEATURE_PKRU;
 	in.mxcsr_mask = img->mxcsr_mask;
-	init_missing(&in);
+	init_missing(l, &in);
 	in.xstate_bv |= FP_SSE;
 	*img = in;
 	x86_update_mode(&v->cpu);

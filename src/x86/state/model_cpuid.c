@@ -115,36 +115,19 @@ static void cache_leaves(struct leaves *l, uint32_t leaf)
 
 /* --- XSAVE ----------------------------------------------------------------- */
 
-struct component {
-	uint32_t size, offset;
-	bool align;
-};
-
-/* The engine's layout: the one that every CPU with AVX-512 has.  SDM 1, 13.5. */
-static struct component component(unsigned int n)
-{
-	static const struct component layout[] = {
-		[2] = { 256, 576, false }, [5] = { 64, 1088, false }, [6] = { 512, 1152, false },
-		[7] = { 1024, 1664, false }, [9] = { 8, 2688, false },
-	};
-
-	return n < ARRAY_SIZE(layout) ? layout[n] : (struct component){ 0 };
-}
-
 uint32_t x86_xsave_size(uint64_t xcr0, bool compacted)
 {
 	uint32_t size = XSAVE_LEGACY;
+	struct xsave_layout l;
 
-	for (unsigned int n = 2; n < 63; n++) {
-		struct component c;
-
+	vec_layout(&l);
+	for (unsigned int n = XCOMP_AVX; n < XCOMP_COUNT; n++) {
 		if (!(xcr0 >> n & 1))
 			continue;
-		c = component(n);
 		if (compacted)
-			size = (c.align ? (size + 63) & ~63u : size) + c.size;
-		else if (c.offset + c.size > size)
-			size = c.offset + c.size;
+			size += l.c[n].size;
+		else if (l.c[n].offset + l.c[n].size > size)
+			size = l.c[n].offset + l.c[n].size;
 	}
 	return size;
 }
@@ -153,6 +136,7 @@ static void xsave_leaves(struct leaves *l, uint32_t leaf)
 {
 	uint64_t xcr0 = x86_model_has(l->m, X86_F_XSAVE) ? vec_supported_xcr0() : 0;
 	struct kvm_cpuid_entry2 spill, *e;
+	struct xsave_layout layout;
 	uint32_t size;
 
 	if (!x86_model_has(l->m, X86_F_AVX))
@@ -170,12 +154,10 @@ static void xsave_leaves(struct leaves *l, uint32_t leaf)
 	e = add(l, leaf, 1, INDEXED, &spill);
 	if (x86_model_has(l->m, X86_F_XSAVES) || x86_model_has(l->m, X86_F_XSAVEC))
 		e->ebx = x86_xsave_size(xcr0, true);
-	for (unsigned int n = 2; n < 63; n++) {
-		struct component c = component(n);
-
+	vec_layout(&layout);
+	for (unsigned int n = XCOMP_AVX; n < XCOMP_COUNT; n++)
 		if (xcr0 >> n & 1)
-			add_indexed(l, leaf, n, c.size, c.offset, c.align ? 2 : 0, 0);
-	}
+			add_indexed(l, leaf, n, layout.c[n].size, layout.c[n].offset, 0, 0);
 }
 
 /* --- leaves with a builder of their own ----------------------------------------- */

@@ -18,6 +18,7 @@
 #include "x86/state/cpuid.h"
 #include "x86/state/hypercall.h"
 #include "x86/state/msr.h"
+#include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 
@@ -361,7 +362,7 @@ const struct x86_env x86_kvm_env = {
 	.pio = env_pio, .mmio = env_mmio, .rdmsr = env_rdmsr, .wrmsr = env_wrmsr, .cpuid = env_cpuid,
 	.tsc = env_tsc, .get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8, .hypercall = x86_hypercall,
 	.replaces_hypercall = x86_replaces_hypercall,
-	.halt = env_halt, .slice = env_slice, .service = env_service, .guest_debug = env_guest_debug,
+	.leave_smm = x86_smm_leave, .halt = env_halt, .slice = env_slice, .service = env_service, .guest_debug = env_guest_debug,
 };
 
 /* --- KVM_RUN -------------------------------------------------------------------------------- */
@@ -422,6 +423,7 @@ static void save_run_state(struct x86_vcpu *v)
 	struct kvm_run *run = v->vcpu->run;
 
 	x86_vapic_collect(v);
+	run->flags = v->cpu.smm ? KVM_RUN_X86_SMM : 0;
 	run->if_flag = !!(v->cpu.rflags & FL_IF);
 	run->cr8 = x86_get_cr8(&v->cpu);
 	run->apic_base = x86_get_apic_base(v);

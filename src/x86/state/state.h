@@ -115,7 +115,10 @@ struct x86_vcpu {
 	_Atomic uint32_t mp_state;      /* KVM_MP_STATE_* */
 	_Atomic uint32_t nmi_queued;    /* by other threads; moved to nmi_pending by the owner */
 	_Atomic bool unhalted;
+	_Atomic bool smi_queued;        /* the same, moved to smi_pending */
 	uint8_t nmi_pending;            /* at most 2 */
+	bool smi_pending;
+	bool smm_inside_nmi;            /* NMIs were blocked when SMM was entered */
 	bool nmi_injected;
 	bool triple_fault;
 	struct x86_queued exception;

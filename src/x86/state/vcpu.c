@@ -10,6 +10,7 @@
 #include "x86/mmu/mmu.h"
 #include "x86/state/cpuid.h"
 #include "x86/state/msr.h"
+#include "x86/state/smm.h"
 #include "x86/state/state.h"
 
 #define SIGNATURE_UNKNOWN 0x600         /* EDX after RESET where CPUID leaf 1 is not set; as KVM */
@@ -78,7 +79,7 @@ static void lapic_unhalt(void *vcpu)
 
 static void lapic_smi(void *vcpu)
 {
-	/* No SMM: the message is dropped, as by KVM without KVM_CAP_X86_SMM. */
+	x86_smm_request(vcpu);
 }
 
 static void lapic_tpr_access(void *vcpu, bool write)
@@ -216,14 +217,18 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init)
 {
 	const struct kvm_cpuid_entry2 *e = x86_cpuid_find(&v->cpuid, 1, 0);
 
+	if (v->cpu.smm)
+		x86_smm_changed(v, false);
 	x86_cpu_reset(&v->cpu, init);
 	v->cpu.regs[R_RDX] = e ? e->eax : SIGNATURE_UNKNOWN;
 	if (v->has_lapic)
 		lapic_reset(&v->lapic, init);
 	v->cr8 = 0;
 	atomic_store(&v->nmi_queued, 0);
+	atomic_store(&v->smi_queued, false);
 	atomic_store(&v->unhalted, false);
 	v->nmi_pending = 0;
+	v->smi_pending = false;
 	v->nmi_injected = v->triple_fault = false;
 	v->exception = (struct x86_queued){ 0 };
 	v->interrupt.injected = false;
@@ -234,6 +239,7 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init)
 		if (v->vcpu->id == v->vm->bsp_id)
 			v->apic_base |= LAPIC_BASE_BSP;
 		v->msr.smbase = 0x30000;
+		v->msr.smi_count = 0;
 		x86_msr_reset(v);
 	}
 	x86_update_mode(&v->cpu);
@@ -252,7 +258,7 @@ void x86_vcpu_sync(struct vcpu *vcpu, uint32_t what)
 	struct x86_vcpu *v = x86_vcpu_of(vcpu);
 
 	if (what & KVM_SYNC_SLOTS) {
-		v->cpu.slots = vcpu->slots[0];
+		v->cpu.slots = vcpu->slots[v->cpu.smm];
 		mmu_flush_all(&v->cpu);
 		code_cache_touched(v->vm->code);
 	}

@@ -6,6 +6,7 @@
 #include "x86/cpu/debug.h"
 #include "x86/mmu/mmu.h"
 #include "x86/state/regs.h"
+#include "x86/state/smm.h"
 #include "x86/state/state.h"
 
 /* --- events ------------------------------------------------------------------------------- */
@@ -16,6 +17,7 @@ void x86_get_events(struct x86_vcpu *v, struct kvm_vcpu_events *e)
 	bool soft = q->vector == X86_BP || q->vector == X86_OF;
 
 	x86_process_nmi(v);
+	x86_smm_process(v);
 	memset(e, 0, sizeof(*e));
 	if (!soft) {
 		/* Without KVM_CAP_EXCEPTION_PAYLOAD pending and injected are one. */
@@ -34,6 +36,9 @@ void x86_get_events(struct x86_vcpu *v, struct kvm_vcpu_events *e)
 	e->nmi.injected = v->nmi_injected;
 	e->nmi.pending = v->nmi_pending != 0;
 	e->nmi.masked = v->cpu.nmi_blocked;
+	e->smi.smm = v->cpu.smm;
+	e->smi.pending = v->smi_pending;
+	e->smi.smm_inside_nmi = v->smm_inside_nmi;
 	e->smi.latched_init = v->has_lapic && (lapic_events(&v->lapic) & LAPIC_EVENT_INIT);
 	e->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
 	if (v->vm->exception_payload)
@@ -52,8 +57,10 @@ static int check_events(const struct x86_vcpu *v, const struct kvm_vcpu_events *
 {
 	if ((e->exception.injected || pending) && (e->exception.nr > 31 || e->exception.nr == X86_NMI))
 		return -EINVAL;
-	if ((e->flags & KVM_VCPUEVENT_VALID_SMM) && (e->smi.smm || e->smi.pending))
-		return -EINVAL;         /* no SMM */
+	/* INIT waits for the end of SMM. */
+	if ((e->flags & KVM_VCPUEVENT_VALID_SMM) && (e->smi.smm || e->smi.pending) &&
+	    atomic_load(&v->mp_state) == KVM_MP_STATE_INIT_RECEIVED)
+		return -EINVAL;
 	if ((e->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) && !v->vm->triple_fault_event)
 		return -EINVAL;
 	return 0;
@@ -69,6 +76,24 @@ static void put_exception(struct x86_vcpu *v, const struct kvm_vcpu_events *e, b
 		.error_code = e->exception.error_code, .has_payload = pending && e->exception_has_payload,
 		.payload = e->exception_payload,
 	};
+}
+
+static void put_smi(struct x86_vcpu *v, const struct kvm_vcpu_events *e)
+{
+	if (v->cpu.smm != (bool)e->smi.smm) {
+		x86_smm_changed(v, e->smi.smm);
+		x86_update_mode(&v->cpu);
+	}
+	atomic_store(&v->smi_queued, false);
+	v->smi_pending = e->smi.pending;
+	if (e->smi.smm)
+		v->smm_inside_nmi = e->smi.smm_inside_nmi;
+	if (!v->has_lapic)
+		return;
+	if (e->smi.latched_init)
+		lapic_post_event(&v->lapic, LAPIC_EVENT_INIT);
+	else
+		lapic_take_event(&v->lapic, LAPIC_EVENT_INIT);
 }
 
 int x86_put_events(struct x86_vcpu *v, const struct kvm_vcpu_events *e)
@@ -99,12 +124,8 @@ int x86_put_events(struct x86_vcpu *v, const struct kvm_vcpu_events *e)
 	v->cpu.nmi_blocked = e->nmi.masked;
 	if ((e->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR) && v->has_lapic)
 		lapic_set_sipi_vector(&v->lapic, (uint8_t)e->sipi_vector);
-	if ((e->flags & KVM_VCPUEVENT_VALID_SMM) && v->has_lapic) {
-		if (e->smi.latched_init)
-			lapic_post_event(&v->lapic, LAPIC_EVENT_INIT);
-		else
-			lapic_take_event(&v->lapic, LAPIC_EVENT_INIT);
-	}
+	if (e->flags & KVM_VCPUEVENT_VALID_SMM)
+		put_smi(v, e);
 	if (e->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT)
 		v->triple_fault = e->triple_fault.pending;
 	x86_request(&v->cpu, X86_REQ_EVENT);
@@ -186,6 +207,9 @@ long x86_ioctl_set_mp_state(struct kvm_call *c)
 	default:
 		return -EINVAL;
 	}
+	if ((v->cpu.smm || v->smi_pending) &&
+	    (s->mp_state == KVM_MP_STATE_INIT_RECEIVED || s->mp_state == KVM_MP_STATE_SIPI_RECEIVED))
+		return -EINVAL;
 	if (s->mp_state == KVM_MP_STATE_SIPI_RECEIVED) {
 		atomic_store(&v->mp_state, KVM_MP_STATE_INIT_RECEIVED);
 		lapic_post_event(&v->lapic, LAPIC_EVENT_SIPI);

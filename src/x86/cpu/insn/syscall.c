@@ -35,6 +35,20 @@ static void flat_ss(struct x86_cpu *cpu, uint16_t sel, uint8_t dpl)
 	*seg_base(cpu, SEG_SS) = 0;
 }
 
+/* ---------------------------------------------------------- RSM */
+
+/* SDM 3C 31.3.  The registers are the interrupted program's again, RIP among them. */
+static void op_rsm(struct x86_cpu *cpu, const struct insn *i)
+{
+	at(cpu, i);
+	if (!cpu->smm)
+		x86_raise(cpu, X86_UD);
+	x86_vec_put(cpu);
+	at(cpu, &x86_no_insn);
+	if (cpu->env->leave_smm(cpu))
+		x86_leave(cpu, X86_LEAVE_SHUTDOWN);
+}
+
 /* ---------------------------------------------------------- SYSCALL, SYSRET */
 
 /*
@@ -265,6 +279,7 @@ static int build_monitor(struct insn *i, const struct insn_build *b)
 static const struct insn_row rows[] = {
 	{ ZYDIS_MNEMONIC_SYSCALL, X86_F_SYSCALL, ROW_END, 0, build_plain, PLAIN(op_syscall) },
 	{ ZYDIS_MNEMONIC_SYSRET, X86_F_SYSCALL, ROW_END, 0, build_plain, PLAIN(op_sysret) },
+	{ ZYDIS_MNEMONIC_RSM, 0, ROW_END, 0, build_plain, PLAIN(op_rsm) },
 	{ ZYDIS_MNEMONIC_SYSENTER, X86_F_SEP, ROW_END, 0, build_plain, PLAIN(op_sysenter) },
 	{ ZYDIS_MNEMONIC_SYSEXIT, X86_F_SEP, ROW_END, 0, build_plain, PLAIN(op_sysexit) },
 	{ ZYDIS_MNEMONIC_HLT, 0, ROW_CPL0 | ROW_END, 0, build_plain, PLAIN(op_hlt) },

@@ -30,11 +30,6 @@
 
 /* ------------------------------------------------------------------ handlers */
 
-static ALWAYS_INLINE uint16_t call(struct x86_cpu *cpu, const struct insn *i, void *mem)
-{
-	return ((vec_stub *)(uintptr_t)i->ptr)(mem, cpu->regs, cpu->fl);
-}
-
 static ALWAYS_INLINE gva_t operand(struct x86_cpu *cpu, const struct insn *i, bool write)
 {
 	gva_t a;
@@ -60,19 +55,12 @@ static ALWAYS_INLINE void note_x87(struct x86_cpu *cpu, const struct insn *i, gv
 	cpu->vec->fop = i->aux & VEC_FOP;
 }
 
-#ifdef __SANITIZE_ADDRESS__
-/* A sanitizer's runtime may use vector registers between any two instructions. */
-#define SETTLE(cpu) x86_vec_put(cpu)
-#else
-#define SETTLE(cpu) ((void)0)
-#endif
-
 static void vec_reg(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
 	vec_gate(cpu, i);
-	call(cpu, i, NULL);
-	SETTLE(cpu);
+	vec_call(cpu, i, NULL);
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -100,6 +88,7 @@ static void vec_write(struct x86_cpu *cpu, const struct insn *i);
 
 struct bytes16 { uint64_t q[2]; };
 struct bytes32 { uint64_t q[4]; };
+struct bytes64 { uint64_t q[8]; };
 
 #define MEM_CHAIN(name, how, size, type)                                                        \
 static void name##size##_chain(struct x86_cpu *cpu, const struct insn *i)                       \
@@ -116,23 +105,25 @@ MEM_CHAIN(vec_read, FAST_READ, 4, uint32_t)
 MEM_CHAIN(vec_read, FAST_READ, 8, uint64_t)
 MEM_CHAIN(vec_read, FAST_READ, 16, struct bytes16)
 MEM_CHAIN(vec_read, FAST_READ, 32, struct bytes32)
+MEM_CHAIN(vec_read, FAST_READ, 64, struct bytes64)
 MEM_CHAIN(vec_write, FAST_RMW, 4, uint32_t)
 MEM_CHAIN(vec_write, FAST_RMW, 8, uint64_t)
 MEM_CHAIN(vec_write, FAST_RMW, 16, struct bytes16)
 MEM_CHAIN(vec_write, FAST_RMW, 32, struct bytes32)
+MEM_CHAIN(vec_write, FAST_RMW, 64, struct bytes64)
 
 /* By log2 of the operand's bytes. */
 static insn_fn *const read_chains[] = { NULL, NULL, vec_read4_chain, vec_read8_chain, vec_read16_chain,
-					vec_read32_chain };
+					vec_read32_chain, vec_read64_chain };
 static insn_fn *const write_chains[] = { NULL, NULL, vec_write4_chain, vec_write8_chain, vec_write16_chain,
-					 vec_write32_chain };
+					 vec_write32_chain, vec_write64_chain };
 
 static void vec_reg_flags(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
 	vec_gate(cpu, i);
-	cpu->fl = call(cpu, i, NULL);
-	SETTLE(cpu);
+	cpu->fl = vec_call(cpu, i, NULL);
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -150,8 +141,8 @@ static ALWAYS_INLINE void *fetch(struct x86_cpu *cpu, const struct insn *i)
 
 static void vec_read(struct x86_cpu *cpu, const struct insn *i)
 {
-	call(cpu, i, fetch(cpu, i));
-	SETTLE(cpu);
+	vec_call(cpu, i, fetch(cpu, i));
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -166,8 +157,8 @@ static void mmx_read(struct x86_cpu *cpu, const struct insn *i)
 
 static void vec_read_flags(struct x86_cpu *cpu, const struct insn *i)
 {
-	cpu->fl = call(cpu, i, fetch(cpu, i));
-	SETTLE(cpu);
+	cpu->fl = vec_call(cpu, i, fetch(cpu, i));
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -198,8 +189,8 @@ static void run_buffered(struct x86_cpu *cpu, const struct insn *i, gva_t a, voi
 		cpu->rmw_buf[n] = UNWRITTEN;
 	vec_gate(cpu, i);
 	v->undo_valid = true;
-	call(cpu, i, p);
-	SETTLE(cpu);
+	vec_call(cpu, i, p);
+	VEC_SETTLE(cpu);
 	if (i->src2 != VEC_X87 || !nothing_stored(cpu, i->memsize))
 		mem_commit(cpu, a, i->memsize, p);
 	v->undo_valid = false;
@@ -212,8 +203,8 @@ void vec_run_write(struct x86_cpu *cpu, const struct insn *i, gva_t a, void *p)
 		return;
 	}
 	vec_gate(cpu, i);
-	call(cpu, i, p);
-	SETTLE(cpu);
+	vec_call(cpu, i, p);
+	VEC_SETTLE(cpu);
 }
 
 static void vec_write(struct x86_cpu *cpu, const struct insn *i)
@@ -240,8 +231,8 @@ static void x87_reg(struct x86_cpu *cpu, const struct insn *i)
 	at(cpu, i);
 	vec_gate(cpu, i);
 	note_x87(cpu, i, cpu->vec->fdp);
-	call(cpu, i, NULL);
-	SETTLE(cpu);
+	vec_call(cpu, i, NULL);
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -250,8 +241,8 @@ static void x87_reg_flags(struct x86_cpu *cpu, const struct insn *i)
 	at(cpu, i);
 	vec_gate(cpu, i);
 	note_x87(cpu, i, cpu->vec->fdp);
-	cpu->fl = call(cpu, i, NULL);
-	SETTLE(cpu);
+	cpu->fl = vec_call(cpu, i, NULL);
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -264,8 +255,8 @@ static void x87_read(struct x86_cpu *cpu, const struct insn *i)
 	vec_wait_x87(cpu);
 	p = fetch(cpu, i);
 	note_x87(cpu, i, ea_offset(cpu, i));
-	call(cpu, i, p);
-	SETTLE(cpu);
+	vec_call(cpu, i, p);
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
@@ -461,6 +452,8 @@ static enum vec_class class_of(const struct insn_build *b)
 	/* The ISA sets of FISTTP, FCOMI and FCMOV are not x87's; their opcodes are. */
 	if (b->zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (b->zi->opcode & 0xf8) == 0xd8)
 		return VEC_X87;
+	if (b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX || b->zi->meta.category == ZYDIS_CATEGORY_KMASK)
+		return VEC_AVX512;
 	if (b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return VEC_AVX;
 	for (int k = 0; k < b->zi->operand_count; k++)
@@ -471,11 +464,7 @@ static enum vec_class class_of(const struct insn_build *b)
 	return (mmx && !xmm) || b->zi->meta.isa_set == ZYDIS_ISA_SET_PENTIUMMMX ? VEC_MMX : VEC_SSE;
 }
 
-/*
- * Whether the operand must be aligned is asked of the host, once a form: an
- * unaligned access that must not be gives #GP, which Linux reports as a SIGSEGV.
- */
-static bool probe_alignment(const void *stub)
+bool vec_must_align(const void *stub)
 {
 	uint8_t buf[160] __attribute__((aligned(64)));
 	uint64_t regs[R_COUNT];
@@ -527,13 +516,13 @@ static insn_fn *pick_chain(const struct insn *i, bool mem, bool write)
 {
 	if (!mem)
 		return vec_reg_chain;
-	if ((i->ea_flags & EA_SLOW) || i->memsize > 32 || (i->memsize & (i->memsize - 1)))
+	if ((i->ea_flags & EA_SLOW) || i->memsize > 64 || (i->memsize & (i->memsize - 1)))
 		return NULL;
 	return (write ? write_chains : read_chains)[__builtin_ctz(i->memsize)];
 }
 
 #ifdef __SANITIZE_ADDRESS__
-#define CHAINS false                    /* see SETTLE */
+#define CHAINS false                    /* see VEC_SETTLE */
 #else
 #define CHAINS true
 #endif
@@ -543,6 +532,8 @@ int vec_build(struct insn *i, const struct insn_build *b)
 	int m = mem_operand(b);
 	bool chained, write = m >= 0 && (b->op[m].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
 
+	if (m >= 0 && b->op[m].mem.type == ZYDIS_MEMOP_TYPE_VSIB)
+		return -2 /* ENOENT */;
 	i->src2 = class_of(b);
 	if (m >= 0)
 		build_mem(i, b, m);
@@ -553,7 +544,7 @@ int vec_build(struct insn *i, const struct insn_build *b)
 	i->aux = (b->zi->opcode & 7) << 8 | (i->src2 == VEC_X87 ? b->zi->raw.modrm.mod << 6 |
 		 b->zi->raw.modrm.reg << 3 | b->zi->raw.modrm.rm : 0);
 	if (i->src2 != VEC_X87)
-		i->aux = m >= 0 && i->memsize >= 16 && probe_alignment(i->ptr) ? VEC_ALIGNED : 0;
+		i->aux = m >= 0 && i->memsize >= 16 && vec_must_align(i->ptr) ? VEC_ALIGNED : 0;
 	if (chained)
 		i->fn = pick_chain(i, m >= 0, write);
 	if (!i->fn)
@@ -563,7 +554,10 @@ int vec_build(struct insn *i, const struct insn_build *b)
 
 /* ------------------------------------------------------------------ rows, by ISA set */
 
-#define ISA(set, feat) { ZYDIS_ISA_SET_##set, { .feature = X86_F_##feat, .build = vec_build } }
+#define ROW(set, feat, how) { ZYDIS_ISA_SET_##set, { .feature = X86_F_##feat, .build = how } }
+#define ISA(set, feat) ROW(set, feat, vec_build)
+#define EVEX(set, feat) \
+	ROW(set##_128, feat, evex_build_vl), ROW(set##_256, feat, evex_build_vl), ROW(set##_512, feat, evex_build)
 
 static const struct insn_isa_row isa_rows[] = {
 	ISA(X87, FPU), ISA(SSE3X87, PNI), ISA(FCMOV, CMOV), ISA(PPRO, CMOV),
@@ -573,6 +567,17 @@ static const struct insn_isa_row isa_rows[] = {
 	ISA(AES, AES), ISA(PCLMULQDQ, PCLMULQDQ), ISA(SHA, SHA_NI), ISA(GFNI, GFNI),
 	ISA(AVX, AVX), ISA(AVX2, AVX2), ISA(F16C, F16C), ISA(FMA, FMA), ISA(AVXAES, AES),
 	ISA(VAES, VAES), ISA(VPCLMULQDQ, VPCLMULQDQ), ISA(AVX_GFNI, GFNI), ISA(AVX_VNNI, AVX_VNNI),
+	ISA(AVX512F_KOP, AVX512F), ISA(AVX512BW_KOP, AVX512BW), ISA(AVX512DQ_KOP, AVX512DQ),
+	EVEX(AVX512F, AVX512F), ROW(AVX512F_128N, AVX512F, evex_build), ROW(AVX512F_SCALAR, AVX512F, evex_build),
+	EVEX(AVX512BW, AVX512BW), ROW(AVX512BW_128N, AVX512BW, evex_build),
+	EVEX(AVX512DQ, AVX512DQ), ROW(AVX512DQ_128N, AVX512DQ, evex_build),
+	ROW(AVX512DQ_SCALAR, AVX512DQ, evex_build),
+	EVEX(AVX512CD, AVX512CD), EVEX(AVX512_IFMA, AVX512IFMA), EVEX(AVX512_VBMI, AVX512VBMI),
+	EVEX(AVX512_VBMI2, AVX512_VBMI2), EVEX(AVX512_VNNI, AVX512_VNNI), EVEX(AVX512_BITALG, AVX512_BITALG),
+	EVEX(AVX512_VPOPCNTDQ, AVX512_VPOPCNTDQ), EVEX(AVX512_VP2INTERSECT, AVX512_VP2INTERSECT),
+	EVEX(AVX512_BF16, AVX512_BF16), EVEX(AVX512_FP16, AVX512_FP16),
+	ROW(AVX512_FP16_128N, AVX512_FP16, evex_build), ROW(AVX512_FP16_SCALAR, AVX512_FP16, evex_build),
+	EVEX(AVX512_GFNI, GFNI), EVEX(AVX512_VAES, VAES), EVEX(AVX512_VPCLMULQDQ, VPCLMULQDQ),
 };
 
 const struct insn_isa_rows insn_isa_rows = { isa_rows, ARRAY_SIZE(isa_rows) };

@@ -8,6 +8,9 @@
 
 /* i->src2 is the enum vec_class of every instruction that a stub executes; i->aux: */
 #define VEC_ALIGNED 0x8000u             /* the memory operand must be aligned to its size: #GP(0) */
+#define VEC_ALIGNED_UNASKED 0x2000u     /* even if the mask asks for no element of it */
+#define VEC_UNSUPPRESSED 0x1000u        /* all of it must be accessible, whatever the mask */
+#define VEC_PACKED 0x4000u              /* as many elements of memory as the mask has bits, side by side (expand, compress) */
 #define VEC_FOP 0x07ffu                 /* x87: the last opcode, SDM 1 8.1.9 */
 
 /*
@@ -21,6 +24,16 @@ typedef uint16_t vec_stub(void *mem, uint64_t *regs, uint16_t fl);
  * The class follows from the instruction's registers and ISA set.
  */
 int vec_build(struct insn *i, const struct insn_build *b);
+
+/**
+ * vec_must_align - must the memory operand of @stub be aligned?  Asked of the host, once a form: an unaligned
+ * access that must not be gives #GP, which Linux reports as a SIGSEGV.  The state must have been put away.
+ */
+bool vec_must_align(const void *stub);
+
+/** evex_build - for EVEX rows; evex_build_vl - for those whose 128 and 256-bit forms need AVX512VL. */
+int evex_build(struct insn *i, const struct insn_build *b);
+int evex_build_vl(struct insn *i, const struct insn_build *b);
 
 /** vec_make_stub - the stub of the instruction in @b, which touches memory only at @mem.  NULL: cannot be made. */
 const void *vec_make_stub(const struct insn_build *b);
@@ -43,6 +56,35 @@ static ALWAYS_INLINE void vec_wait_x87(struct x86_cpu *cpu)
 	__asm__ volatile("fnstsw %0" : "=a"(fsw));
 	if (unlikely(fsw & 0x80))
 		x86_raise(cpu, X86_MF);
+}
+
+static ALWAYS_INLINE uint16_t vec_call(struct x86_cpu *cpu, const struct insn *i, void *mem)
+{
+	return ((vec_stub *)(uintptr_t)i->ptr)(mem, cpu->regs, cpu->fl);
+}
+
+#ifdef __SANITIZE_ADDRESS__
+/* A sanitizer's runtime may use vector registers between any two instructions. */
+#define VEC_SETTLE(cpu) x86_vec_put(cpu)
+#else
+#define VEC_SETTLE(cpu) ((void)0)
+#endif
+
+/**
+ * vec_index_ea - address of a gather's or scatter's element of @size bytes; @index is one of the vector of indices,
+ * of @isize bytes (4: sign-extended).
+ */
+static ALWAYS_INLINE gva_t vec_index_ea(struct x86_cpu *cpu, const struct insn *i, uint64_t index, unsigned int isize,
+					unsigned int size, bool write)
+{
+	struct insn one = *i;
+
+	if (isize == 4)
+		index = (int64_t)(int32_t)index;
+	one.disp += (int64_t)(index << i->scale);
+	if (i->ea_flags & EA_SLOW)
+		return ea_slow(cpu, &one, size, write);
+	return ea(cpu, i, size, write) + (index << i->scale);
 }
 
 /** vec_run_write - runs the stub on @p, which mem_write_ptr() or mem_rmw() gave for @gva, and commits. */

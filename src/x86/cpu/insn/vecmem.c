@@ -13,29 +13,6 @@
 #include "x86/cpu/vec_state.h"
 #include "x86/features.h"
 
-/* The 32 bytes of a YMM register in the image are in two places. */
-static uint8_t *ymm_byte(struct xsave_image *m, unsigned int reg, unsigned int byte)
-{
-	return byte < 16 ? &m->xmm[reg][byte] : &m->ymm_high[reg][byte - 16];
-}
-
-static uint64_t get(struct xsave_image *m, unsigned int reg, unsigned int element, unsigned int size)
-{
-	const uint8_t *p = ymm_byte(m, reg, element * size);
-
-	return size == 4 ? *(const uint32_t *)p : *(const uint64_t *)p;
-}
-
-static void set(struct xsave_image *m, unsigned int reg, unsigned int element, unsigned int size, uint64_t value)
-{
-	uint8_t *p = ymm_byte(m, reg, element * size);
-
-	if (size == 4)
-		*(uint32_t *)p = value;
-	else
-		*(uint64_t *)p = value;
-}
-
 static bool sign(uint64_t value, unsigned int size)
 {
 	return value >> (8 * size - 1) & 1;
@@ -64,13 +41,7 @@ static struct xsave_image *image(struct x86_cpu *cpu, const struct insn *i)
 	return m;
 }
 
-static void clear_from(struct xsave_image *m, unsigned int reg, unsigned int byte)
-{
-	for (; byte < 32; byte += 4)
-		*(uint32_t *)ymm_byte(m, reg, byte) = 0;
-}
-
-/* Element @k of @size bytes: only those that are accessed are checked. */
+/* Element @k of @size bytes: only those that are accessed are checked.  Each has an address, which wraps by itself. */
 static gva_t lane(struct x86_cpu *cpu, const struct insn *i, unsigned int k, unsigned int size, bool write)
 {
 	struct insn one;
@@ -85,42 +56,44 @@ static gva_t lane(struct x86_cpu *cpu, const struct insn *i, unsigned int k, uns
 /* dst: register; src: mask register; opsize: vector bytes; aux: element bytes. */
 static void maskmov_load(struct x86_cpu *cpu, const struct insn *i)
 {
-	struct xsave_image *m = image(cpu, i);
+	struct vec_state *v = cpu->vec;
 	unsigned int size = i->aux, n = i->memsize / size;
 	uint64_t value[8];
 
+	image(cpu, i);
 	for (unsigned int k = 0; k < n; k++) {
 		value[k] = 0;
-		if (sign(get(m, i->src, k, size), size)) {
+		if (sign(vec_get(v, i->src, k, size), size)) {
 			gva_t a = lane(cpu, i, k, size, false);
 
 			value[k] = size == 4 ? ld32(cpu, a) : ld64(cpu, a);
 		}
 	}
 	for (unsigned int k = 0; k < n; k++)
-		set(m, i->dst, k, size, value[k]);
-	clear_from(m, i->dst, i->memsize);
+		vec_set(v, i->dst, k, size, value[k]);
+	vec_clear_from(v, i->dst, i->memsize);
 	NEXT(cpu, i);
 }
 
 static void maskmov_store(struct x86_cpu *cpu, const struct insn *i)
 {
-	struct xsave_image *m = image(cpu, i);
+	struct vec_state *v = cpu->vec;
 	unsigned int size = i->aux, n = i->memsize / size;
 
+	image(cpu, i);
 	for (unsigned int k = 0; k < n; k++)
-		if (sign(get(m, i->src, k, size), size))
+		if (sign(vec_get(v, i->src, k, size), size))
 			mem_probe_write(cpu, lane(cpu, i, k, size, true), size);
 	for (unsigned int k = 0; k < n; k++) {
 		gva_t a;
 
-		if (!sign(get(m, i->src, k, size), size))
+		if (!sign(vec_get(v, i->src, k, size), size))
 			continue;
 		a = lane(cpu, i, k, size, true);
 		if (size == 4)
-			st32(cpu, a, get(m, i->dst, k, 4));
+			st32(cpu, a, vec_get(v, i->dst, k, 4));
 		else
-			st64(cpu, a, get(m, i->dst, k, 8));
+			st64(cpu, a, vec_get(v, i->dst, k, 8));
 	}
 	NEXT(cpu, i);
 }
@@ -201,43 +174,31 @@ static int build_maskmov_bytes(struct insn *i, const struct insn_build *b)
 /* What a gather's aux holds: index register 3:0, index bytes 7:4, element bytes 11:8, elements 15:12. */
 #define GATHER(reg, index, size, n) ((reg) | (index) << 4 | (size) << 8 | (n) << 12)
 
-static gva_t element(struct x86_cpu *cpu, const struct insn *i, uint64_t index, unsigned int size)
-{
-	struct insn one = *i;
-
-	one.disp += (int64_t)(index << i->scale);
-	if (i->ea_flags & EA_SLOW)
-		return ea_slow(cpu, &one, size, false);
-	return ea(cpu, i, size, false) + (index << i->scale);
-}
-
 /*
  * dst: destination, src: mask.  Each element is committed, and its mask cleared,
  * before the next is read: a fault leaves what the instruction goes on from.
  */
 static void gather(struct x86_cpu *cpu, const struct insn *i)
 {
-	struct xsave_image *m = image(cpu, i);
+	struct vec_state *v = cpu->vec;
 	unsigned int vidx = i->aux & 15, isize = i->aux >> 4 & 15, size = i->aux >> 8 & 15, n = i->aux >> 12;
 
+	image(cpu, i);
 	for (unsigned int k = 0; k < n; k++) {
-		uint64_t index = get(m, vidx, k, isize);
 		gva_t a;
 
-		if (!sign(get(m, i->src, k, size), size)) {
-			set(m, i->src, k, size, 0);
+		if (!sign(vec_get(v, i->src, k, size), size)) {
+			vec_set(v, i->src, k, size, 0);
 			continue;
 		}
-		if (isize == 4)
-			index = (int64_t)(int32_t)index;
-		a = element(cpu, i, index, size);
-		set(m, i->dst, k, size, size == 4 ? ld32(cpu, a) : ld64(cpu, a));
-		set(m, i->src, k, size, 0);
+		a = vec_index_ea(cpu, i, vec_get(v, vidx, k, isize), isize, size, false);
+		vec_set(v, i->dst, k, size, size == 4 ? ld32(cpu, a) : ld64(cpu, a));
+		vec_set(v, i->src, k, size, 0);
 		/* It will not be asked for again, so what the client answered is used up. */
 		x86_replay_done(cpu);
 	}
-	clear_from(m, i->dst, n * size);
-	clear_from(m, i->src, 0);
+	vec_clear_from(v, i->dst, n * size);
+	vec_clear_from(v, i->src, 0);
 }
 
 static void gather_next(struct x86_cpu *cpu, const struct insn *i)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The XSAVE family, between the image and guest memory.  SDM 1, 13.7 to 13.12.
- * Components are a table: where each lies in the standard format, how long it
- * is, and where the engine keeps it.
+ * Where each component lies in the standard format is the image's own layout.
  */
 #include <Zydis/Zydis.h>
 
@@ -16,15 +15,6 @@
 #define HEADER_OFFSET 512
 #define MXCSR_OFFSET 24
 #define MXCSR_INITIAL 0x1f80u
-
-/* Extended components; the legacy two have places of their own in both formats. */
-static const struct component {
-	uint8_t bit;
-	uint16_t offset, size;
-} components[] = {
-	{ 2, XSAVE_AVX_OFFSET, 256 },
-	{ 9, XSAVE_PKRU_OFFSET, 8 },
-};
 
 struct area {
 	gva_t at;
@@ -49,35 +39,43 @@ static struct area begin(struct x86_cpu *cpu, const struct insn *i, bool write, 
 	x86_vec_put(cpu);
 	vec_normalize(cpu->vec);
 	r.m = &cpu->vec->image;
-	*(uint32_t *)((uint8_t *)r.m + XSAVE_PKRU_OFFSET) = cpu->pkru;
-	*(uint32_t *)((uint8_t *)r.m + XSAVE_PKRU_OFFSET + 4) = 0;
+	*(uint64_t *)vec_component(cpu->vec, XCOMP_PKRU) = cpu->pkru;
 	r.rfbm = (cpu->regs[R_RDX] << 32 | (uint32_t)cpu->regs[R_RAX]) & enabled;
 	return r;
 }
 
 static uint64_t in_use(const struct x86_cpu *cpu, const struct xsave_image *m)
 {
-	uint64_t used = m->xstate_bv & (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX);
-
-	return used | (cpu->pkru ? XFEATURE_PKRU : 0);
+	return (m->xstate_bv & ~XFEATURE_PKRU) | (cpu->pkru ? XFEATURE_PKRU : 0);
 }
 
-/* What of @c is saved and loaded: outside 64-bit mode the upper halves of YMM0 to 7 alone.  SDM 1 13.5.2, 13.7. */
-static unsigned int length(const struct x86_cpu *cpu, const struct component *c)
+/* The extended components in @which; the legacy two have places of their own in both formats. */
+#define FOR_COMPONENTS(n, which)                                \
+	for (unsigned int n = XCOMP_AVX; n < XCOMP_COUNT; n++)  \
+		if ((which) >> (n) & 1)
+
+/*
+ * What of component @n is saved and loaded: outside 64-bit mode the registers that can be named there.
+ * SDM 1 13.5.2, 13.5.5, 13.7.
+ */
+static unsigned int length(const struct x86_cpu *cpu, unsigned int n)
 {
-	return c->bit == 2 && cpu->mode != CODE64 ? c->size / 2 : c->size;
+	unsigned int size = cpu->vec->layout.c[n].size;
+
+	if (cpu->mode == CODE64 || n == XCOMP_OPMASK || n == XCOMP_PKRU)
+		return size;
+	return n == XCOMP_HI16_ZMM ? 0 : size / 2;
 }
 
-/* Offset of @c in an area with the components @xcomp: standard if 0. */
-static unsigned int place(const struct component *c, uint64_t xcomp)
+/* Offset of @n in an area with the components @xcomp: standard if that has no XCOMP_COMPACT. */
+static unsigned int place(const struct x86_cpu *cpu, unsigned int n, uint64_t xcomp)
 {
 	unsigned int at = HEADER_OFFSET + XSAVE_HEADER;
 
 	if (!(xcomp & XCOMP_COMPACT))
-		return c->offset;
-	for (const struct component *k = components; k != c; k++)
-		if (xcomp >> k->bit & 1)
-			at += k->size;
+		return cpu->vec->layout.c[n].offset;
+	FOR_COMPONENTS(k, xcomp & ((1u << n) - 1))
+		at += cpu->vec->layout.c[k].size;
 	return at;
 }
 
@@ -99,11 +97,10 @@ static void save(struct x86_cpu *cpu, const struct insn *i, const struct area *r
 	const uint8_t *m = (const uint8_t *)r->m;
 
 	probe(cpu, r->at, HEADER_OFFSET + XSAVE_HEADER);
-	for (unsigned int k = 0; k < ARRAY_SIZE(components); k++) {
-		unsigned int at = place(&components[k], xcomp);
+	FOR_COMPONENTS(n, which) {
+		unsigned int at = place(cpu, n, xcomp);
 
-		if (which >> components[k].bit & 1)
-			probe(cpu, r->at + (at & ~63u), (at & 63) + components[k].size);
+		probe(cpu, r->at + (at & ~63u), (at & 63) + length(cpu, n));
 	}
 	if (which & XFEATURE_X87) {
 		uint8_t head[24];
@@ -119,10 +116,8 @@ static void save(struct x86_cpu *cpu, const struct insn *i, const struct area *r
 		put(cpu, r, MXCSR_OFFSET, m + MXCSR_OFFSET, 8);
 	if (which & XFEATURE_SSE)
 		put(cpu, r, 160, r->m->xmm, cpu->mode == CODE64 ? 256 : 128);
-	for (unsigned int k = 0; k < ARRAY_SIZE(components); k++)
-		if (which >> components[k].bit & 1)
-			put(cpu, r, place(&components[k], xcomp), m + components[k].offset,
-			    length(cpu, &components[k]));
+	FOR_COMPONENTS(n, which)
+		put(cpu, r, place(cpu, n, xcomp), vec_component(cpu->vec, n), length(cpu, n));
 }
 
 static void xsave(struct x86_cpu *cpu, const struct insn *i)
@@ -153,6 +148,12 @@ static void xsavec(struct x86_cpu *cpu, const struct insn *i)
 	NEXT(cpu, i);
 }
 
+static void zero(void *p, unsigned int bytes)
+{
+	for (unsigned int k = 0; k < bytes / 8; k++)
+		((uint64_t *)p)[k] = 0;
+}
+
 static void take(struct x86_cpu *cpu, const struct area *r, unsigned int at, void *to, unsigned int n)
 {
 	mem_read_block(cpu, r->at + at, to, n);
@@ -173,23 +174,28 @@ static bool header_ok(const struct x86_cpu *cpu, const uint64_t *h, uint64_t ena
 	return !compact_only && !h[1] && !h[2] && !(h[0] & ~enabled);
 }
 
+/*
+ * Commits @in, which differs from the image where a component was loaded.  Outside
+ * 64-bit mode the registers that cannot be named there stay, so a component of which
+ * the rest is initialized may still be in use.
+ */
 static void finish(struct x86_cpu *cpu, struct xsave_image *m, const struct xsave_image *in, uint64_t rfbm,
 		   uint64_t bv)
 {
-	const uint64_t *from = (const uint64_t *)in;
-	uint64_t *to = (uint64_t *)m;
+	const uint64_t half = XFEATURE_SSE | 1u << XCOMP_AVX | 1u << XCOMP_ZMM_HI256 | 1u << XCOMP_HI16_ZMM;
+	uint64_t init = rfbm & ~bv & ~XFEATURE_PKRU;
 
-	for (unsigned int k = 0; k < XSAVE_IMAGE_SIZE / 8; k++)
-		if (k != MXCSR_OFFSET / 8 && k < HEADER_OFFSET / 8 - 12)
-			to[k] = from[k];
-	for (unsigned int k = XSAVE_AVX_OFFSET / 8; k < XSAVE_AVX_OFFSET / 8 + 32; k++)
-		to[k] = from[k];
-	m->mxcsr = in->mxcsr;
+	*m = *in;
 	vec_settle_x87(m);
-	m->xstate_bv = (m->xstate_bv & ~rfbm) | (bv & rfbm & ~XFEATURE_PKRU);
+	m->xstate_bv = (m->xstate_bv & ~(cpu->mode == CODE64 ? rfbm : rfbm & ~half)) |
+		       (bv & rfbm & ~XFEATURE_PKRU);
+	if (init & XFEATURE_SSE)
+		zero(m->xmm, cpu->mode == CODE64 ? 256 : 128);
+	FOR_COMPONENTS(n, init)
+		zero(vec_component(cpu->vec, n), length(cpu, n));
 	vec_normalize(cpu->vec);
 	if (rfbm & XFEATURE_PKRU) {
-		uint32_t pkru = bv & XFEATURE_PKRU ? *(const uint32_t *)((const uint8_t *)in + XSAVE_PKRU_OFFSET) : 0;
+		uint32_t pkru = bv & XFEATURE_PKRU ? *(uint32_t *)vec_component(cpu->vec, XCOMP_PKRU) : 0;
 
 		if (pkru != cpu->pkru) {
 			cpu->pkru = pkru;
@@ -228,10 +234,8 @@ static void xrstor(struct x86_cpu *cpu, const struct insn *i)
 		x86_raise_ec(cpu, X86_GP, 0);
 	if (load & XFEATURE_SSE)
 		take(cpu, &r, 160, in.xmm, cpu->mode == CODE64 ? 256 : 128);
-	for (unsigned int k = 0; k < ARRAY_SIZE(components); k++)
-		if (load >> components[k].bit & 1)
-			take(cpu, &r, place(&components[k], h[1]), (uint8_t *)&in + components[k].offset,
-			     length(cpu, &components[k]));
+	FOR_COMPONENTS(n, load)
+		take(cpu, &r, place(cpu, n, h[1]), (uint8_t *)&in + cpu->vec->layout.c[n].offset, length(cpu, n));
 	finish(cpu, r.m, &in, r.rfbm, h[0]);
 	NEXT(cpu, i);
 }

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine in a client's process: its settings from the environment (ANYKVM_CPU,
+ * ANYKVM_STATS, ANYKVM_VERBOSE), and calls into the library.
+ */
+#ifndef PRELOAD_ENGINE_H
+#define PRELOAD_ENGINE_H
+
+#include <stdbool.h>
+
+struct engine_facts {
+	bool intel;     /* the chosen CPU's vendor */
+	bool nested;    /* it has VMX or SVM */
+};
+
+/** engine_open - open("/dev/kvm", @flags): a descriptor or -errno. */
+int engine_open(int flags);
+
+/** engine_facts - what KVM_GET_SUPPORTED_CPUID says of the chosen CPU; asked once. */
+const struct engine_facts *engine_facts(void);
+
+/** engine_ioctl - ioctl(2) where @fd may be the library's.  true: answered, *@result and errno are set. */
+bool engine_ioctl(int fd, unsigned long request, void *arg, int *result);
+
+/** engine_close - closes @fd if it is the library's.  true: done, *@result and errno are set. */
+bool engine_close(int fd, int *result);
+
+/** engine_is_device - @fd is what open("/dev/kvm") gave, or a duplicate of that. */
+bool engine_is_device(int fd);
+
+/** engine_duplicated - @fd is a duplicate of @of that was just made. */
+void engine_duplicated(int fd, int of);
+
+/** engine_closed - descriptors @first to @last were closed or replaced without engine_close(). */
+void engine_closed(int first, int last);
+
+/** engine_leave - the process is about to end. */
+void engine_leave(void);
+
+#endif

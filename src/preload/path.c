@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+#include "preload/path.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "preload/engine.h"
+
+#define DEVICE "/dev/kvm"
+#define MODULES "/sys/module/"
+#define PARAMETERS "/parameters"
+#define KVM_MINOR 232   /* of the misc devices; Documentation/admin-guide/devices.txt */
+#define MISC_MAJOR 10
+
+/* --- parameters of KVM's modules: what is true of the engine, in the words of Linux 6.1 --- */
+
+struct path_parameter {
+	const char *module, *name;
+	const char *text[2];    /* without and with nested virtualization */
+};
+
+#define FIXED(text) { text, text }
+
+static const struct path_parameter parameters[] = {
+	{ "kvm", "enable_vmware_backdoor", FIXED("N\n") },
+	{ "kvm", "ignore_msrs", FIXED("N\n") },
+	{ "kvm", "nx_huge_pages", FIXED("N\n") },
+	{ "kvm_intel", "allow_smaller_maxphyaddr", FIXED("Y\n") },
+	{ "kvm_intel", "nested", { "N\n", "Y\n" } },
+	{ "kvm_intel", "unrestricted_guest", FIXED("Y\n") },
+	{ "kvm_amd", "nested", { "0\n", "1\n" } },
+};
+
+#define PARAMETER_COUNT (sizeof(parameters) / sizeof(parameters[0]))
+
+/* Whether a machine with the chosen CPU would have loaded that module. */
+static bool is_loaded(const char *module, size_t len)
+{
+	const char *vendor = engine_facts()->intel ? "kvm_intel" : "kvm_amd";
+
+	return (len == 3 && !memcmp(module, "kvm", 3)) ||
+	       (strlen(vendor) == len && !memcmp(module, vendor, len));
+}
+
+static const struct path_parameter *find_parameter(const char *module, size_t len, const char *name)
+{
+	for (size_t i = 0; i < PARAMETER_COUNT; i++)
+		if (strlen(parameters[i].module) == len && !memcmp(parameters[i].module, module, len) &&
+		    !strcmp(parameters[i].name, name))
+			return &parameters[i];
+	return NULL;
+}
+
+/* @rest: behind MODULES, beginning with "kvm". */
+static enum path_kind find_in_module(const char *rest, const struct path_parameter **parameter)
+{
+	static const char *const modules[] = { "kvm", "kvm_intel", "kvm_amd" };
+	size_t len = strcspn(rest, "/"), i;
+
+	for (i = 0; i < 3; i++)
+		if (strlen(modules[i]) == len && !memcmp(modules[i], rest, len))
+			break;
+	if (i == 3)
+		return PATH_OTHER;
+	if (!is_loaded(rest, len))
+		return PATH_ABSENT;
+	if (!rest[len])
+		return PATH_FOLDER;
+	if (strncmp(rest + len, PARAMETERS, strlen(PARAMETERS)))
+		return PATH_OTHER;
+	rest += len + strlen(PARAMETERS);
+	if (!*rest)
+		return PATH_FOLDER;
+	if (*rest != '/')
+		return PATH_OTHER;
+	*parameter = find_parameter(modules[i], len, rest + 1);
+	return *parameter ? PATH_PARAMETER : PATH_ABSENT;
+}
+
+/* --- paths --- */
+
+/* The folder that a relative path starts from, without a slash at its end; false where it cannot be told. */
+static bool start_of(int dirfd, char buf[PATH_MAX])
+{
+	char link[40];
+	long n;
+
+	if (dirfd == AT_FDCWD) {
+		n = syscall(SYS_getcwd, buf, PATH_MAX) - 1;
+	} else {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", dirfd);
+		n = readlink(link, buf, PATH_MAX - 1);
+	}
+	if (n <= 0 || buf[0] != '/')
+		return false;
+	buf[n == 1 ? 0 : n] = '\0';
+	return true;
+}
+
+/* Appends the components of @path to the normal @buf; false where they do not fit. */
+static bool append(char buf[PATH_MAX], const char *path)
+{
+	size_t used = strlen(buf);
+
+	while (*path) {
+		size_t len = strcspn(path, "/");
+
+		if (len == 2 && !memcmp(path, "..", 2)) {
+			while (used && buf[--used] != '/')
+				;
+			buf[used] = '\0';
+		} else if (len && !(len == 1 && *path == '.')) {
+			if (used + len + 2 > PATH_MAX)
+				return false;
+			buf[used++] = '/';
+			memcpy(buf + used, path, len);
+			used += len;
+			buf[used] = '\0';
+		}
+		path += len + (path[len] == '/');
+	}
+	return true;
+}
+
+enum path_kind path_find(int dirfd, const char *path, const struct path_parameter **parameter)
+{
+	char buf[PATH_MAX] = "";
+	int err = errno;
+	bool known;
+
+	*parameter = NULL;
+	if (!path || !strstr(path, "kvm"))
+		return PATH_OTHER;
+	known = (*path == '/' || start_of(dirfd, buf)) && append(buf, path);
+	errno = err;
+	if (!known)
+		return PATH_OTHER;
+	if (!strcmp(buf, DEVICE))
+		return path[strlen(path) - 1] == '/' ? PATH_OTHER : PATH_DEVICE;
+	if (strncmp(buf, MODULES "kvm", strlen(MODULES "kvm")))
+		return PATH_OTHER;
+	return find_in_module(buf + strlen(MODULES), parameter);
+}
+
+/* A file that nobody can change, with @text in it. */
+static int text_file(const char *text, int flags)
+{
+	int fd = memfd_create("parameter", MFD_ALLOW_SEALING | (flags & O_CLOEXEC ? MFD_CLOEXEC : 0));
+	ssize_t len = (ssize_t)strlen(text);
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, (size_t)len) == len && !lseek(fd, 0, SEEK_SET) &&
+	    !fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return fd;
+	close(fd);
+	return -EIO;
+}
+
+int path_open(enum path_kind kind, const struct path_parameter *parameter, int flags)
+{
+	if (kind == PATH_ABSENT)
+		return flags & O_CREAT ? -EACCES : -ENOENT;
+	if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+		return -EEXIST;
+	if (flags & O_DIRECTORY)
+		return -ENOTDIR;
+	if (kind == PATH_DEVICE)
+		return engine_open(flags);
+	if ((flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC)
+		return -EACCES;
+	return text_file(parameter->text[engine_facts()->nested], flags);
+}
+
+int path_stat(enum path_kind kind, struct stat *st)
+{
+	static const mode_t modes[] = {
+		[PATH_DEVICE] = S_IFCHR | 0666,
+		[PATH_PARAMETER] = S_IFREG | 0444,
+		[PATH_FOLDER] = S_IFDIR | 0755,
+	};
+
+	if (kind == PATH_ABSENT)
+		return -ENOENT;
+	/* Owner, times and file system are those of the folder that it would be in. */
+	if (syscall(SYS_newfstatat, AT_FDCWD, kind == PATH_DEVICE ? "/dev" : "/sys", st, 0))
+		memset(st, 0, sizeof(*st));
+	st->st_mode = modes[kind];
+	st->st_ino = UINT32_MAX - (ino_t)kind;
+	st->st_nlink = kind == PATH_FOLDER ? 2 : 1;
+	st->st_rdev = kind == PATH_DEVICE ? makedev(MISC_MAJOR, KVM_MINOR) : 0;
+	st->st_size = kind == PATH_PARAMETER ? 4096 : 0;
+	st->st_blocks = 0;
+	return 0;
+}
+
+int path_access(enum path_kind kind, int mode)
+{
+	static const int allowed[] = {
+		[PATH_DEVICE] = R_OK | W_OK,
+		[PATH_PARAMETER] = R_OK,
+		[PATH_FOLDER] = R_OK | X_OK,
+	};
+
+	if (mode & ~(R_OK | W_OK | X_OK))
+		return -EINVAL;
+	if (kind == PATH_ABSENT)
+		return -ENOENT;
+	return mode & ~allowed[kind] ? -EACCES : 0;
+}
