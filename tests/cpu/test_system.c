@@ -84,9 +84,12 @@ static void offered(void **state)
 		{ "\x0f\x01\xd0", X86_F_XSAVE, ENDS, X86_UD, false },                   /* XGETBV */
 		{ "\xff\xc1\x0f\x01\xd0", X86_F_XGETBV1, ENDS, X86_GP, false },         /* with ECX 1 */
 		{ "\x0f\x01\xca", X86_F_SMAP, ENDS, X86_UD, false },                    /* CLAC */
+		{ "\x0f\x01\xc8", X86_F_MONITOR, ENDS, X86_UD, false },                 /* MONITOR: a device, too */
 		{ "\x0f\x01\xc9", X86_F_MONITOR, ENDS, X86_UD, false },                 /* MWAIT */
 		{ "\xff\xc1\x0f\x01\xc8", X86_F_MONITOR, X86_GP, X86_UD, false },       /* MONITOR with a hint */
 		{ "\xff\xc1\xff\xc1\x0f\x01\xc9", X86_F_MONITOR, X86_GP, X86_UD, false },
+		{ "\x9f", X86_F_LAHF_LM, ENDS, X86_UD, false },
+		{ "\x9e", X86_F_LAHF_LM, ENDS, X86_UD, false },
 		{ "\x48\x0f\xc7\x0e", X86_F_CX16, ENDS, X86_UD, false },
 		{ "\x48\x89\xf0\x0f\x01\xfc", X86_F_CLZERO, ENDS, X86_UD, true },
 		{ "\x0f\x05", X86_F_SYSCALL, DOES_NOT_END, X86_UD, false },
