@@ -91,6 +91,7 @@ enum {
 #define FL_VIF (1u << 19)
 #define FL_VIP (1u << 20)
 #define FL_ID (1u << 21)
+#define FL_DEFINED 0x3f7fd7u    /* all flags that there are, bit 1 with them */
 #define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
 
 /* The same arithmetic flags where `fl` holds them. */

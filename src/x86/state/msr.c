@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "x86/state/model.h"
 #include "x86/state/state.h"
 
 static const struct x86_msr_row *find_row(uint32_t index)
@@ -184,16 +185,25 @@ long x86_ioctl_set_msr_filter(struct kvm_call *c)
 
 #define MAX_IO_MSRS 256         /* of one KVM_GET_MSRS or KVM_SET_MSRS; as KVM */
 
+/* A register that comes with a feature of the other vendor's is not in the lists. */
+static bool of_model(const struct x86_msr_row *row, const struct x86_model *m)
+{
+	return !row->feature || (x86_feature_rows[row->feature].vendors & m->vendor);
+}
+
 static long index_list(struct kvm_call *c, uint16_t flag)
 {
 	uint32_t indices[512], n = 0, room;
 	struct kvm_msr_list head;
+	struct x86_model m;
 	uint64_t value;
 
+	x86_model_get(&m);
 	for (size_t i = 0; i < x86_msr_row_count; i++) {
 		const struct x86_msr_row *row = &x86_msr_rows[i];
 
-		if (!(row->flags & flag) || (flag == MSR_FEATURE && x86_msr_feature(row->first, &value)))
+		if (!(row->flags & flag) || !of_model(row, &m) ||
+		    (flag == MSR_FEATURE && x86_msr_feature(row->first, &value)))
 			continue;
 		for (uint32_t index = row->first; index <= row->last && n < ARRAY_SIZE(indices); index++)
 			indices[n++] = index;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "x86/cpu/control.h"
+#include "x86/mmu/mmu.h"
 #include "x86/pv/kvmclock.h"
 #include "x86/pv/steal.h"
 #include "x86/state/cpuid.h"
@@ -323,6 +324,16 @@ static int set_tsc_aux(struct x86_vcpu *v, uint32_t index, uint64_t value, bool 
 	return 0;
 }
 
+/* Rights of supervisor pages by protection key; SDM 3A 4.6.2. */
+static int set_pkrs(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	if (value >> 32)
+		return -EINVAL;
+	v->cpu.pkrs = value;
+	mmu_pkey_changed(&v->cpu);
+	return 0;
+}
+
 static int set_xss(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
 	if (value & ~v->cpuid.supported_xss)
@@ -558,6 +569,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CONST(0x639, 0x639, "PP0_ENERGY_STATUS", MSR_READ_ONLY, 0),
 	CONST(0x641, 0x641, "PP1_ENERGY_STATUS", MSR_READ_ONLY, 0),
 	CODE(0x6e0, "IA32_TSC_DEADLINE", MSR_SAVED, get_tsc_deadline, set_tsc_deadline),
+	{ 0x6e1, 0x6e1, "IA32_PKRS", MSR_SAVED, X86_F_PKS, 0, AT(cpu.pkrs), ALL, 0, NULL, set_pkrs },
 	CODES(0x800, 0x8ff, "X2APIC", 0, get_x2apic, set_x2apic),
 	{ 0xda0, 0xda0, "IA32_XSS", 0, X86_F_XSAVES, 0, AT(cpu.xss), ALL, 0, NULL, set_xss },
 	{ MSR_WALL_CLOCK_NEW, MSR_WALL_CLOCK_NEW, "KVM_WALL_CLOCK_NEW", MSR_SAVED | MSR_PV, X86_F_KVM_CLOCKSOURCE2,

@@ -16,6 +16,7 @@
 
 #include <Zydis/Zydis.h>
 
+#include "x86/cpu/debug.h"
 #include "x86/cpu/insn/string.h"
 
 /* ------------------------------------------------------------------ pointers and counts */
@@ -338,6 +339,9 @@ void string_repeat(struct x86_cpu *cpu, const struct insn *i, string_portion *po
 		if (n && (budget == 1 || at_once == 1 || cpu->pending_db ||
 			  atomic_load_explicit(&cpu->requests, memory_order_relaxed))) {
 			cpu->regs[R_RIP] = insn_rip(cpu, i);
+			/* Its instruction breakpoint was met before the first iteration; SDM 3B, 17.3.1.1. */
+			if (unlikely(x86_debug_dr7(cpu) & DR7_ENABLE_MASK))
+				cpu->rflags |= FL_RF;
 			return;
 		}
 	}
