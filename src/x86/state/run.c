@@ -548,7 +548,7 @@ static int run_guest(struct x86_vcpu *v)
 		x86_cpuid_update_mwait(v);
 	run->exit_reason = KVM_EXIT_UNKNOWN;
 	x86_request(&v->cpu, X86_REQ_EVENT);
-	x86_steal_update(v);
+	x86_steal_entered(v);
 	do
 		r = x86_cpu_run(&v->cpu);
 	while (unlikely(r == X86_RUN_INTERNAL) && failure_is_the_guests(v));
