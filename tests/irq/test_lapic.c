@@ -389,7 +389,6 @@ static void state_round_trip(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		UNIT(reset_values), UNIT(cmci_entry), UNIT(register_masks),
 		UNIT(reset_values), UNIT(cmci_entry), UNIT(init_keeps_id_and_base), UNIT(register_masks),
 		UNIT(access_sizes), UNIT(page_moves_and_hides), UNIT(priorities), UNIT(task_priority),
 		UNIT(disabled_discards), UNIT(level_and_eoi_broadcast), UNIT(directed_eoi),
