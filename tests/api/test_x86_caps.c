@@ -29,6 +29,7 @@ static int expected(long cap)
 	case KVM_CAP_SET_GUEST_DEBUG2: return 0x1f0003;
 	case KVM_CAP_SYNC_REGS: return 7;
 	case KVM_CAP_X2APIC_API: return 3;
+	case KVM_CAP_X86_DISABLE_EXITS: return KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE;
 	default: return 1;
 	}
 }
@@ -46,6 +47,7 @@ static bool of_ours(long cap)
 		ANYKVM_CAP_ENGINE, KVM_CAP_TSC_CONTROL, KVM_CAP_VM_TSC_CONTROL, KVM_CAP_MULTI_ADDRESS_SPACE,
 		KVM_CAP_MAX_VCPUS, KVM_CAP_MAX_VCPU_ID, KVM_CAP_DISABLE_QUIRKS2, KVM_CAP_X2APIC_API,
 		KVM_CAP_EXIT_HYPERCALL, KVM_CAP_NR_MEMSLOTS, KVM_CAP_X86_SMM,
+		KVM_CAP_X86_DISABLE_EXITS,
 	};
 
 	for (size_t i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++)
