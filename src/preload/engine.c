@@ -245,6 +245,22 @@ const struct engine_facts *engine_facts(void)
 
 /* --- descriptors --- */
 
+/* The counters of a new VM or vCPU: where 'anykvm stat' sees them, and kept for --stats. */
+static void show_stats(int fd, uint32_t request, int result)
+{
+	int stats;
+
+	if (request != (uint32_t)KVM_CREATE_VM && request != (uint32_t)KVM_CREATE_VCPU)
+		return;
+	if (engine.stats[0]) {
+		stats_note(fd, request, result);
+		return;
+	}
+	stats = anykvm_ioctl(result, KVM_GET_STATS_FD, NULL);
+	if (stats >= 0)
+		anykvm_close(stats);
+}
+
 static int guarded_ioctl(int fd, unsigned long request, void *arg)
 {
 	struct guard g;
@@ -252,8 +268,8 @@ static int guarded_ioctl(int fd, unsigned long request, void *arg)
 
 	enter(&g);
 	r = anykvm_ioctl(fd, request, arg);
-	if (r >= 0 && engine.stats[0])
-		stats_note(fd, (uint32_t)request, r);
+	if (r >= 0)
+		show_stats(fd, (uint32_t)request, r);
 	leave(&g);
 	return r;
 }

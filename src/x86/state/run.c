@@ -205,6 +205,7 @@ static int env_slice(struct x86_cpu *cpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 
+	x86_stats_engine(v->vcpu);
 	if (kvm_vcpu_sync_needed(v->vcpu))
 		x86_request(cpu, X86_REQ_RELOAD_SLOTS);
 	if (unlikely(v->steal.msr))
@@ -294,6 +295,7 @@ static int wait_runnable(struct x86_vcpu *v)
 			return -EINTR;
 		atomic_fetch_and(&v->cpu.requests, ~(uint32_t)(X86_REQ_EVENT | X86_REQ_TIMER));
 		deadline = atomic_load(&v->timer_deadline);
+		x86_stats_engine(v->vcpu);
 		r = kvm_vcpu_block(v->vcpu, awake, deadline ? deadline : UINT64_MAX);
 		if (r)
 			return r;
