@@ -62,7 +62,7 @@ const struct command commands[] = {
 	  "run -k KERNEL [-i INITRD] [-p PARAMS] [-c CPUS] [-m SIZE] [-d DISK[,ro]]... [OPTIONS]",
 	  run_options, run_main },
 	{ "exec", "Run a KVM client, as it is, on anykvm's engine.",
-	  "exec [--cpu MODEL[,+F,-F]] [--stats FILE] [-v] -- CMD [ARGS]...", exec_options, exec_main },
+	  "exec [--cpu MODEL[,+F,-F]] [--stats FILE] [--trace FILE] [-v] -- CMD [ARGS]...", exec_options, exec_main },
 	{ "stat", "Show the counters of running VMs, as kvm_stat does.", "stat [-1] [-p PID]", stat_options,
 	  stat_main },
 	{ "doctor", "Say what this machine has, and what anykvm would use.", "doctor [--json]",

@@ -23,6 +23,7 @@
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
+#include "x86/state/trace.h"
 
 /* What service() takes; the rest is the engine's. */
 #define SERVED (X86_REQ_EVENT | X86_REQ_RELOAD_SLOTS | X86_REQ_TIMER | X86_REQ_STEAL | X86_REQ_CLOCK | \
@@ -101,6 +102,8 @@ static void complete_access(struct x86_vcpu *v)
 			v->cpu.batch.have = v->cpu.batch.asked;
 		}
 	}
+	if (unlikely(v->vm->traced))
+		x86_trace_answer(v);
 	r->count++;
 }
 
@@ -551,6 +554,8 @@ static int run_guest(struct x86_vcpu *v)
 	run->exit_reason = KVM_EXIT_UNKNOWN;
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	x86_steal_update(v);
+	if (unlikely(v->vm->traced))
+		x86_trace_entry(v);
 	do
 		r = x86_cpu_run(&v->cpu);
 	while (unlikely(r == X86_RUN_INTERNAL) && failure_is_the_guests(v));
@@ -586,5 +591,7 @@ out:
 		x86_sync_regs_out(v);
 	save_run_state(v);
 	x86_stats_exit(vcpu, r);
+	if (unlikely(v->vm->traced))
+		x86_trace_return(v, r);
 	return r;
 }
