@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "x86/state/model.h"
 #include "x86/state/state.h"
 
 static const struct x86_msr_row *find_row(uint32_t index)
@@ -184,7 +185,7 @@ long x86_ioctl_set_msr_filter(struct kvm_call *c)
 
 #define MAX_IO_MSRS 256         /* of one KVM_GET_MSRS or KVM_SET_MSRS; as KVM */
 
-static long index_list(struct kvm_call *c, uint16_t flag)
+static long index_list(struct kvm_call *c, uint16_t flags)
 {
 	uint32_t indices[512], n = 0, room;
 	struct kvm_msr_list head;
@@ -193,7 +194,7 @@ static long index_list(struct kvm_call *c, uint16_t flag)
 	for (size_t i = 0; i < x86_msr_row_count; i++) {
 		const struct x86_msr_row *row = &x86_msr_rows[i];
 
-		if (!(row->flags & flag) || (flag == MSR_FEATURE && x86_msr_feature(row->first, &value)))
+		if (!(row->flags & flags) || (flags == MSR_FEATURE && x86_msr_feature(row->first, &value)))
 			continue;
 		for (uint32_t index = row->first; index <= row->last && n < ARRAY_SIZE(indices); index++)
 			indices[n++] = index;
@@ -211,7 +212,10 @@ static long index_list(struct kvm_call *c, uint16_t flag)
 
 long x86_ioctl_get_msr_index_list(struct kvm_call *c)
 {
-	return index_list(c, MSR_SAVED);
+	struct x86_model m;
+
+	x86_model_get(&m);
+	return index_list(c, MSR_SAVED | (m.vendor == V_INTEL ? MSR_SAVED_INTEL : MSR_SAVED_AMD));
 }
 
 long x86_ioctl_get_msr_feature_index_list(struct kvm_call *c)
