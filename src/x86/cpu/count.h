@@ -24,8 +24,11 @@
  */
 void x86_count_now(struct x86_cpu *cpu);
 
-/** x86_count_set - counts from now on, or no longer; after x86_count_now(). */
-void x86_count_set(struct x86_cpu *cpu, bool on, bool timed, int64_t left);
+/**
+ * x86_count_set - counts from now on, or no longer; after x86_count_now().
+ * @timed: the work done, too.  @left: what becomes count.left.
+ */
+void x86_count_set(struct x86_cpu *cpu, bool on, bool timed, const int64_t left[2]);
 
 /** x86_count_forget - the predictor knows no branch any more (IBPB). */
 void x86_count_forget(struct x86_cpu *cpu);

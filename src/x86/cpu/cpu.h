@@ -211,7 +211,7 @@ struct x86_counting {
 	bool timed;             /* X86_COUNT_WORK counts too */
 	bool entered;           /* in x86_cpu_run() */
 	bool user;              /* CPL of what is being counted is not 0 */
-	int64_t left;           /* instructions until a counter may overflow */
+	int64_t left[2];        /* instructions at CPL 0, and above, until a counter may overflow */
 	uint64_t insns_seen, work_seen;
 	uint64_t total[X86_COUNT_KINDS][2];     /* at CPL 0, and above */
 	struct {                /* where the branch before this address last went to */

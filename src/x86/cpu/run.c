@@ -180,8 +180,10 @@ static void count_insns(struct x86_cpu *cpu)
 
 	c->insns_seen = cpu->insns;
 	c->total[X86_COUNT_INSNS][c->user] += n;
-	c->left -= (int64_t)n;
-	if (c->on && c->left <= 0)
+	/* A counter may count at one of the levels alone: then it is asked sooner than it must. */
+	c->left[0] -= (int64_t)n;
+	c->left[1] -= (int64_t)n;
+	if (c->on && c->left[c->user] <= 0)
 		x86_request(cpu, X86_REQ_PMU);
 }
 
@@ -227,11 +229,12 @@ static void count_end(struct x86_cpu *cpu, const struct block *b, uint64_t next)
 	c->target[slot].target = target;
 }
 
-void x86_count_set(struct x86_cpu *cpu, bool on, bool timed, int64_t left)
+void x86_count_set(struct x86_cpu *cpu, bool on, bool timed, const int64_t left[2])
 {
 	struct x86_counting *c = &cpu->count;
 
-	c->left = left;
+	c->left[0] = left[0];
+	c->left[1] = left[1];
 	if (timed && !c->timed && c->entered)
 		c->work_seen = cpu->env->work_ns(cpu);
 	c->timed = timed;
@@ -383,7 +386,7 @@ static void run_counted(struct x86_cpu *cpu)
 	struct block *b;
 	uint64_t next;
 
-	if (cpu->count.left < BLOCK_MAX_INSNS) {
+	if (cpu->count.left[cpu->cpl != 0] < BLOCK_MAX_INSNS) {
 		step(cpu);
 		return;
 	}

@@ -20,7 +20,7 @@
 #define TICKS_PER_CYCLE 8
 #define NS_PER_MS 1000000ULL
 #define NS_PER_UNIT 32                          /* of x86_charge() */
-#define NEVER ((uint64_t)INT64_MAX)
+#define NEVER INT64_MAX
 #define LEVEL_OS 1u
 #define LEVEL_USER 2u
 
@@ -144,43 +144,49 @@ static void advance(struct x86_vcpu *v, struct x86_pmc *pmc)
 	pmc->seen = now;
 }
 
-static uint64_t less(uint64_t a, uint64_t b)
+/* When to look at the counters again. */
+struct plan {
+	bool on, timed;
+	int64_t insns[2];       /* by CPL, as count.left */
+	uint64_t work;
+};
+
+static int64_t less(int64_t a, uint64_t b)
 {
-	return a < b ? a : b;
+	return (uint64_t)a < b ? a : (int64_t)b;
 }
 
-/* What one counter has to do with the next time to look. */
-static void plan(struct x86_vcpu *v, const struct x86_pmc *pmc, uint64_t *insns, uint64_t *work, bool *timed)
+/* What one counter has to do with it. */
+static void plan(struct x86_vcpu *v, const struct x86_pmc *pmc, struct plan *plan)
 {
 	uint64_t left = mask_of(&v->pmu, pmc) + 1 - pmc->counter;
 
 	if (!pmc->counting)
 		return;
+	plan->on = true;
 	if (pmc->kind == X86_COUNT_WORK) {
-		*timed = true;
-		*work = less(*work, (uint64_t)((unsigned __int128)left * TICKS_PER_CYCLE * NS_PER_MS / v->tsc_khz));
+		plan->timed = true;
+		left = (uint64_t)((unsigned __int128)left * TICKS_PER_CYCLE * NS_PER_MS / v->tsc_khz);
+		plan->work = left < plan->work ? left : plan->work;
+		return;
 	}
 	/* Branches are instructions: they are not more. */
-	if (pmc->kind != X86_COUNT_WORK)
-		*insns = less(*insns, left);
+	for (unsigned int user = 0; user < 2; user++)
+		if (pmc->levels & (user ? LEVEL_USER : LEVEL_OS))
+			plan->insns[user] = less(plan->insns[user], left);
 }
 
 static void arm(struct x86_vcpu *v)
 {
 	struct x86_pmu *p = &v->pmu;
-	uint64_t insns = NEVER, work = NEVER;
-	bool timed = false, on = false;
+	struct plan next = { .insns = { NEVER, NEVER }, .work = NEVER };
 
-	for (unsigned int i = 0; i < X86_PMU_GP_INTEL; i++) {
-		plan(v, &p->gp[i], &insns, &work, &timed);
-		on |= p->gp[i].counting;
-	}
-	for (unsigned int i = 0; i < X86_PMU_FIXED; i++) {
-		plan(v, &p->fixed[i], &insns, &work, &timed);
-		on |= p->fixed[i].counting;
-	}
-	p->work_left = work;
-	x86_count_set(&v->cpu, on, timed, (int64_t)insns);
+	for (unsigned int i = 0; i < X86_PMU_GP_INTEL; i++)
+		plan(v, &p->gp[i], &next);
+	for (unsigned int i = 0; i < X86_PMU_FIXED; i++)
+		plan(v, &p->fixed[i], &next);
+	p->work_left = next.work;
+	x86_count_set(&v->cpu, next.on, next.timed, next.insns);
 }
 
 static void advance_all(struct x86_vcpu *v)
