@@ -39,6 +39,11 @@ static int enable_halt_poll(struct vm *vm, const struct kvm_enable_cap *cap)
 	return cap->flags || cap->args[0] >> 32 ? -EINVAL : 0;
 }
 
+static int enable_dirty_ring(struct vm *vm, const struct kvm_enable_cap *cap)
+{
+	return kvm_dirty_ring_enable(vm, cap->args[0]);
+}
+
 static const struct kvm_cap_row rows[] = {
 	{ .cap = ANYKVM_CAP_ENGINE, .value = 1 },
 	{ .cap = KVM_CAP_USER_MEMORY, .value = 1 },
@@ -51,6 +56,8 @@ static const struct kvm_cap_row rows[] = {
 	{ .cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
 	  .value = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET,
 	  .enable_vm = enable_manual_dirty_log },
+	{ .cap = KVM_CAP_DIRTY_LOG_RING, .value = KVM_DIRTY_RING_MAX_BYTES, .enable_vm = enable_dirty_ring },
+	{ .cap = KVM_CAP_DIRTY_LOG_RING_ACQ_REL, .value = KVM_DIRTY_RING_MAX_BYTES, .enable_vm = enable_dirty_ring },
 	{ .cap = KVM_CAP_NR_VCPUS, .get = nr_vcpus },
 	{ .cap = KVM_CAP_MAX_VCPUS, .value = KVM_MAX_VCPUS },
 	{ .cap = KVM_CAP_IMMEDIATE_EXIT, .value = 1 },

@@ -47,8 +47,11 @@ static int get_log(struct vm *vm, const struct kvm_dirty_log *log)
 	unsigned long to = (unsigned long)log->dirty_bitmap;
 	const struct memslot *slot;
 	uint64_t *bits;
-	int r = find_logged(vm, log->slot, &slot);
+	int r;
 
+	if (vm->dirty_ring_bytes)
+		return -ENXIO;
+	r = find_logged(vm, log->slot, &slot);
 	if (r)
 		return r;
 	/* With manual protection the bits stay until KVM_CLEAR_DIRTY_LOG. */
@@ -89,6 +92,8 @@ static int clear_log(struct vm *vm, const struct kvm_clear_dirty_log *log)
 	bool any = false;
 	int r;
 
+	if (vm->dirty_ring_bytes)
+		return -ENXIO;
 	/* KVM looks at the slot number, then at the page number, then for the slot. */
 	r = find_logged(vm, log->slot, &slot);
 	if (r == -EINVAL || log->first_page % 64)

@@ -68,13 +68,20 @@ static inline bool memslot_readonly(const struct memslot *slot)
 	return slot->flags & KVM_MEM_READONLY;
 }
 
-/** memslot_mark_dirty - sets @gfn's bit in the dirty log where there is one. */
-static inline void memslot_mark_dirty(const struct memslot *slot, gfn_t gfn)
+/** memslot_mark_dirty - sets @gfn's bit in the dirty log where there is one.  True: it was not set before. */
+static inline bool memslot_mark_dirty(const struct memslot *slot, gfn_t gfn)
+{
+	uint64_t n = gfn - slot->base_gfn, bit = 1ULL << (n % 64);
+
+	return slot->dirty && !(atomic_fetch_or_explicit(&slot->dirty[n / 64], bit, memory_order_relaxed) & bit);
+}
+
+/** memslot_clear_dirty - takes @gfn's bit out; @slot has a log. */
+static inline void memslot_clear_dirty(const struct memslot *slot, gfn_t gfn)
 {
 	uint64_t n = gfn - slot->base_gfn;
 
-	if (slot->dirty)
-		atomic_fetch_or_explicit(&slot->dirty[n / 64], 1ULL << (n % 64), memory_order_relaxed);
+	atomic_fetch_and(&slot->dirty[n / 64], ~(1ULL << (n % 64)));
 }
 
 #endif

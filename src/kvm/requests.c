@@ -117,10 +117,9 @@ static long create_device(struct kvm_call *c)
 	return -ENODEV;
 }
 
-/* KVM_CAP_DIRTY_LOG_RING is not offered, so no ring was ever enabled. */
 static long reset_dirty_rings(struct kvm_call *c)
 {
-	return -EINVAL;
+	return kvm_reset_dirty_rings(c->vm);
 }
 
 /* --- statistics --- */

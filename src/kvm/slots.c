@@ -115,7 +115,7 @@ static struct memslots *make_snapshot(struct vm *vm, const struct memslots *s, c
 
 static bool starts_dirty(const struct vm *vm)
 {
-	return vm->manual_dirty_log & KVM_DIRTY_LOG_INITIALLY_SET;
+	return !vm->dirty_ring_bytes && vm->manual_dirty_log & KVM_DIRTY_LOG_INITIALLY_SET;
 }
 
 /* Gives @new the dirty bitmap that its flags ask for: the old one, or a new one. */
@@ -260,7 +260,9 @@ static int access_piece(struct vm *vm, gpa_t gpa, void *buf, size_t n, bool writ
 		return host_copy(buf, hva, n);
 	if (host_copy(hva, buf, n))
 		return -EFAULT;
-	memslot_mark_dirty(slot, gpa_to_gfn(gpa));
+	/* A ring belongs to a vCPU, and none runs here; as in KVM. */
+	if (!vm->dirty_ring_bytes)
+		memslot_mark_dirty(slot, gpa_to_gfn(gpa));
 	return 0;
 }
 

@@ -187,6 +187,21 @@ static void release_vcpu(struct kvm_object *obj)
 	kvm_vm_put(container_of(obj, struct vcpu, obj)->vm);
 }
 
+static size_t memfd_bytes(const struct vm *vm)
+{
+	if (!vm->dirty_ring_bytes)
+		return MAP_SIZE;
+	return KVM_DIRTY_LOG_PAGE_OFFSET * GUEST_PAGE_SIZE + vm->dirty_ring_bytes;
+}
+
+static void init_ring(struct vcpu *vcpu)
+{
+	if (!vcpu->vm->dirty_ring_bytes)
+		return;
+	vcpu->dirty_ring.entry = (void *)((char *)vcpu->run + KVM_DIRTY_LOG_PAGE_OFFSET * GUEST_PAGE_SIZE);
+	vcpu->dirty_ring.size = vcpu->vm->dirty_ring_bytes / sizeof(struct kvm_dirty_gfn);
+}
+
 /* A vCPU with its shared pages, not yet the VM's.  *@fd: its descriptor. */
 static int alloc_vcpu(struct vm *vm, uint32_t id, struct vcpu **out, int *fd)
 {
@@ -197,13 +212,14 @@ static int alloc_vcpu(struct vm *vm, uint32_t id, struct vcpu **out, int *fd)
 	if (!vcpu)
 		return -ENOMEM;
 	snprintf(name, sizeof(name), "kvm-vcpu:%u", id);
-	*fd = host_memfd(name, MAP_SIZE);
+	vcpu->mapped = memfd_bytes(vm);
+	*fd = host_memfd(name, vcpu->mapped);
 	if (*fd < 0) {
 		r = *fd;
 		goto no_fd;
 	}
 	r = -ENOMEM;
-	vcpu->run = host_memfd_map(*fd, MAP_SIZE);
+	vcpu->run = host_memfd_map(*fd, vcpu->mapped);
 	if (!vcpu->run)
 		goto no_map;
 	snprintf(name, sizeof(name), "kvm-%d/vcpu-%u", getpid(), id);
@@ -215,6 +231,7 @@ static int alloc_vcpu(struct vm *vm, uint32_t id, struct vcpu **out, int *fd)
 	vcpu->obj.release = release_vcpu;
 	vcpu->vm = vm;
 	vcpu->id = id;
+	init_ring(vcpu);
 	vcpu->pio_data = (char *)vcpu->run + KVM_PIO_PAGE * GUEST_PAGE_SIZE;
 	pthread_mutex_init(&vcpu->mutex, NULL);
 	host_waiter_init(&vcpu->waiter);
@@ -223,7 +240,7 @@ static int alloc_vcpu(struct vm *vm, uint32_t id, struct vcpu **out, int *fd)
 	*out = vcpu;
 	return 0;
 no_stats:
-	munmap(vcpu->run, MAP_SIZE);
+	munmap(vcpu->run, vcpu->mapped);
 no_map:
 	close(*fd);
 no_fd:
@@ -236,7 +253,7 @@ static void free_vcpu(struct vcpu *vcpu)
 	host_waiter_destroy(&vcpu->waiter);
 	kvm_stats_destroy(&vcpu->stats);
 	pthread_mutex_destroy(&vcpu->mutex);
-	munmap(vcpu->run, MAP_SIZE);
+	munmap(vcpu->run, vcpu->mapped);
 	free(vcpu);
 }
 

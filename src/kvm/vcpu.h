@@ -25,6 +25,7 @@
 #include <stdbool.h>
 
 #include "host/wait.h"
+#include "kvm/dirty_ring.h"
 #include "kvm/vm.h"
 
 #define KVM_RUN_PAGE 0          /* pages of the memfd */
@@ -42,6 +43,8 @@ struct vcpu {
 	void *arch_data;                /* the architecture's, from arch->vcpu_create() */
 	struct kvm_run *run;            /* shared with the client: read every field once, trust none */
 	void *pio_data;                 /* the page behind it */
+	size_t mapped;                  /* bytes from `run` on, of the memfd */
+	struct kvm_dirty_ring dirty_ring;       /* its entries are in the memfd, from KVM_DIRTY_LOG_PAGE_OFFSET on */
 
 	pthread_mutex_t mutex;          /* held by every ioctl on the vCPU */
 	pthread_t thread;               /* the last one in KVM_RUN */

@@ -68,6 +68,7 @@ struct vm {
 	pthread_mutex_t slots_lock;
 	_Atomic(struct memslots *) slots[KVM_ADDRESS_SPACES_MAX];
 	uint64_t slots_generation;
+	uint32_t dirty_ring_bytes;      /* KVM_CAP_DIRTY_LOG_RING: of each vCPU; 0: bitmaps */
 	uint64_t manual_dirty_log;      /* KVM_DIRTY_LOG_* of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
 
 	/* The I/O bus: ioeventfds and coalesced zones; writers hold slots_lock. */

@@ -115,8 +115,10 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(AVX512_VPOPCNTDQ, "avx512_vpopcntdq", 7, 0, ECX, 14, ZMM, BOTH)                       \
 	F(LA57, "la57", 7, 0, ECX, 16, NOTHING, BOTH)                                           \
 	F(RDPID, "rdpid", 7, 0, ECX, 22, NOTHING, BOTH)                                         \
+	F(CLDEMOTE, "cldemote", 7, 0, ECX, 25, NOTHING, INTEL)                                  \
 	F(MOVDIRI, "movdiri", 7, 0, ECX, 27, NOTHING, BOTH)                                     \
 	F(MOVDIR64B, "movdir64b", 7, 0, ECX, 28, NOTHING, BOTH)                                 \
+	F(PKS, "pks", 7, 0, ECX, 31, NOTHING, INTEL)                                            \
 	F(FSRM, "fsrm", 7, 0, EDX, 4, NOTHING, BOTH)                                            \
 	F(AVX512_VP2INTERSECT, "avx512_vp2intersect", 7, 0, EDX, 8, ZMM, BOTH)                  \
 	F(MD_CLEAR, "md_clear", 7, 0, EDX, 10, NOTHING, INTEL)                                  \
@@ -151,6 +153,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(CONSTANT_TSC, "constant_tsc", 0x80000007, 0, EDX, 8, NOTHING, BOTH)                   \
 	F(CLZERO, "clzero", 0x80000008, 0, EBX, 0, NOTHING, AMD)                                \
 	F(XSAVEERPTR, "xsaveerptr", 0x80000008, 0, EBX, 2, NOTHING, AMD)                        \
+	F(WBNOINVD, "wbnoinvd", 0x80000008, 0, EBX, 9, NOTHING, BOTH)                           \
 	F(AMD_IBPB, "ibpb", 0x80000008, 0, EBX, 12, NOTHING, AMD)                               \
 	F(AMD_IBRS, "ibrs", 0x80000008, 0, EBX, 14, NOTHING, AMD)                               \
 	F(AMD_STIBP, "stibp", 0x80000008, 0, EBX, 15, NOTHING, AMD)                             \

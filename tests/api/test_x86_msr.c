@@ -2,6 +2,7 @@
 /* MSRs and CPUID on x86. */
 #include <stdlib.h>
 
+#include "anykvm.h"
 #include "api.h"
 
 static struct {
@@ -320,6 +321,34 @@ static void test_instruction(void **state)
 	api_close(vm);
 }
 
+/* Any width from 36 to 52 bits counts, and nonsense does no harm. */
+static void test_maxphyaddr(void **state)
+{
+	if (api_real())         /* a kernel with EPT or NPT has the host's */
+		skip();
+	for (unsigned int bits = 0; bits < 256; bits++) {
+		int vm = api_vm(), vcpu = api_vcpu(vm, 0);
+		struct kvm_sregs s;
+
+		load_cpuid();
+		leaf(0x80000008, 0)->eax = (leaf(0x80000008, 0)->eax & ~0xffu) | bits;
+		api_ok(api_ioctl(vcpu, KVM_SET_CPUID2, &cpuid));
+		api_ok(api_ioctl(vcpu, KVM_GET_SREGS, &s));
+		s.cr0 |= 0x80000001;
+		s.cr4 |= 1 << 5;
+		s.efer |= 0x500;
+		if (bits >= 36 && bits <= 52) {
+			s.cr3 = 1ULL << bits;
+			api_fails(EINVAL, api_ioctl(vcpu, KVM_SET_SREGS, &s));
+			s.cr3 >>= 1;
+		}
+		api_ok(api_ioctl(vcpu, KVM_SET_SREGS, &s));
+		assert_int_equal(set_msr(vcpu, 0x201, 1ULL << 53), 0);
+		api_close(vcpu);
+		api_close(vm);
+	}
+}
+
 /* --- exits for MSRs ---------------------------------------------------------------------------------- */
 
 static void test_user_msr(void **state)
@@ -383,6 +412,55 @@ static void test_filter(void **state)
 	api_close(vm);
 }
 
+/* --- the choice of a model, last since it is the process's --------------------------------------- */
+
+static bool listed(uint32_t index)
+{
+	struct kvm_msr_list *list = calloc(1, sizeof(*list) + 1024 * 4);
+	bool found = false;
+
+	list->nmsrs = 1024;
+	api_ok(api_ioctl(api_sys(), KVM_GET_MSR_INDEX_LIST, list));
+	for (uint32_t i = 0; i < list->nmsrs; i++)
+		found |= list->indices[i] == index;
+	free(list);
+	return found;
+}
+
+/* Protection keys of supervisor pages: Intel's model has them. */
+static void test_pkrs(void **state)
+{
+	struct kvm_sregs s;
+	uint64_t value;
+	int vcpu;
+
+	if (!api_linked())      /* the model is this process's; and Linux 6.1 does not offer them */
+		skip();
+	assert_int_equal(anykvm_set_cpu("amd"), 0);
+	vcpu = fresh();
+	assert_false(leaf(7, 0)->ecx >> 31);
+	assert_false(listed(0x6e1));
+	api_ok(api_ioctl(vcpu, KVM_GET_SREGS, &s));
+	s.cr4 |= 1 << 24;
+	api_fails(EINVAL, api_ioctl(vcpu, KVM_SET_SREGS, &s));
+	api_close(vcpu);
+
+	assert_int_equal(anykvm_set_cpu("intel"), 0);
+	vcpu = fresh();
+	assert_true(leaf(7, 0)->ecx >> 31);
+	assert_true(listed(0x6e1));
+	assert_int_equal(get_msr(vcpu, 0x6e1, &value), 1);
+	assert_int_equal(value, 0);
+	assert_int_equal(set_msr(vcpu, 0x6e1, 0xfffffffe), 1);
+	assert_int_equal(set_msr(vcpu, 0x6e1, 1ULL << 32), 0);
+	assert_int_equal(get_msr(vcpu, 0x6e1, &value), 1);
+	assert_int_equal(value, 0xfffffffe);
+	api_ok(api_ioctl(vcpu, KVM_GET_SREGS, &s));
+	s.cr4 |= 1 << 24;
+	api_ok(api_ioctl(vcpu, KVM_SET_SREGS, &s));
+	api_close(vcpu);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_index_list),
 	cmocka_unit_test(test_save_restore),
@@ -396,6 +474,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_instruction),
 	cmocka_unit_test(test_user_msr),
 	cmocka_unit_test(test_filter),
+	cmocka_unit_test(test_maxphyaddr),
+	cmocka_unit_test(test_pkrs),
 };
 
 API_MAIN(tests)

@@ -344,6 +344,94 @@ static void test_nmi(void **state)
 	end(&g);
 }
 
+static int nmi_masked(struct guest *g)
+{
+	struct kvm_vcpu_events e;
+
+	api_ok(api_ioctl(g->vcpu, KVM_GET_VCPU_EVENTS, &e));
+	return e.nmi.masked;
+}
+
+/* In the handler a second NMI waits, a third is one too many; IRET lets the second in. */
+static void test_nmi_blocked(void **state)
+{
+	/* l: jmp l.  Vector 2: out 0x81,al; out 0x82,al; iret */
+	struct guest g = GUEST(false, 0xeb, 0xfe);
+
+	memcpy(g.mem + 0x1800, (uint8_t[]){ 0xe6, 0x81, 0xe6, 0x82, 0xcf }, 5);
+	*(uint16_t *)(g.mem + 8) = 0x1800;
+	SET(&g, rsp, 0x4000);
+	api_ok(api_ioctl(g.vcpu, KVM_NMI, NULL));
+	for (int n = 0; n < 2; n++) {
+		run_to(&g, KVM_EXIT_IO);
+		assert_int_equal(g.run->io.port, 0x81);
+		assert_int_equal(regs_of(&g).rsp, 0x4000 - 6);
+		assert_true(nmi_masked(&g));
+		if (!n) {
+			api_ok(api_ioctl(g.vcpu, KVM_NMI, NULL));
+			api_ok(api_ioctl(g.vcpu, KVM_NMI, NULL));
+		}
+		run_to(&g, KVM_EXIT_IO);
+		assert_int_equal(g.run->io.port, 0x82);
+	}
+	/* The third was lost: behind the second IRET there is but the loop. */
+	SET(&g, rip, 0x1900);
+	memcpy(g.mem + 0x1900, (uint8_t[]){ 0xcf }, 1);
+	memcpy(g.mem + 0x1000, (uint8_t[]){ 0xe6, 0x84 }, 2);
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x84);
+	assert_false(nmi_masked(&g));
+	end(&g);
+}
+
+/* An IRET that faults has ended the blocking all the same. */
+static void test_nmi_and_bad_iret(void **state)
+{
+	/* l: jmp l.  Vector 2: out 0x81,al; push 1 << 16 (EIP beyond the limit); iretd.  Vector 13: out 0x83,al */
+	struct guest g = GUEST(false, 0xeb, 0xfe);
+
+	/* Without virtual NMIs a kernel learns of the IRET at the next exit only. */
+	if (api_real()) {
+		end(&g);
+		skip();
+	}
+	memcpy(g.mem + 0x1800, (uint8_t[]){ 0xe6, 0x81, 0x66, 0x68, 0, 0, 1, 0, 0x66, 0xcf }, 10);
+	memcpy(g.mem + 0x1900, (uint8_t[]){ 0xe6, 0x83 }, 2);
+	*(uint16_t *)(g.mem + 8) = 0x1800;
+	*(uint16_t *)(g.mem + 13 * 4) = 0x1900;
+	SET(&g, rsp, 0x4000);
+	api_ok(api_ioctl(g.vcpu, KVM_NMI, NULL));
+	run_to(&g, KVM_EXIT_IO);
+	api_ok(api_ioctl(g.vcpu, KVM_NMI, NULL));
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x81);
+	/* It came in before the first instruction of #GP's handler. */
+	assert_int_equal(*(uint16_t *)(g.mem + regs_of(&g).rsp), 0x1900);
+	end(&g);
+}
+
+/* MOV SS holds an NMI back for one instruction; so does STI an interrupt (test_interrupt_window). */
+static void test_nmi_behind_mov_ss(void **state)
+{
+	/* l: mov ss,ax; nop; jmp l.  Vector 2: out 0x81,al */
+	struct guest g = GUEST(false, 0x8e, 0xd0, 0x90, 0xeb, 0xfb);
+	struct kvm_vcpu_events e;
+
+	memcpy(g.mem + 0x1800, (uint8_t[]){ 0xe6, 0x81 }, 2);
+	*(uint16_t *)(g.mem + 8) = 0x1800;
+	SET(&g, rsp, 0x4000);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_VCPU_EVENTS, &e));
+	e.interrupt.shadow = KVM_X86_SHADOW_INT_MOV_SS;
+	e.flags = KVM_VCPUEVENT_VALID_SHADOW;
+	SET(&g, rip, 0x1002);
+	api_ok(api_ioctl(g.vcpu, KVM_SET_VCPU_EVENTS, &e));
+	api_ok(api_ioctl(g.vcpu, KVM_NMI, NULL));
+	run_to(&g, KVM_EXIT_IO);
+	assert_int_equal(g.run->io.port, 0x81);
+	assert_int_equal(*(uint16_t *)(g.mem + 0x4000 - 6), 0x1003);
+	end(&g);
+}
+
 static void test_events_exception(void **state)
 {
 	/* nop; hlt.  Vector 13: out 0x82,al */
@@ -593,6 +681,9 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_signal_ends_run),
 	cmocka_unit_test(test_interrupt_window),
 	cmocka_unit_test(test_nmi),
+	cmocka_unit_test(test_nmi_blocked),
+	cmocka_unit_test(test_nmi_and_bad_iret),
+	cmocka_unit_test(test_nmi_behind_mov_ss),
 	cmocka_unit_test(test_events_exception),
 	cmocka_unit_test(test_shutdown),
 	cmocka_unit_test(test_single_step),

@@ -50,6 +50,11 @@ static int env_rdmsr(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
 
 static int env_wrmsr(struct x86_cpu *cpu, uint32_t index, uint64_t value)
 {
+	if (index == 0x6e1) {
+		cpu->pkrs = (uint32_t)value;
+		mmu_pkey_changed(cpu);
+		return 0;
+	}
 	return index == 0xc0000080 && !x86_set_efer(cpu, value) ? 0 : 1;
 }
 
@@ -109,6 +114,11 @@ static struct x86_cpuid *everything(void)
 	id->vendor = V_INTEL;
 	id->supported_xcr0 = 7;
 	return id;
+}
+
+void rig_without(struct rig *r, unsigned int feature)
+{
+	((struct x86_cpuid *)r->cpu->cpuid)->has[feature / 64] &= ~(1ULL << (feature % 64));
 }
 
 static struct memslots *one_slot(uint8_t *ram)

@@ -89,6 +89,8 @@ void rig_write(struct rig *r, gpa_t at, unsigned int size, uint64_t value);
 void rig_gdt(struct rig *r, uint16_t sel, uint64_t low, uint64_t high);
 void rig_idt32(struct rig *r, uint8_t vector, uint16_t sel, uint32_t target, uint8_t access);
 void rig_idt64(struct rig *r, uint8_t vector, uint16_t sel, uint64_t target, uint8_t access, uint8_t ist);
+/* rig_without - takes a feature away, before code is decoded. */
+void rig_without(struct rig *r, unsigned int feature);
 /* rig_load_seg - the register as if its descriptor had been loaded. */
 void rig_load_seg(struct rig *r, enum x86_seg_reg reg, uint16_t sel);
 /* Did the run end in the handler of @vector? */

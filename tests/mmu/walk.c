@@ -226,6 +226,87 @@ static void test_5level(void **state)
 	assert_int_equal(mmu_walk(f->cpu, 4ULL << 48, MMU_READ, MMU_SUPERVISOR, true).error_code, 0);
 }
 
+/* What depends on the features that CPUID offers, and on the vendor. */
+static void test_reserved_by_feature(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t pdpe1gb = 1ULL << (X86_F_PDPE1GB % 64), pse36 = 1ULL << (X86_F_PSE36 % 64);
+	uint32_t *pd = (uint32_t *)(f->ram + 0x1000);
+
+	fixture_long_mode(f);
+	map4k(f, 0, 0, P | W, P);
+	*fixture_u64(f, 0x2000) = P | W | PS;
+	assert_int_equal(mmu_walk(f->cpu, 0, MMU_READ, MMU_SUPERVISOR, false).status, MMU_OK);
+	f->cpuid.has[X86_F_PDPE1GB / 64] &= ~pdpe1gb;
+	assert_int_equal(mmu_walk(f->cpu, 0, MMU_READ, MMU_SUPERVISOR, false).error_code, 9);
+	/* G in the top levels: ignored by Intel, reserved by AMD. */
+	*fixture_u64(f, 0x2000) = 0x3000 | P | W;
+	*fixture_u64(f, 0x1000) |= 1 << 8;
+	assert_int_equal(mmu_walk(f->cpu, 0, MMU_READ, MMU_SUPERVISOR, false).status, MMU_OK);
+	f->cpuid.vendor = V_AMD;
+	assert_int_equal(mmu_walk(f->cpu, 0, MMU_READ, MMU_SUPERVISOR, false).error_code, 9);
+	*fixture_u64(f, 0x1000) &= ~(1ULL << 8);
+	*fixture_u64(f, 0x2000) |= 1 << 8;
+	assert_int_equal(mmu_walk(f->cpu, 0, MMU_READ, MMU_SUPERVISOR, false).status, MMU_OK);
+
+	/* 4 MiB pages: bit 21 always, 20:13 as MAXPHYADDR and PSE-36 have it. */
+	f->cpu->efer = 0;
+	f->cpu->cr4 = CR4_PSE;
+	for (unsigned int bit = 13; bit <= 21; bit++)
+		for (unsigned int maxphy = 36; maxphy <= 52; maxphy++) {
+			bool reserved = bit == 21 || bit >= maxphy - 32 + 13;
+
+			f->cpu->maxphyaddr = maxphy;
+			pd[0] = 1u << bit | P | PS;
+			assert_int_equal(mmu_walk(f->cpu, 0, MMU_READ, MMU_SUPERVISOR, false).status,
+					 reserved ? MMU_FAULT : MMU_OK);
+		}
+	f->cpuid.has[X86_F_PSE36 / 64] &= ~pse36;
+	pd[0] = 1u << 13 | P | PS;
+	assert_int_equal(mmu_walk(f->cpu, 0, MMU_WRITE, MMU_SUPERVISOR, false).error_code, 0xb);
+}
+
+/* PAE: the register's bits above MAXPHYADDR, and 62:52 of the entries below. */
+static void test_pae_reserved(void **state)
+{
+	struct fixture *f = *state;
+
+	f->cpu->cr0 = CR0_PE | CR0_PG;
+	f->cpu->cr4 = CR4_PAE;
+	for (unsigned int maxphy = 36; maxphy <= 52; maxphy++) {
+		f->cpu->maxphyaddr = maxphy;
+		f->cpu->pdpte[0] = 0x2000 | P;
+		*fixture_u64(f, 0x2000) = 0x3000 | P | W;
+		for (unsigned int bit = 36; bit < 64; bit++) {
+			bool reserved = bit >= maxphy;
+
+			*fixture_u64(f, 0x1000) = 0x2000 | P | 1ULL << bit;
+			assert_int_equal(mmu_load_pdptes(f->cpu, 0x1000), reserved ? -22 : 0);
+			f->cpu->pdpte[0] = 0x2000 | P;
+			*fixture_u64(f, 0x3000) = 0x9000 | P | 1ULL << bit;
+			/* NXE is clear: bit 63 is reserved, too. */
+			assert_int_equal(mmu_walk(f->cpu, 0, MMU_READ, MMU_SUPERVISOR, false).status,
+					 reserved ? MMU_FAULT : MMU_OK);
+		}
+	}
+}
+
+/* Page tables in read-only memory work; the bits that cannot be set are not. */
+static void test_tables_in_rom(void **state)
+{
+	struct fixture *f = *state;
+	struct mmu_result r;
+
+	fixture_long_mode(f);
+	map4k(f, 0, 0x9000, P | W, P | W);
+	f->slots->slot[0].flags = 2;
+	r = mmu_walk(f->cpu, 0x10, MMU_WRITE, MMU_SUPERVISOR, true);
+	assert_int_equal(r.status, MMU_OK);
+	assert_int_equal(r.gpa, 0x9010);
+	assert_false(r.dirty);
+	assert_int_equal(*fixture_u64(f, 0x4000), 0x9000 | P | W);
+}
+
 /* Protection keys: AD forbids all data accesses, WD writes (the supervisor's only with WP); never fetches. */
 static void test_pkey(void **state)
 {
@@ -257,7 +338,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_rights), T(test_reserved), T(test_large), T(test_32bit), T(test_pae), T(test_5level),
-		T(test_pkey),
+		T(test_reserved_by_feature), T(test_pae_reserved), T(test_tables_in_rom), T(test_pkey),
 	};
 
 	return cmocka_run_group_tests_name("mmu walk", tests, NULL, NULL);

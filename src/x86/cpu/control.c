@@ -93,7 +93,7 @@ int x86_set_cr0(struct x86_cpu *cpu, uint64_t value)
 	if (pg && !(value & CR0_PE))
 		return -EINVAL;
 	if (pg && (changed & CR0_PG) && (cpu->efer & EFER_LME) &&
-	    (!(cpu->cr4 & CR4_PAE) || cpu->seg[SEG_CS].l))
+	    (!(cpu->cr4 & CR4_PAE) || cpu->seg[SEG_CS].l || cpu->tr.seg.type == SYS_TSS16_BUSY))
 		return -EINVAL;
 	if (!pg && (cpu->mode == CODE64 || (cpu->cr4 & CR4_PCIDE)))
 		return -EINVAL;
@@ -143,6 +143,7 @@ static const struct {
 	{ CR4_SMEP, X86_F_SMEP },
 	{ CR4_SMAP, X86_F_SMAP },
 	{ CR4_PKE, X86_F_PKU },
+	{ CR4_PKS, X86_F_PKS },
 };
 
 #define CR4_ALWAYS (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | \

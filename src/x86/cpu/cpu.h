@@ -91,6 +91,7 @@ enum {
 #define FL_VIF (1u << 19)
 #define FL_VIP (1u << 20)
 #define FL_ID (1u << 21)
+#define FL_DEFINED 0x3f7fd7u    /* all flags that there are, bit 1 with them */
 #define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
 
 /* The same arithmetic flags where `fl` holds them. */
@@ -154,6 +155,7 @@ struct x86_cpu;
 struct x86_env;
 struct x86_cpuid;
 struct vec_state;
+struct kvm_dirty_ring;
 
 /* Why x86_cpu_run() came back. */
 enum x86_run_result {
@@ -313,6 +315,7 @@ struct x86_cpu {
 	/* --- engine --- */
 	struct mmu *mmu;
 	const struct memslots *slots;   /* snapshot in use; normal or SMM address space */
+	struct kvm_dirty_ring *dirty_ring;      /* the vCPU's, or NULL */
 	struct vec_state *vec;
 	struct code_cache *code;        /* the VM's */
 	const struct x86_env *env;

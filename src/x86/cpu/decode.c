@@ -296,6 +296,41 @@ static bool build(const struct decoder *d, struct x86_cpu *cpu, struct insn *i,
 	return d->isa[b->zi->meta.isa_set] && try_row(i, b, cpu, d->isa[b->zi->meta.isa_set]);
 }
 
+/*
+ * AMD: LOCK before a MOV of CR0 stands for REX.R, so that CR8 can be had in any
+ * mode.  To Zydis the prefix is illegal.  APM 3, MOV CRn.
+ */
+static bool decode_cr8_by_lock(const struct decoder *d, const struct x86_cpu *cpu, enum x86_code_mode mode,
+			       const uint8_t *bytes, unsigned int avail, ZydisDecodedInstruction *zi,
+			       ZydisDecodedOperand *op)
+{
+	unsigned int locks = 0, n = 0;
+	uint8_t rest[15] = { 0 };
+
+	if (!x86_has(cpu, X86_F_CR8_LEGACY))
+		return false;
+	for (bool prefixes = true; locks + n < avail;) {
+		uint8_t byte = bytes[locks + n];
+
+		prefixes &= byte != 0x0f;
+		if (prefixes && byte == 0xf0)
+			locks++;
+		else
+			rest[n++] = byte;
+	}
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d->z[mode], rest, n, zi, op)) ||
+	    zi->mnemonic != ZYDIS_MNEMONIC_MOV || zi->length + locks > 15)
+		return false;
+	for (unsigned int k = 0; k < 2; k++) {
+		if (op[k].type == ZYDIS_OPERAND_TYPE_REGISTER && op[k].reg.value == ZYDIS_REGISTER_CR0) {
+			op[k].reg.value = ZYDIS_REGISTER_CR8;
+			zi->length += locks;
+			return true;
+		}
+	}
+	return false;
+}
+
 struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, enum x86_code_mode mode,
 				 const uint8_t *bytes, unsigned int avail, uint16_t off,
 				 struct insn out[DECODE_MAX_ENTRIES])
@@ -317,7 +352,8 @@ struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, e
 	if (s == ZYDIS_STATUS_NO_MORE_DATA || s == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
 		return invalid(i, op_too_long, 15);
 	/* Which of the bytes made it invalid is not known: a change of any may make it valid. */
-	if (!ZYAN_SUCCESS(s))
+	if (!ZYAN_SUCCESS(s) && !(s == ZYDIS_STATUS_ILLEGAL_LOCK &&
+				  decode_cr8_by_lock(d, cpu, mode, bytes, avail, &zi, op)))
 		return invalid(i, op_ud, avail);
 
 	i->len = zi.length;

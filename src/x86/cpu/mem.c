@@ -213,6 +213,16 @@ void mem_probe_write(struct x86_cpu *cpu, gva_t gva, unsigned int size)
 	pieces(cpu, gva, size, MMU_WRITE, cpu->ctx->cls, p);
 }
 
+void mem_probe_read(struct x86_cpu *cpu, gva_t gva)
+{
+	struct piece p = { .gva = gva };
+
+	if (likely(tlb_hit_read(cpu->ctx, gva, 1)))
+		return;
+	check_canonical(cpu, gva, 1);
+	resolve(cpu, &p, MMU_READ, cpu->ctx->cls);
+}
+
 /* In steps that never straddle a page by more than the step itself. */
 void mem_read_block(struct x86_cpu *cpu, gva_t gva, void *dst, unsigned int size)
 {

@@ -82,6 +82,9 @@ static ALWAYS_INLINE void mem_commit(struct x86_cpu *cpu, gva_t gva, unsigned in
 /** mem_probe_write - raises what a write of @size bytes (1 to 4096) at @gva would raise; writes nothing. */
 void mem_probe_write(struct x86_cpu *cpu, gva_t gva, unsigned int size);
 
+/** mem_probe_read - raises what a read of the byte at @gva would raise; reads nothing, not even from a device. */
+void mem_probe_read(struct x86_cpu *cpu, gva_t gva);
+
 /*
  * Blocks of any length in the current privilege: for XSAVE areas, ENTER, descriptor
  * dumps.  Not atomic across pages: probe first where that matters.

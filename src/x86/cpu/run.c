@@ -163,6 +163,12 @@ static ALWAYS_INLINE struct block *find(struct x86_cpu *cpu)
 
 /* ------------------------------------------------------------------ running */
 
+/* Outside 64-bit mode every byte of an instruction must lie within CS; SDM 3A, 5.3. */
+static ALWAYS_INLINE bool fits_cs(const struct x86_cpu *cpu, const struct block *b)
+{
+	return likely(cpu->mode == CODE64) || cpu->regs[R_RIP] + b->len - 1 <= cpu->seg[SEG_CS].limit;
+}
+
 static ALWAYS_INLINE void run_block(struct x86_cpu *cpu, struct block *b)
 {
 	cpu->running = b;
@@ -261,6 +267,8 @@ static void run_single(struct x86_cpu *cpu)
 	uint64_t next = count_begin(cpu, b);
 
 	cpu->running = NULL;
+	if (unlikely(!fits_cs(cpu, b)))
+		x86_raise_ec(cpu, X86_GP, 0);
 	cpu->insns++;
 	b->insn[0].fn(cpu, b->insn);
 	if (unlikely(cpu->count.on))
@@ -402,6 +410,7 @@ static int dispatch(struct x86_cpu *cpu)
 		uint32_t req = atomic_load_explicit(&cpu->requests, memory_order_relaxed);
 		/* Counted on every turn: a request that stays (stepping) must not keep signals from being seen. */
 		bool expired = --cpu->slice <= 0;
+		struct block *b;
 
 		if (unlikely(req | *cpu->immediate_exit | expired)) {
 			int r = boundary(cpu);
@@ -418,7 +427,11 @@ static int dispatch(struct x86_cpu *cpu)
 			}
 			/* Requests that came in between are for the next boundary. */
 		}
-		run_block(cpu, find(cpu));
+		b = find(cpu);
+		if (unlikely(!fits_cs(cpu, b)))
+			step(cpu);
+		else
+			run_block(cpu, b);
 	}
 }
 

@@ -168,7 +168,7 @@ static void set_registers(struct x86_cpu *cpu, const struct task_image *m, bool 
 		cpu->cr3 = m->cr3;
 		mmu_load_cr3(cpu, false);
 	}
-	x86_set_rflags(cpu, m->flags);
+	x86_set_rflags(cpu, m->flags & FL_DEFINED);
 	x86_update_mode(cpu);
 }
 

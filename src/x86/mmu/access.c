@@ -52,7 +52,7 @@ enum mmu_status mmu_access(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 	t->hva = page + (gva & ~GUEST_PAGE_MASK);
 	t->guarded = code_gfn_guarded(cpu->code, gfn);
 	if (access == MMU_WRITE)
-		memslot_mark_dirty(slot, gfn);
+		mmu_mark_dirty(cpu, slot, gfn);
 	if (cls == cpu->ctx->cls)
 		fill(cpu, cpu->ctx, gva, &r, page, !readonly && !t->guarded &&
 		     (access == MMU_WRITE || (r.writable && r.dirty && !slot->dirty)));

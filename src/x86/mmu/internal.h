@@ -3,6 +3,7 @@
 #ifndef X86_MMU_INTERNAL_H
 #define X86_MMU_INTERNAL_H
 
+#include "kvm/dirty_ring.h"
 #include "x86/cpu/cpu.h"
 #include "x86/mmu/mmu.h"
 
@@ -25,6 +26,24 @@ struct mmu {
 	struct mmu_ctx *spare[MMU_SPARES];
 	struct mmu_stats stats;
 };
+
+/*
+ * @gfn of @slot is about to be written: into the dirty log, by whichever of the two
+ * the VM has.  A ring that fills up ends the block; one that is full the instruction.
+ */
+static inline void mmu_mark_dirty(struct x86_cpu *cpu, const struct memslot *slot, gfn_t gfn)
+{
+	if (likely(!slot->dirty))
+		return;
+	if (!cpu->dirty_ring) {
+		memslot_mark_dirty(slot, gfn);
+		return;
+	}
+	if (unlikely(!kvm_mark_dirty(cpu->dirty_ring, slot, gfn)))
+		x86_internal(cpu, "more pages written at once than the dirty ring holds");
+	if (unlikely(kvm_dirty_ring_soft_full(cpu->dirty_ring)))
+		x86_request(cpu, X86_REQ_EVENT);
+}
 
 /* Drops all of @c's entries. */
 void mmu_ctx_flush(struct mmu_ctx *c);

@@ -44,7 +44,7 @@ int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n)
 		if (code_gfn_guarded(cpu->code, gpa_to_gfn(gpa)))
 			code_written(cpu, gpa, part, NULL);
 		copy_bytes(memslot_hva(slot, gpa_to_gfn(gpa)) + (gpa & ~GUEST_PAGE_MASK), in, part);
-		memslot_mark_dirty(slot, gpa_to_gfn(gpa));
+		mmu_mark_dirty(cpu, slot, gpa_to_gfn(gpa));
 		gpa += part;
 		in += part;
 		n -= part;

@@ -8,6 +8,7 @@
  * does in KVM.
  */
 #include "x86/cpu/block.h"
+#include "x86/features.h"
 #include "x86/mmu/format.h"
 #include "x86/mmu/internal.h"
 
@@ -52,7 +53,9 @@ static uint64_t reserved_bits(const struct x86_cpu *cpu, const struct walk *w, u
 			return 0;
 		/* PSE-36: bits 20:13 are physical address 39:32, as far as MAXPHYADDR goes. */
 		r = 1ULL << 21;
-		if (cpu->maxphyaddr < 40)
+		if (!x86_has(cpu, X86_F_PSE36))
+			r |= bits(13, 20);
+		else if (cpu->maxphyaddr < 40)
 			r |= bits(13 + cpu->maxphyaddr - 32, 20);
 		return r;
 	}
@@ -61,7 +64,10 @@ static uint64_t reserved_bits(const struct x86_cpu *cpu, const struct walk *w, u
 		r |= PT_NX;
 	if (w->fmt == &pt_format_pae)
 		r |= bits(52, 62);
-	if (leaf && !(w->fmt->leaf_levels >> level & 1))
+	/* AMD's top two levels reserve G as well; APM 2, figures 5-19 and 5-20. */
+	if (level >= 4 && !x86_is_intel(cpu))
+		r |= PT_G;
+	if (leaf && (!(w->fmt->leaf_levels >> level & 1) || (level == 3 && !x86_has(cpu, X86_F_PDPE1GB))))
 		return r | PT_PS;
 	if (leaf)
 		r |= bits(13, 12 + 9 * (level - 1) - 1);
@@ -92,7 +98,7 @@ static bool is_leaf(const struct x86_cpu *cpu, const struct walk *w, unsigned in
 	return w->fmt->entry_bytes == 8 || (cpu->cr4 & CR4_PSE);
 }
 
-/* Protection keys, SDM 3A 4.6.2: true where the key of this leaf forbids the access. */
+/* Protection keys, SDM 3A 4.6.2: true where the key of this leaf forbids the access, whatever else does. */
 static bool pkey_forbids(const struct x86_cpu *cpu, uint64_t leaf, bool user_page, enum mmu_access access,
 			 bool user_access)
 {
@@ -113,16 +119,14 @@ static bool pkey_forbids(const struct x86_cpu *cpu, uint64_t leaf, bool user_pag
 	rights = rights >> (2 * key) & 3;
 	if (rights & 1)
 		return true;
-	return (rights & 2) && access == MMU_WRITE && (user_access || (cpu->cr0 & CR0_WP));
+	return (rights & 2) && access == MMU_WRITE && ((user_page && user_access) || (cpu->cr0 & CR0_WP));
 }
 
-/* Whether the rights that the walk collected allow @access.  SDM 3A 4.6.1.  *pk: a key forbade it. */
-static bool permits(const struct x86_cpu *cpu, const struct walk *w, uint64_t leaf, enum mmu_access access,
-		    enum mmu_class cls, bool *pk)
+/* Whether the rights that the walk collected allow @access, keys aside.  SDM 3A 4.6.1. */
+static bool rights_permit(const struct x86_cpu *cpu, const struct walk *w, enum mmu_access access, enum mmu_class cls)
 {
 	bool user_page = w->all & PT_U, user = cls == MMU_USER || cls == MMU_USER_AC;
 
-	*pk = false;
 	if (user && !user_page)
 		return false;
 	if (access == MMU_EXEC) {
@@ -132,10 +136,15 @@ static bool permits(const struct x86_cpu *cpu, const struct walk *w, uint64_t le
 	}
 	if (!user && user_page && (cpu->cr4 & CR4_SMAP) && cls == MMU_SUPERVISOR)
 		return false;
-	if (access == MMU_WRITE && !(w->all & PT_W) && (user || (cpu->cr0 & CR0_WP)))
-		return false;
-	*pk = pkey_forbids(cpu, leaf, user_page, access, user);
-	return !*pk;
+	return access != MMU_WRITE || (w->all & PT_W) || !(user || (cpu->cr0 & CR0_WP));
+}
+
+/* *pk: a key forbade it; the error code says so even where something else did too.  SDM 3A 4.7. */
+static bool permits(const struct x86_cpu *cpu, const struct walk *w, uint64_t leaf, enum mmu_access access,
+		    enum mmu_class cls, bool *pk)
+{
+	*pk = pkey_forbids(cpu, leaf, w->all & PT_U, access, cls == MMU_USER || cls == MMU_USER_AC);
+	return rights_permit(cpu, w, access, cls) && !*pk;
 }
 
 static struct mmu_result fault(const struct x86_cpu *cpu, enum mmu_access access, enum mmu_class cls, uint32_t ec)
@@ -169,14 +178,16 @@ static bool set_bits(struct x86_cpu *cpu, struct walk *w, unsigned int level, ui
 						__ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
 		return false;
 	}
-	memslot_mark_dirty(w->slot[level - 1], gpa_to_gfn(at));
+	mmu_mark_dirty(cpu, w->slot[level - 1], gpa_to_gfn(at));
 	return true;
 }
 
-enum ad_result { AD_DONE, AD_AGAIN, AD_READONLY };
-
-static enum ad_result set_accessed_dirty(struct x86_cpu *cpu, struct walk *w, unsigned int leaf_level,
-					 enum mmu_access access)
+/*
+ * Sets what is missing; false: an entry has changed, walk again.  Tables in a
+ * read-only slot stay as they are: they are meant to have the bits already.
+ */
+static bool set_accessed_dirty(struct x86_cpu *cpu, struct walk *w, unsigned int leaf_level,
+			       enum mmu_access access)
 {
 	unsigned int top = w->fmt->root_in_regs ? w->fmt->levels - 1 : w->fmt->levels;
 
@@ -189,12 +200,12 @@ static enum ad_result set_accessed_dirty(struct x86_cpu *cpu, struct walk *w, un
 		if (!set)
 			continue;
 		if (memslot_readonly(w->slot[level - 1]))
-			return AD_READONLY;
+			continue;
 		if (!set_bits(cpu, w, level, set))
-			return AD_AGAIN;
+			return false;
 		w->entry[level - 1] |= set;
 	}
-	return AD_DONE;
+	return true;
 }
 
 static gpa_t leaf_address(const struct x86_cpu *cpu, const struct walk *w, unsigned int level, uint64_t leaf, gva_t gva)
@@ -246,16 +257,9 @@ static struct mmu_result walk_once(struct x86_cpu *cpu, gva_t gva, enum mmu_acce
 	}
 	if (!permits(cpu, &w, e, access, cls, &pk))
 		return fault(cpu, access, cls, PF_P | (pk ? PF_PK : 0));
-	if (set_ad) {
-		switch (set_accessed_dirty(cpu, &w, level, access)) {
-		case AD_DONE:
-			break;
-		case AD_AGAIN:
-			*again = true;
-			return fault(cpu, access, cls, 0);
-		case AD_READONLY:
-			return fault(cpu, access, cls, PF_P);
-		}
+	if (set_ad && !set_accessed_dirty(cpu, &w, level, access)) {
+		*again = true;
+		return fault(cpu, access, cls, 0);
 	}
 	r = (struct mmu_result){
 		.status = MMU_OK,

@@ -108,6 +108,12 @@ void x86_cpuid_update_mwait(struct x86_vcpu *v)
 	code_drop_all(v->vm->code);
 }
 
+/* What the client says; nonsense is bent to what page tables can hold (SDM 3A 4.1.4: 52), and CR3 outside long mode. */
+static uint8_t sane_maxphyaddr(uint32_t bits)
+{
+	return bits < 32 ? 32 : bits > 52 ? 52 : (uint8_t)bits;
+}
+
 static uint8_t maxphyaddr(const struct x86_cpuid *c)
 {
 	const struct kvm_cpuid_entry2 *e = x86_cpuid_find(c, 0x80000000, 0);
@@ -115,7 +121,7 @@ static uint8_t maxphyaddr(const struct x86_cpuid *c)
 	if (!e || e->eax < 0x80000008)
 		return MAXPHYADDR_UNKNOWN;
 	e = x86_cpuid_find(c, 0x80000008, 0);
-	return e ? e->eax & 0xff : MAXPHYADDR_UNKNOWN;
+	return e ? sane_maxphyaddr(e->eax & 0xff) : MAXPHYADDR_UNKNOWN;
 }
 
 static uint8_t vendor(const struct x86_cpuid *c)

@@ -185,16 +185,27 @@ long x86_ioctl_set_msr_filter(struct kvm_call *c)
 
 #define MAX_IO_MSRS 256         /* of one KVM_GET_MSRS or KVM_SET_MSRS; as KVM */
 
-static long index_list(struct kvm_call *c, uint16_t flags)
+/* A register of the other vendor's, or that comes with a feature of his, is not in the lists. */
+static bool of_model(const struct x86_msr_row *row, const struct x86_model *m)
+{
+	if ((row->flags & MSR_OF_INTEL && m->vendor != V_INTEL) || (row->flags & MSR_OF_AMD && m->vendor != V_AMD))
+		return false;
+	return !row->feature || (x86_feature_rows[row->feature].vendors & m->vendor);
+}
+
+static long index_list(struct kvm_call *c, uint16_t flag)
 {
 	uint32_t indices[512], n = 0, room;
 	struct kvm_msr_list head;
+	struct x86_model m;
 	uint64_t value;
 
+	x86_model_get(&m);
 	for (size_t i = 0; i < x86_msr_row_count; i++) {
 		const struct x86_msr_row *row = &x86_msr_rows[i];
 
-		if (!(row->flags & flags) || (flags == MSR_FEATURE && x86_msr_feature(row->first, &value)))
+		if (!(row->flags & flag) || !of_model(row, &m) ||
+		    (flag == MSR_FEATURE && x86_msr_feature(row->first, &value)))
 			continue;
 		for (uint32_t index = row->first; index <= row->last && n < ARRAY_SIZE(indices); index++)
 			indices[n++] = index;
@@ -212,10 +223,7 @@ static long index_list(struct kvm_call *c, uint16_t flags)
 
 long x86_ioctl_get_msr_index_list(struct kvm_call *c)
 {
-	struct x86_model m;
-
-	x86_model_get(&m);
-	return index_list(c, MSR_SAVED | (m.vendor == V_INTEL ? MSR_SAVED_INTEL : MSR_SAVED_AMD));
+	return index_list(c, MSR_SAVED);
 }
 
 long x86_ioctl_get_msr_feature_index_list(struct kvm_call *c)

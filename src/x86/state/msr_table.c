@@ -5,6 +5,7 @@
 
 #include "x86/cpu/control.h"
 #include "x86/cpu/count.h"
+#include "x86/mmu/mmu.h"
 #include "x86/pv/kvmclock.h"
 #include "x86/pv/steal.h"
 #include "x86/state/cpuid.h"
@@ -324,6 +325,16 @@ static int set_tsc_aux(struct x86_vcpu *v, uint32_t index, uint64_t value, bool 
 	return 0;
 }
 
+/* Rights of supervisor pages by protection key; SDM 3A 4.6.2. */
+static int set_pkrs(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	if (value >> 32)
+		return -EINVAL;
+	v->cpu.pkrs = value;
+	mmu_pkey_changed(&v->cpu);
+	return 0;
+}
+
 static int set_xss(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
 	if (value & ~v->cpuid.supported_xss)
@@ -547,7 +558,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CODE(0x79, "IA32_UCODE_WRITE", MSR_IGNORE_WRITES, write_only, NULL),
 	FIELD_SET(0x8b, "IA32_UCODE_REV", MSR_SAVED | MSR_FEATURE, msr.ucode_rev, set_ucode),
 	FIELD(0x9e, "IA32_SMBASE", MSR_SAVED | MSR_HOST_ONLY, msr.smbase, 0xffffffff),
-	PMU(0xc1, 0xc8, "IA32_PMC", MSR_SAVED_INTEL),
+	PMU(0xc1, 0xc8, "IA32_PMC", MSR_SAVED | MSR_OF_INTEL),
 	CONST(0xcd, 0xcd, "FSB_FREQ", MSR_READ_ONLY, 3),
 	CODE(0xce, "PLATFORM_INFO", MSR_SAVED, get_platform_info, set_platform_info),
 	CONST(0xfe, 0xfe, "MTRRCAP", MSR_READ_ONLY, 0x508),
@@ -561,7 +572,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	{ 0x179, 0x179, "IA32_MCG_CAP", MSR_READ_ONLY, 0, 0, AT(msr.mcg_cap), 0, 0, NULL, NULL },
 	FIELD(0x17a, "IA32_MCG_STATUS", MSR_SAVED, msr.mcg_status, ALL),
 	CODE(0x17b, "IA32_MCG_CTL", MSR_SAVED, get_mcg_ctl, set_mcg_ctl),
-	PMU(0x186, 0x18d, "IA32_PERFEVTSEL", MSR_SAVED_INTEL),
+	PMU(0x186, 0x18d, "IA32_PERFEVTSEL", MSR_SAVED | MSR_OF_INTEL),
 	CONST(0x198, 0x198, "IA32_PERF_STATUS", MSR_READ_ONLY, 1000 | 4ULL << 40),
 	CONST(0x199, 0x199, "IA32_PERF_CTL", MSR_READ_ONLY, 0),
 	FIELD_SET(0x1a0, "IA32_MISC_ENABLE", MSR_SAVED, msr.misc_enable, set_misc_enable),
@@ -575,9 +586,9 @@ const struct x86_msr_row x86_msr_rows[] = {
 	FIELD_SET(0x277, "IA32_PAT", MSR_SAVED, msr.pat, set_pat),
 	CODES(0x280, 0x280 + X86_MCE_BANKS - 1, "IA32_MC_CTL2", 0, get_mce_ctl2, set_mce_ctl2),
 	FIELD_SET(0x2ff, "MTRR_DEF_TYPE", 0, msr.mtrr_def_type, set_mtrr_def),
-	PMU(0x309, 0x30b, "IA32_FIXED_CTR", MSR_SAVED_INTEL),
+	PMU(0x309, 0x30b, "IA32_FIXED_CTR", MSR_SAVED | MSR_OF_INTEL),
 	CODE(0x345, "IA32_PERF_CAPABILITIES", MSR_SAVED | MSR_FEATURE, get_perf_capabilities, set_perf_capabilities),
-	PMU(0x38d, 0x390, "IA32_PERF_GLOBAL", MSR_SAVED_INTEL),
+	PMU(0x38d, 0x390, "IA32_PERF_GLOBAL", MSR_SAVED | MSR_OF_INTEL),
 	CODES(0x400, 0x400 + 4 * X86_MCE_BANKS - 1, "IA32_MC", 0, get_mce, set_mce),
 	PMU(0x4c1, 0x4c8, "IA32_A_PMC", 0),
 	CONST(0x606, 0x606, "RAPL_POWER_UNIT", MSR_READ_ONLY, 0),
@@ -586,6 +597,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CONST(0x639, 0x639, "PP0_ENERGY_STATUS", MSR_READ_ONLY, 0),
 	CONST(0x641, 0x641, "PP1_ENERGY_STATUS", MSR_READ_ONLY, 0),
 	CODE(0x6e0, "IA32_TSC_DEADLINE", MSR_SAVED, get_tsc_deadline, set_tsc_deadline),
+	{ 0x6e1, 0x6e1, "IA32_PKRS", MSR_SAVED, X86_F_PKS, 0, AT(cpu.pkrs), ALL, 0, NULL, set_pkrs },
 	CODES(0x800, 0x8ff, "X2APIC", 0, get_x2apic, set_x2apic),
 	{ 0xda0, 0xda0, "IA32_XSS", 0, X86_F_XSAVES, 0, AT(cpu.xss), ALL, 0, NULL, set_xss },
 	{ MSR_WALL_CLOCK_NEW, MSR_WALL_CLOCK_NEW, "KVM_WALL_CLOCK_NEW", MSR_SAVED | MSR_PV, X86_F_KVM_CLOCKSOURCE2,
@@ -603,7 +615,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CODE(0xc0000101, "GS_BASE", 0, get_canonical, set_canonical),
 	CODE(0xc0000102, "KERNEL_GS_BASE", MSR_SAVED, get_canonical, set_canonical),
 	CODE(0xc0000103, "TSC_AUX", MSR_SAVED, get_tsc_aux, set_tsc_aux),
-	PMU(0xc0010000, 0xc0010007, "K7_PERF", MSR_SAVED_AMD),
+	PMU(0xc0010000, 0xc0010007, "K7_PERF", MSR_SAVED | MSR_OF_AMD),
 	CONST(0xc0010010, 0xc0010010, "SYSCFG", MSR_READ_ONLY, 0),
 	FIELD_SET(0xc0010015, "HWCR", MSR_SAVED, msr.hwcr, set_hwcr),
 	CONST(0xc001001b, 0xc001001b, "K7_CLK_CTL", MSR_IGNORE_WRITES, 0x20000000),
@@ -617,7 +629,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	  NULL, NULL },
 	{ 0xc0010140, 0xc0010140, "OSVW_ID_LENGTH", 0, X86_F_OSVW, 0, AT(msr.osvw_length), ALL, 0, NULL, NULL },
 	{ 0xc0010141, 0xc0010141, "OSVW_STATUS", 0, X86_F_OSVW, 0, AT(msr.osvw_status), ALL, 0, NULL, NULL },
-	PMU(0xc0010200, 0xc001020b, "F15H_PERF", MSR_SAVED_AMD),
+	PMU(0xc0010200, 0xc001020b, "F15H_PERF", MSR_SAVED | MSR_OF_AMD),
 	CONST(0xc0011022, 0xc0011023, "DC_CFG", MSR_IGNORE_WRITES, 0),
 	{ 0xc0011029, 0xc0011029, "DE_CFG", MSR_FEATURE, 0, V_AMD, AT(msr.de_cfg), DE_CFG_LFENCE, 0, NULL, NULL },
 	CONST(0xc001102a, 0xc001102a, "BU_CFG2", MSR_IGNORE_WRITES, 0),

@@ -23,6 +23,7 @@
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
+#include "x86/state/trace.h"
 
 /* What service() takes; the rest is the engine's. */
 #define SERVED (X86_REQ_EVENT | X86_REQ_RELOAD_SLOTS | X86_REQ_TIMER | X86_REQ_STEAL | X86_REQ_CLOCK | \
@@ -101,6 +102,8 @@ static void complete_access(struct x86_vcpu *v)
 			v->cpu.batch.have = v->cpu.batch.asked;
 		}
 	}
+	if (unlikely(v->vm->traced))
+		x86_trace_answer(v);
 	r->count++;
 }
 
@@ -215,6 +218,7 @@ static int env_slice(struct x86_cpu *cpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 
+	x86_stats_engine(v->vcpu);
 	if (kvm_vcpu_sync_needed(v->vcpu))
 		x86_request(cpu, X86_REQ_RELOAD_SLOTS);
 	if (unlikely(v->steal.msr))
@@ -305,6 +309,7 @@ static int wait_runnable(struct x86_vcpu *v)
 			return -EINTR;
 		atomic_fetch_and(&v->cpu.requests, ~(uint32_t)(X86_REQ_EVENT | X86_REQ_TIMER));
 		deadline = atomic_load(&v->timer_deadline);
+		x86_stats_engine(v->vcpu);
 		r = kvm_vcpu_block(v->vcpu, awake, deadline ? deadline : UINT64_MAX);
 		if (r)
 			return r;
@@ -348,6 +353,15 @@ static bool pending_exit(struct x86_vcpu *v)
 	return false;
 }
 
+/* Until the client has taken pages out, KVM_RUN ends at once. */
+static bool ring_full_exit(struct x86_vcpu *v)
+{
+	if (likely(!kvm_dirty_ring_soft_full(&v->vcpu->dirty_ring)))
+		return false;
+	v->vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
+	return true;
+}
+
 static bool window_exit(struct x86_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
@@ -382,7 +396,7 @@ static int env_service(struct x86_cpu *cpu)
 		v->triple_fault = false;
 		return X86_RUN_SHUTDOWN;
 	}
-	if (pending_exit(v)) {
+	if (ring_full_exit(v) || pending_exit(v)) {
 		x86_request(cpu, X86_REQ_EVENT);
 		return X86_RUN_EXIT;
 	}
@@ -553,6 +567,8 @@ static int run_guest(struct x86_vcpu *v)
 	run->exit_reason = KVM_EXIT_UNKNOWN;
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	x86_steal_update(v);
+	if (unlikely(v->vm->traced))
+		x86_trace_entry(v);
 	do
 		r = x86_cpu_run(&v->cpu);
 	while (unlikely(r == X86_RUN_INTERNAL) && failure_is_the_guests(v));
@@ -588,5 +604,7 @@ out:
 		x86_sync_regs_out(v);
 	save_run_state(v);
 	x86_stats_exit(vcpu, r);
+	if (unlikely(v->vm->traced))
+		x86_trace_return(v, r);
 	return r;
 }

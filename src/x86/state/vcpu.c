@@ -160,12 +160,13 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	v->vcpu = vcpu;
 	v->vm = x;
 	v->external_vector = v->ioapic_eoi = -1;
-	v->cpu.env = &x86_kvm_env;
+	v->cpu.env = x->traced ? &x->env : &x86_kvm_env;
 	v->cpu.env_ptr = v;
 	v->cpu.code = x->code;
 	v->cpu.cpuid = &v->cpuid;
 	v->cpu.immediate_exit = &vcpu->run->immediate_exit;
 	v->cpu.slots = kvm_vm_slots(vcpu->vm, 0);
+	v->cpu.dirty_ring = &vcpu->dirty_ring;
 	x86_cpuid_init(v);
 	vcpu->arch_data = v;
 	r = create_engine(v);

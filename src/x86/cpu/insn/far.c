@@ -415,7 +415,7 @@ static int build_retf(struct insn *i, const struct insn_build *b)
 	return 0;
 }
 
-/* IRET ends the blocking of NMIs. */
+/* IRET ends the blocking of NMIs, even one that faults; SDM 3C, "Information about NMI unblocking due to IRET". */
 static void unblock_nmi(struct x86_cpu *cpu)
 {
 	if (cpu->nmi_blocked) {
@@ -450,7 +450,6 @@ static void iret_real(struct x86_cpu *cpu, const struct insn *i)
 	cpu->regs[R_RIP] = ip;
 	stack_set_sp(cpu, cpu->regs[R_RSP] + 3 * size);
 	iret_flags(cpu, flags, may, size);
-	unblock_nmi(cpu);
 }
 
 /* Virtual-8086 mode with IOPL below 3: #GP, or with VME a 16-bit IRET that loads VIF.  SDM 3A, 20.3.3. */
@@ -470,7 +469,6 @@ static void iret_vme(struct x86_cpu *cpu, const struct insn *i)
 	stack_set_sp(cpu, cpu->regs[R_RSP] + 6);
 	iret_flags(cpu, flags, IRET_ALWAYS, 2);
 	cpu->rflags = (cpu->rflags & ~FL_VIF) | (flags & FL_IF ? FL_VIF : 0);
-	unblock_nmi(cpu);
 }
 
 /* NT: back to the task that the TSS links to. */
@@ -484,7 +482,6 @@ static void iret_task(struct x86_cpu *cpu, const struct insn *i)
 		x86_raise_ec(cpu, X86_GP, 0);
 	sw.sel = (uint16_t)sys_load(cpu, cpu->tr.base, 2);
 	x86_task_switch(cpu, &sw);
-	unblock_nmi(cpu);
 }
 
 /* From CPL 0 into virtual-8086 mode; SDM 3A, 20.2.2. */
@@ -507,7 +504,6 @@ static void iret_to_vm86(struct x86_cpu *cpu, uint64_t eip, uint16_t cs, uint64_
 	cpu->regs[R_RIP] = eip;
 	x86_set_rflags(cpu, flags & (IRET_ALWAYS | IRET_32 | FL_IF | FL_IOPL | FL_VM | FL_VIF | FL_VIP));
 	x86_update_priv(cpu);
-	unblock_nmi(cpu);
 }
 
 static void op_iret(struct x86_cpu *cpu, const struct insn *i)
@@ -516,6 +512,7 @@ static void op_iret(struct x86_cpu *cpu, const struct insn *i)
 	uint64_t flags, may = IRET_ALWAYS | IRET_32;
 
 	at(cpu, i);
+	unblock_nmi(cpu);
 	if (x86_in_vm_or_real(cpu)) {
 		if (x86_vm86(cpu) && IOPL(cpu) < 3)
 			iret_vme(cpu, i);
@@ -546,7 +543,6 @@ static void op_iret(struct x86_cpu *cpu, const struct insn *i)
 		may |= FL_IOPL | FL_VIF | FL_VIP;
 	return_commit(cpu, &r, 3);
 	iret_flags(cpu, flags, may, r.size);
-	unblock_nmi(cpu);
 }
 
 static int build_iret(struct insn *i, const struct insn_build *b)

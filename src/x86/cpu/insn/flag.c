@@ -3,6 +3,7 @@
 #include <Zydis/Mnemonic.h>
 
 #include "x86/cpu/insn/ops.h"
+#include "x86/features.h"
 
 static void clc(struct x86_cpu *cpu, const struct insn *i)
 {
@@ -114,7 +115,9 @@ static void sti(struct x86_cpu *cpu, const struct insn *i)
 static const struct insn_row rows[] = {
 	PLAIN(CLC, 0, clc), PLAIN(STC, 0, stc), PLAIN(CMC, 0, cmc),
 	PLAIN(CLD, 0, cld), PLAIN(STD, 0, std),
-	PLAIN(LAHF, 0, lahf), PLAIN(SAHF, 0, sahf),
+	PLAIN(LAHF, ROW_NO_64, lahf), PLAIN(SAHF, ROW_NO_64, sahf),
+	{ ZYDIS_MNEMONIC_LAHF, X86_F_LAHF_LM, ROW_ONLY_64, 0, build_plain, ROW_FN(lahf) },
+	{ ZYDIS_MNEMONIC_SAHF, X86_F_LAHF_LM, ROW_ONLY_64, 0, build_plain, ROW_FN(sahf) },
 	PLAIN(SALC, ROW_NO_64, salc),
 	PLAIN(CLI, 0, cli),
 	PLAIN(STI, ROW_BARRIER, sti),

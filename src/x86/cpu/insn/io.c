@@ -22,12 +22,17 @@ static bool bitmap_allows(struct x86_cpu *cpu, uint16_t port, unsigned int size)
 	return !((sys_load(cpu, cpu->tr.base + at, 2) >> (port & 7)) & mask);
 }
 
-static void check_port(struct x86_cpu *cpu, uint16_t port, unsigned int size)
+static void check_permission(struct x86_cpu *cpu, uint16_t port, unsigned int size)
 {
 	unsigned int iopl = (cpu->rflags & FL_IOPL) >> 12;
 
 	if (x86_protected(cpu) && (cpu->cpl > iopl || x86_vm86(cpu)) && !bitmap_allows(cpu, port, size))
 		x86_raise_ec(cpu, X86_GP, 0);
+}
+
+static void check_port(struct x86_cpu *cpu, uint16_t port, unsigned int size)
+{
+	check_permission(cpu, port, size);
 	x86_debug_check_io(cpu, port, size);
 }
 
@@ -164,8 +169,8 @@ static void name##_one(struct x86_cpu *cpu, const struct insn *i)					\
 static void name##_rep(struct x86_cpu *cpu, const struct insn *i)					\
 {													\
 	at(cpu, i);											\
-	/* Permission is asked even where the count is zero. */						\
-	check_port(cpu, (uint16_t)cpu->regs[R_RDX], i->opsize);						\
+	/* Permission is asked even where the count is zero; a breakpoint then is not met. */		\
+	check_permission(cpu, (uint16_t)cpu->regs[R_RDX], i->opsize);					\
 	string_repeat(cpu, i, name, false);								\
 }
 

@@ -10,7 +10,6 @@
 #include "x86/cpu/insn/ops.h"
 #include "x86/cpu/vec.h"
 #include "x86/features.h"
-#include "x86/mmu/mmu.h"
 
 /* ------------------------------------------------------------------ nothing, and order */
 
@@ -194,23 +193,9 @@ static void cpuid(struct x86_cpu *cpu, const struct insn *i)
  * CLFLUSH and its like are judged as a read of a byte, but read nothing: the
  * line may be a device's.  SDM 2A, CLFLUSH.
  */
-SLOW_FN static void probe_read(struct x86_cpu *cpu, const struct insn *i)
-{
-	gva_t a = ea(cpu, i, 1, false);
-	struct mmu_result r;
-
-	if (tlb_hit_read(cpu->ctx, a, 1))
-		return;
-	if (!gva_canonical(cpu, a))
-		x86_raise_ec(cpu, i->ea_flags & EA_STACK ? X86_SS : X86_GP, 0);
-	r = mmu_walk(cpu, a, MMU_READ, cpu->ctx->cls, true);
-	if (r.status == MMU_FAULT)
-		x86_raise_pf(cpu, a, r.error_code);
-}
-
 static void clflush(struct x86_cpu *cpu, const struct insn *i)
 {
-	probe_read(cpu, i);
+	mem_probe_read(cpu, ea(cpu, i, 1, false));
 	NEXT(cpu, i);
 }
 

@@ -16,6 +16,7 @@
 
 #include <Zydis/Zydis.h>
 
+#include "x86/cpu/debug.h"
 #include "x86/cpu/insn/string.h"
 
 /* ------------------------------------------------------------------ pointers and counts */
@@ -340,6 +341,9 @@ void string_repeat(struct x86_cpu *cpu, const struct insn *i, string_portion *po
 			/* It goes on at its next run, and retires then. */
 			cpu->insns--;
 			cpu->regs[R_RIP] = insn_rip(cpu, i);
+			/* Its instruction breakpoint was met before the first iteration; SDM 3B, 17.3.1.1. */
+			if (unlikely(x86_debug_dr7(cpu) & DR7_ENABLE_MASK))
+				cpu->rflags |= FL_RF;
 			return;
 		}
 	}

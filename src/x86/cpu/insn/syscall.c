@@ -248,7 +248,7 @@ static void op_monitor(struct x86_cpu *cpu, const struct insn *i)
 	monitor_check(cpu, i);
 	if (cpu->mode == CODE64 ? cpu->regs[R_RCX] : (uint32_t)cpu->regs[R_RCX])
 		x86_raise_ec(cpu, X86_GP, 0);
-	ld8(cpu, ea(cpu, i, 1, false));
+	mem_probe_read(cpu, ea(cpu, i, 1, false));
 	NEXT(cpu, i);
 }
 
