@@ -41,6 +41,11 @@ uint64_t host_realtime_ns(void)
 	return now(CLOCK_REALTIME);
 }
 
+uint64_t host_thread_ns(void)
+{
+	return now(CLOCK_THREAD_CPUTIME_ID);
+}
+
 uint64_t host_now_and_tsc(uint64_t *tsc)
 {
 	uint64_t best = UINT64_MAX, ns = 0;

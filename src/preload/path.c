@@ -32,6 +32,7 @@ struct path_parameter {
 #define FIXED(text) { text, text }
 
 static const struct path_parameter parameters[] = {
+	{ "kvm", "enable_pmu", FIXED("Y\n") },
 	{ "kvm", "enable_vmware_backdoor", FIXED("N\n") },
 	{ "kvm", "ignore_msrs", FIXED("N\n") },
 	{ "kvm", "nx_huge_pages", FIXED("N\n") },
