@@ -26,9 +26,12 @@ static inline uint64_t host_rdtsc(void)
 /** host_tsc_khz - its frequency; measured once a process (20 ms) unless CPUID tells.  Never 0. */
 uint32_t host_tsc_khz(void);
 
+/** host_switches - how often the calling thread has left a processor: it never waited for one without. */
+uint64_t host_switches(void);
+
 /**
  * host_run_delay_ns - how long the calling thread has been ready to run and waited for a processor, in all.
- * -errno: the host's kernel does not account for it.  A system call or three.
+ * -errno: the host's kernel does not account for it.  Three system calls, one of them slow.
  */
 int host_run_delay_ns(uint64_t *ns);
 

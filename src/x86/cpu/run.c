@@ -492,12 +492,12 @@ static int deliver(struct x86_cpu *cpu)
 
 static bool in_slot(const struct x86_cpu *cpu, uintptr_t addr)
 {
-	for (unsigned int i = 0; i < cpu->slots->count; i++) {
-		const struct memslot *s = &cpu->slots->slot[i];
+	const struct memslot *s;
+	unsigned int n, i;
 
+	memslots_for_each(s, n, i, cpu->slots)
 		if (addr - (uintptr_t)s->hva < s->npages << GUEST_PAGE_SHIFT)
 			return true;
-	}
 	return false;
 }
 

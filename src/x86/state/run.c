@@ -566,7 +566,7 @@ static int run_guest(struct x86_vcpu *v)
 		x86_cpuid_update_mwait(v);
 	run->exit_reason = KVM_EXIT_UNKNOWN;
 	x86_request(&v->cpu, X86_REQ_EVENT);
-	x86_steal_update(v);
+	x86_steal_entered(v);
 	if (unlikely(v->vm->traced))
 		x86_trace_entry(v);
 	do

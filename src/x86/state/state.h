@@ -166,6 +166,7 @@ struct x86_vcpu {
 		uint64_t msr;           /* MSR_KVM_STEAL_TIME as written */
 		uint64_t seen;          /* the thread's delay when it was last asked for, ns */
 		uint64_t looked;        /* when that was, CLOCK_MONOTONIC in ns; 0: not yet */
+		uint64_t switches;      /* the thread's, just before it was asked for */
 	} steal;
 	struct x86_msrs msr;
 	struct x86_pmu pmu;
