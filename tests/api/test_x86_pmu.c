@@ -447,6 +447,29 @@ static void levels(void)
 }
 EACH_CPU(levels)
 
+/* The segments of real mode are those of virtual-8086 mode, but for their privilege. */
+static struct guest in_vm86(bool pce)
+{
+	struct guest g = GUEST(false, 0x0f, 0x33, 0xe6, 0x10);
+	struct kvm_segment *segment[6];
+	struct kvm_sregs s;
+
+	identify(&g);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_SREGS, &s));
+	memcpy(segment, (struct kvm_segment *[]){ &s.cs, &s.ds, &s.es, &s.fs, &s.gs, &s.ss }, sizeof(segment));
+	for (size_t i = 0; i < 6; i++) {
+		segment[i]->dpl = 3;
+		segment[i]->type = 3;
+		segment[i]->limit = 0xffff;
+		segment[i]->selector = (uint16_t)(segment[i]->base >> 4);
+	}
+	s.cr0 |= 1;
+	s.cr4 = pce ? 1 << 8 : 0;
+	api_ok(api_ioctl(g.vcpu, KVM_SET_SREGS, &s));
+	SET(&g, rflags, 0x23002);
+	return g;
+}
+
 static uint64_t rdpmc(struct guest *g, uint32_t index, bool works)
 {
 	SET(g, rcx, index);
@@ -482,6 +505,12 @@ static void rdpmc_rules(void)
 	guest_run(&g, KVM_EXIT_SHUTDOWN);
 	guest_end(&g);
 	g = at_cpl3(code, sizeof(code), true);
+	guest_port(&g, 0x10);
+	guest_end(&g);
+	g = in_vm86(false);
+	guest_run(&g, KVM_EXIT_SHUTDOWN);
+	guest_end(&g);
+	g = in_vm86(true);
 	guest_port(&g, 0x10);
 	guest_end(&g);
 }
