@@ -146,11 +146,26 @@ static int build_rdpid(struct insn *i, const struct insn_build *b)
 	return 0;
 }
 
+/* VMware's clocks are open to all, whatever CPL and CR4.PCE are; KVM with enable_vmware_backdoor does as it. */
+SLOW_FN static bool read_vmware_pmc(struct x86_cpu *cpu)
+{
+	uint64_t value;
+
+	x86_vec_put(cpu);
+	if (cpu->env->vmware_pmc(cpu, (uint32_t)cpu->regs[R_RCX], &value))
+		return false;
+	cpu->regs[R_RAX] = (uint32_t)value;
+	cpu->regs[R_RDX] = value >> 32;
+	return true;
+}
+
 /* No counter is offered, so every index is a wrong one: #GP whatever CPL and CR4.PCE are.  SDM 2B. */
 static void rdpmc(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
-	x86_raise_ec(cpu, X86_GP, 0);
+	if (!cpu->vmware_backdoor || !read_vmware_pmc(cpu))
+		x86_raise_ec(cpu, X86_GP, 0);
+	NEXT(cpu, i);
 }
 
 SLOW_FN static void do_cpuid(struct x86_cpu *cpu)
