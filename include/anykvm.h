@@ -87,6 +87,13 @@ ANYKVM_PUBLIC int anykvm_set_parameters(const char *spec);
 ANYKVM_PUBLIC int anykvm_get_parameter(const char *name);
 
 /**
+ * anykvm_trace - writes KVM's events (kvm_exit, kvm_pio, ...) of VMs created from
+ * now on to the end of the file @path, in the layout of ftrace's trace file; NULL:
+ * no longer.  Returns 0, or -1 with errno as of open().
+ */
+ANYKVM_PUBLIC int anykvm_trace(const char *path);
+
+/**
  * A private number for KVM_CHECK_EXTENSION that answers 1 here and 0 on every
  * kernel: tells which engine runs.
  */

@@ -44,6 +44,11 @@ static int set_stats(void *args, const char *v, struct vmm_err *err)
 	return set_variable("--stats", "ANYKVM_STATS", v, err);
 }
 
+static int set_trace(void *args, const char *v, struct vmm_err *err)
+{
+	return set_variable("--trace", "ANYKVM_TRACE", v, err);
+}
+
 static int set_verbose(void *args, const char *v, struct vmm_err *err)
 {
 	return set_variable("-v", "ANYKVM_VERBOSE", "1", err);
@@ -65,6 +70,11 @@ const struct option_row exec_options[] = {
 	  .set = set_stats,
 	  .file = true,
 	  .help = "write KVM's statistics as JSON, a line a VM (ANYKVM_STATS)" },
+	{ .name = "trace",
+	  .arg = "FILE",
+	  .set = set_trace,
+	  .file = true,
+	  .help = "write KVM's events in ftrace's layout (ANYKVM_TRACE)" },
 	{ .name = "verbose",
 	  .letter = 'v',
 	  .set = set_verbose,
@@ -101,10 +111,10 @@ static int check_params(struct vmm_err *err)
 	return 0;
 }
 
-/* The statistics of this run alone go into the file; its name must hold wherever the command goes. */
-static int prepare_stats(struct vmm_err *err)
+/* What this run alone tells goes into the file; its name must hold wherever the command goes. */
+static int prepare_file(const char *option, const char *name, const char *what, struct vmm_err *err)
 {
-	const char *path = setting("ANYKVM_STATS");
+	const char *path = setting(name);
 	char full[PATH_MAX];
 	int fd;
 
@@ -112,9 +122,9 @@ static int prepare_stats(struct vmm_err *err)
 		return 0;
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	if (fd < 0 || !realpath(path, full))
-		return vmm_fail(err, errno, "%s: cannot write statistics: %s", path, strerror(errno));
+		return vmm_fail(err, errno, "%s: cannot write %s: %s", path, what, strerror(errno));
 	close(fd);
-	return set_variable("--stats", "ANYKVM_STATS", full, err);
+	return set_variable(option, name, full, err);
 }
 
 /* The preload, beside this program as it was built or as it is installed. */
@@ -173,7 +183,8 @@ static int become(char **command, struct vmm_err *err)
 		r = program_check(p.path, err);
 	if (r)
 		return status_of(r);
-	if (prepare_stats(err) || add_preload(err))
+	if (prepare_file("--stats", "ANYKVM_STATS", "statistics", err) ||
+	    prepare_file("--trace", "ANYKVM_TRACE", "events", err) || add_preload(err))
 		return EXEC_FAILED;
 	execv(p.path, command);
 	return status_of(vmm_fail(err, errno, "%s: cannot be executed: %s", p.path, strerror(errno)));

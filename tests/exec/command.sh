@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../cli/lib.sh"
 client=$2
 foreign=$3
-echo 1..35
+echo 1..38
 
 # ex ARGUMENT...: anykvm exec with them; sets $status, and $err to all that is said.
 ex() {
@@ -76,6 +76,19 @@ is 'the statistics are JSON' 0 ''
 (cd "$work" && ex --stats relative -- sh -c "cd /; '$client' guest")
 [ -s "$work/relative" ] || status=bad
 is 'a relative file' 0 ''
+# Every event is a line in ftrace's layout; what is not asked for is not there.
+echo old >"$work/trace"
+ex --trace "$work/trace" -- "$client" guest
+grep -v '^#' "$work/trace" |
+	grep -Evq '^ *[^ ].*-[0-9]+ +\[[0-9]{3}\] \.{5} +[0-9]+\.[0-9]{6}: kvm_[a-z_]+: .' && status=bad
+is 'events in the layout of ftrace' 0 '*'
+for event in 'kvm_entry: vcpu 0, rip 0x' 'kvm_exit: vcpu 0 reason ' 'kvm_pio: pio_write at 0x' \
+	'kvm_userspace_exit: reason KVM_EXIT_IO (2)'; do
+	grep -qF "$event" "$work/trace" || { status=bad; err=$event; }
+done
+is 'the events of a guest that writes a port' 0 '*'
+ex --trace /nowhere/file -- "$client" guest
+is 'a trace that cannot be written' 125 'anykvm: /nowhere/file: cannot write events: *'
 ex --stats /nowhere/file -- "$client" guest
 is 'a file that cannot be written' 125 'anykvm: /nowhere/file: cannot write statistics: No such file*'
 

@@ -320,6 +320,7 @@ const struct kvm_arch kvm_arch_x86 = {
 	.name = "x86",
 	.ioctls = { ioctls, ARRAY_SIZE(ioctls) },
 	.caps = { caps, ARRAY_SIZE(caps) },
+	.vm_stats = &x86_vm_stats,
 	.vcpu_stats = &x86_vcpu_stats,
 	.address_spaces = 2,
 	.gpa_bits = 52,

@@ -24,6 +24,7 @@
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
+#include "x86/state/trace.h"
 
 /* What service() takes; the rest is the engine's. */
 #define SERVED (X86_REQ_EVENT | X86_REQ_RELOAD_SLOTS | X86_REQ_TIMER | X86_REQ_STEAL | X86_REQ_CLOCK | \
@@ -102,6 +103,8 @@ static void complete_access(struct x86_vcpu *v)
 			v->cpu.batch.have = v->cpu.batch.asked;
 		}
 	}
+	if (unlikely(v->vm->traced))
+		x86_trace_answer(v);
 	r->count++;
 }
 
@@ -211,6 +214,7 @@ static int env_slice(struct x86_cpu *cpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 
+	x86_stats_engine(v->vcpu);
 	if (kvm_vcpu_sync_needed(v->vcpu))
 		x86_request(cpu, X86_REQ_RELOAD_SLOTS);
 	if (unlikely(v->steal.msr))
@@ -300,6 +304,7 @@ static int wait_runnable(struct x86_vcpu *v)
 			return -EINTR;
 		atomic_fetch_and(&v->cpu.requests, ~(uint32_t)(X86_REQ_EVENT | X86_REQ_TIMER));
 		deadline = atomic_load(&v->timer_deadline);
+		x86_stats_engine(v->vcpu);
 		r = kvm_vcpu_block(v->vcpu, awake, deadline ? deadline : UINT64_MAX);
 		if (r)
 			return r;
@@ -555,6 +560,8 @@ static int run_guest(struct x86_vcpu *v)
 	run->exit_reason = KVM_EXIT_UNKNOWN;
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	x86_steal_update(v);
+	if (unlikely(v->vm->traced))
+		x86_trace_entry(v);
 	do
 		r = x86_cpu_run(&v->cpu);
 	while (unlikely(r == X86_RUN_INTERNAL) && failure_is_the_guests(v));
@@ -590,5 +597,7 @@ out:
 		x86_sync_regs_out(v);
 	save_run_state(v);
 	x86_stats_exit(vcpu, r);
+	if (unlikely(v->vm->traced))
+		x86_trace_return(v, r);
 	return r;
 }

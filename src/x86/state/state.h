@@ -46,6 +46,8 @@ struct x86_clock {
 struct x86_vm {
 	struct vm *vm;
 	struct code_cache *code;
+	bool traced;                    /* KVM's events are written to a file: env in place of x86_kvm_env */
+	struct x86_env env;
 	struct apic_bus bus;
 	_Atomic uint8_t irqchip;        /* enum x86_irqchip */
 	_Atomic bool has_pit;

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 
 #include "host/clock.h"
+#include "kvm/trace.h"
 #include "x86/cpu/block.h"
 #include "x86/state/msr.h"
 #include "x86/state/parameter.h"
 #include "x86/state/state.h"
+#include "x86/state/trace.h"
 
 #define TSS_PAGES 3             /* KVM_SET_TSS_ADDR reserves three pages below 4 GiB */
 
@@ -21,6 +23,10 @@ int x86_vm_create(struct vm *vm, unsigned long type)
 	if (!x)
 		return -ENOMEM;
 	x->vm = vm;
+	x->traced = kvm_trace_on();
+	x->env = x86_kvm_env;
+	if (x->traced)
+		x86_trace_wrap(&x->env);
 	x->code = code_cache_create();
 	if (!x->code) {
 		free(x);
