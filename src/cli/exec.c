@@ -34,6 +34,11 @@ static int set_cpu(void *args, const char *v, struct vmm_err *err)
 	return set_variable("--cpu", "ANYKVM_CPU", v, err);
 }
 
+static int set_params(void *args, const char *v, struct vmm_err *err)
+{
+	return set_variable("--param", "ANYKVM_PARAMS", v, err);
+}
+
 static int set_stats(void *args, const char *v, struct vmm_err *err)
 {
 	return set_variable("--stats", "ANYKVM_STATS", v, err);
@@ -55,6 +60,11 @@ const struct option_row exec_options[] = {
 	  .set = set_cpu,
 	  .values = { "intel", "amd" },
 	  .help = "CPU vendor and features (the host's vendor; ANYKVM_CPU)" },
+	{ .name = "param",
+	  .arg = "kvm.NAME=VALUE[,...]",
+	  .set = set_params,
+	  .values = { "kvm.enable_vmware_backdoor=Y" },
+	  .help = "parameters of KVM's modules (ANYKVM_PARAMS)" },
 	{ .name = "stats",
 	  .arg = "FILE",
 	  .set = set_stats,
@@ -88,6 +98,16 @@ static int check_cpu(struct vmm_err *err)
 	if (cpu && anykvm_set_cpu(cpu))
 		return vmm_fail(err, EINVAL, "--cpu %s: unknown vendor or feature, or one that this host cannot run",
 				cpu);
+	return 0;
+}
+
+static int check_params(struct vmm_err *err)
+{
+	const char *params = setting("ANYKVM_PARAMS");
+
+	if (params && anykvm_set_parameters(params))
+		return vmm_fail(err, EINVAL, "--param %s: %s", params,
+				errno == ENOENT ? "no such parameter can be set" : "a value is neither Y nor N");
 	return 0;
 }
 
@@ -179,7 +199,7 @@ int exec_main(const struct command *cmd, int argc, char **argv)
 		return EXIT_OK;
 	if (n == argc)
 		n = vmm_fail(&err, EINVAL, "no command: give one behind the options");
-	if (n >= 0 && check_cpu(&err))
+	if (n >= 0 && (check_cpu(&err) || check_params(&err)))
 		n = -EINVAL;
 	if (n < 0) {
 		usage_error(cmd, &err);

@@ -37,6 +37,11 @@ uint64_t host_now_ns(void)
 	return now(CLOCK_MONOTONIC);
 }
 
+uint64_t host_boottime_ns(void)
+{
+	return now(CLOCK_BOOTTIME);
+}
+
 uint64_t host_realtime_ns(void)
 {
 	return now(CLOCK_REALTIME);

@@ -32,12 +32,12 @@
 
 /* Copied at the start: a client may write over its environment. */
 static struct {
-	char cpu[SETTING_MAX], stats[SETTING_MAX], trace[SETTING_MAX];
+	char cpu[SETTING_MAX], params[SETTING_MAX], stats[SETTING_MAX], trace[SETTING_MAX];
 	bool verbose;
 	pid_t pid;              /* of the process that the rest of the memory is; a vfork()ed child has another */
 	_Atomic bool read, told;
 	pthread_once_t chosen, asked;
-	int choice;             /* of the CPU: 0 or -errno */
+	int choice;             /* of the CPU and the parameters: 0 or -errno */
 	struct engine_facts facts;
 } engine = { .chosen = PTHREAD_ONCE_INIT, .asked = PTHREAD_ONCE_INIT };
 
@@ -60,6 +60,7 @@ __attribute__((constructor)) static void start(void)
 	if (atomic_exchange(&engine.read, true))
 		return;
 	copy_setting(engine.cpu, "ANYKVM_CPU");
+	copy_setting(engine.params, "ANYKVM_PARAMS");
 	copy_setting(engine.stats, "ANYKVM_STATS");
 	copy_setting(engine.trace, "ANYKVM_TRACE");
 	engine.verbose = secure_getenv("ANYKVM_VERBOSE") && *secure_getenv("ANYKVM_VERBOSE");
@@ -184,6 +185,8 @@ static void tell(void)
 static void make_choices(void)
 {
 	choose_cpu();
+	if (engine.params[0] && anykvm_set_parameters(engine.params))
+		engine.choice = -errno;
 	/* Lost rather than in the client's way. */
 	if (engine.trace[0])
 		anykvm_trace(engine.trace);
@@ -233,6 +236,7 @@ static void ask(void)
 	struct kvm_cpuid2 *cpuid;
 
 	pthread_once(&engine.chosen, make_choices);
+	engine.facts.vmware_backdoor = anykvm_get_parameter("kvm.enable_vmware_backdoor") == 1;
 	cpuid = engine.choice ? NULL : supported();
 	if (cpuid)
 		learn(cpuid);

@@ -327,6 +327,7 @@ struct x86_cpu {
 	struct host_guard guard;
 	_Atomic bool in_guest;          /* may hold pointers to blocks and slots */
 	bool bus_locked;
+	bool vmware_backdoor;           /* ports 0x5658 and 0x5659 are open to CPL 3, env->vmware_pmc counts */
 	struct x86_cpu *code_next;      /* cpus that share `code` */
 	_Atomic uint64_t code_seen;     /* last drop generation served */
 	uint8_t rmw_buf[64] __attribute__((aligned(64)));
@@ -361,6 +362,8 @@ struct x86_env {
 	int (*rdpmc)(struct x86_cpu *cpu, uint32_t index, uint64_t *value);
 	/* Processor time that this thread has used, ns.  Optional unless count.timed is set. */
 	uint64_t (*work_ns)(struct x86_cpu *cpu);
+	/* VMware's clocks behind RDPMC, where vmware_backdoor is set; 1: it is none of them. */
+	int (*vmware_pmc)(struct x86_cpu *cpu, uint32_t index, uint64_t *value);
 	uint64_t (*get_cr8)(struct x86_cpu *cpu);
 	void (*set_cr8)(struct x86_cpu *cpu, uint64_t value);
 	/* VMCALL/VMMCALL: 0 done (RAX set), 1: #UD, 2: exit. */

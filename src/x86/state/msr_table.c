@@ -530,8 +530,9 @@ void x86_msr_reset(struct x86_vcpu *v)
 
 #define ALL (~0ULL)
 #define AT(f) offsetof(struct x86_vcpu, f)
-/* A number; a range; with a reader and a writer of its own; a field; a constant. */
+/* A number (the guest's where it has 64-bit mode); a range; with a reader and a writer of its own; a field; a constant. */
 #define CODE(n, name, flags, get, set) { n, n, name, flags, 0, 0, 0, 0, 0, get, set }
+#define CODE64(n, name, flags, get, set) { n, n, name, flags, X86_F_LM, 0, 0, 0, 0, get, set }
 #define CODES(a, b, name, flags, get, set) { a, b, name, flags, 0, 0, 0, 0, 0, get, set }
 #define FIELD(n, name, flags, f, valid) { n, n, name, flags, 0, 0, AT(f), valid, 0, NULL, NULL }
 #define FIELD_SET(n, name, flags, f, set) { n, n, name, flags, 0, 0, AT(f), ALL, 0, NULL, set }
@@ -608,12 +609,12 @@ const struct x86_msr_row x86_msr_rows[] = {
 	  AT(steal.msr), ALL, 0, NULL, set_steal_time },
 	FIELD_SET(0xc0000080, "EFER", 0, cpu.efer, set_efer),
 	FIELD(0xc0000081, "STAR", MSR_SAVED, cpu.star, ALL),
-	CODE(0xc0000082, "LSTAR", MSR_SAVED, get_canonical, set_canonical),
-	CODE(0xc0000083, "CSTAR", MSR_SAVED, get_canonical, set_canonical),
-	FIELD(0xc0000084, "SFMASK", MSR_SAVED, cpu.sfmask, ALL),
-	CODE(0xc0000100, "FS_BASE", 0, get_canonical, set_canonical),
-	CODE(0xc0000101, "GS_BASE", 0, get_canonical, set_canonical),
-	CODE(0xc0000102, "KERNEL_GS_BASE", MSR_SAVED, get_canonical, set_canonical),
+	CODE64(0xc0000082, "LSTAR", MSR_SAVED, get_canonical, set_canonical),
+	CODE64(0xc0000083, "CSTAR", MSR_SAVED, get_canonical, set_canonical),
+	{ 0xc0000084, 0xc0000084, "SFMASK", MSR_SAVED, X86_F_LM, 0, AT(cpu.sfmask), ALL, 0, NULL, NULL },
+	CODE64(0xc0000100, "FS_BASE", 0, get_canonical, set_canonical),
+	CODE64(0xc0000101, "GS_BASE", 0, get_canonical, set_canonical),
+	CODE64(0xc0000102, "KERNEL_GS_BASE", MSR_SAVED, get_canonical, set_canonical),
 	CODE(0xc0000103, "TSC_AUX", MSR_SAVED, get_tsc_aux, set_tsc_aux),
 	PMU(0xc0010000, 0xc0010007, "K7_PERF", MSR_SAVED | MSR_OF_AMD),
 	CONST(0xc0010010, 0xc0010010, "SYSCFG", MSR_READ_ONLY, 0),

@@ -17,6 +17,7 @@
 #include "x86/mmu/mmu.h"
 #include "x86/pv/kvmclock.h"
 #include "x86/pv/steal.h"
+#include "x86/pv/vmware.h"
 #include "x86/state/cpuid.h"
 #include "x86/state/hypercall.h"
 #include "x86/state/msr.h"
@@ -195,6 +196,11 @@ static int env_rdpmc(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
 static uint64_t env_work_ns(struct x86_cpu *cpu)
 {
 	return host_thread_ns();
+}
+
+static int env_vmware_pmc(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
+{
+	return x86_vmware_pmc(x86_vcpu_of_cpu(cpu), index, value);
 }
 
 static void env_cpuid(struct x86_cpu *cpu, uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx)
@@ -417,8 +423,9 @@ static int env_service(struct x86_cpu *cpu)
 
 const struct x86_env x86_kvm_env = {
 	.pio = env_pio, .mmio = env_mmio, .rdmsr = env_rdmsr, .wrmsr = env_wrmsr, .cpuid = env_cpuid,
-	.tsc = env_tsc, .rdpmc = env_rdpmc, .work_ns = env_work_ns, .get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8, .hypercall = x86_hypercall,
-	.replaces_hypercall = x86_replaces_hypercall,
+	.tsc = env_tsc, .rdpmc = env_rdpmc, .vmware_pmc = env_vmware_pmc, .work_ns = env_work_ns,
+	.get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8,
+	.hypercall = x86_hypercall, .replaces_hypercall = x86_replaces_hypercall,
 	.leave_smm = x86_smm_leave, .halt = env_halt, .slice = env_slice, .service = env_service, .guest_debug = env_guest_debug,
 };
 

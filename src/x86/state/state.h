@@ -72,6 +72,7 @@ struct x86_vm {
 	bool exception_payload;
 	bool exit_on_emulation_failure;
 	bool triple_fault_event;
+	bool vmware_backdoor;           /* enable_vmware_backdoor when the VM was made */
 	bool no_platform_info;          /* guest reads of MSR_PLATFORM_INFO raise #GP */
 	bool no_pmu;                    /* KVM_PMU_CAP_DISABLE */
 	_Atomic(struct x86_msr_filter *) msr_filter;

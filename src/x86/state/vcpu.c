@@ -162,6 +162,7 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	v->external_vector = v->ioapic_eoi = -1;
 	v->cpu.env = x->traced ? &x->env : &x86_kvm_env;
 	v->cpu.env_ptr = v;
+	v->cpu.vmware_backdoor = v->vm->vmware_backdoor;
 	v->cpu.code = x->code;
 	v->cpu.cpuid = &v->cpuid;
 	v->cpu.immediate_exit = &vcpu->run->immediate_exit;

@@ -146,15 +146,24 @@ static int build_rdpid(struct insn *i, const struct insn_build *b)
 	return 0;
 }
 
+/* VMware's clocks are open to all, whatever CPL and CR4.PCE are; KVM with enable_vmware_backdoor does as it. */
+static bool read_pmc(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
+{
+	bool allowed = (cpu->cr4 & CR4_PCE) || !cpu->cpl || !x86_protected(cpu);
+
+	if (cpu->vmware_backdoor && !cpu->env->vmware_pmc(cpu, index, value))
+		return true;
+	return allowed && cpu->env->rdpmc && !cpu->env->rdpmc(cpu, index, value);
+}
+
 /* SDM 2B, RDPMC. */
 SLOW_FN static void do_rdpmc(struct x86_cpu *cpu)
 {
-	bool allowed = (cpu->cr4 & CR4_PCE) || !cpu->cpl || !x86_protected(cpu);
 	uint64_t value = 0;
 
 	x86_vec_put(cpu);
 	x86_charge(cpu, 8);
-	if (!allowed || !cpu->env->rdpmc || cpu->env->rdpmc(cpu, (uint32_t)cpu->regs[R_RCX], &value))
+	if (!read_pmc(cpu, (uint32_t)cpu->regs[R_RCX], &value))
 		x86_raise_ec(cpu, X86_GP, 0);
 	cpu->regs[R_RAX] = (uint32_t)value;
 	cpu->regs[R_RDX] = value >> 32;
