@@ -74,6 +74,26 @@ ANYKVM_PUBLIC const char *anykvm_version(void);
 ANYKVM_PUBLIC int anykvm_set_cpu(const char *spec);
 
 /**
+ * anykvm_set_parameters - sets parameters of KVM's modules, for VMs created from now on.
+ * @spec: as on the kernel's command line, separated by commas:
+ * "kvm.enable_vmware_backdoor=Y" lets code at CPL 3 use VMware's two ports
+ * whatever its TSS says (default N).
+ * Returns 0, or -1 with errno and nothing set: ENOENT, there is no such
+ * parameter that can be set; EINVAL, a value is neither true nor false.
+ */
+ANYKVM_PUBLIC int anykvm_set_parameters(const char *spec);
+
+/** anykvm_get_parameter - 1 or 0; -1 with errno ENOENT where there is no such parameter that can be set. */
+ANYKVM_PUBLIC int anykvm_get_parameter(const char *name);
+
+/**
+ * anykvm_trace - writes KVM's events (kvm_exit, kvm_pio, ...) of VMs created from
+ * now on to the end of the file @path, in the layout of ftrace's trace file; NULL:
+ * no longer.  Returns 0, or -1 with errno as of open().
+ */
+ANYKVM_PUBLIC int anykvm_trace(const char *path);
+
+/**
  * A private number for KVM_CHECK_EXTENSION that answers 1 here and 0 on every
  * kernel: tells which engine runs.
  */

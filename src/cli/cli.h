@@ -60,9 +60,10 @@ int usage_error(const struct command *cmd, const struct vmm_err *err);
 /** say - "anykvm: ..." and a newline on standard error. */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-extern const struct option_row run_options[], exec_options[], doctor_options[];
+extern const struct option_row run_options[], exec_options[], doctor_options[], stat_options[];
 int run_main(const struct command *cmd, int argc, char **argv);
 int exec_main(const struct command *cmd, int argc, char **argv);
+int stat_main(const struct command *cmd, int argc, char **argv);
 int doctor_main(const struct command *cmd, int argc, char **argv);
 
 /** words_print - help --words [CMD]: what completion offers, a line each: option, "f" or "-", its values. */

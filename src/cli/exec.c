@@ -34,9 +34,19 @@ static int set_cpu(void *args, const char *v, struct vmm_err *err)
 	return set_variable("--cpu", "ANYKVM_CPU", v, err);
 }
 
+static int set_params(void *args, const char *v, struct vmm_err *err)
+{
+	return set_variable("--param", "ANYKVM_PARAMS", v, err);
+}
+
 static int set_stats(void *args, const char *v, struct vmm_err *err)
 {
 	return set_variable("--stats", "ANYKVM_STATS", v, err);
+}
+
+static int set_trace(void *args, const char *v, struct vmm_err *err)
+{
+	return set_variable("--trace", "ANYKVM_TRACE", v, err);
 }
 
 static int set_verbose(void *args, const char *v, struct vmm_err *err)
@@ -50,11 +60,21 @@ const struct option_row exec_options[] = {
 	  .set = set_cpu,
 	  .values = { "intel", "amd" },
 	  .help = "CPU vendor and features (the host's vendor; ANYKVM_CPU)" },
+	{ .name = "param",
+	  .arg = "kvm.NAME=VALUE[,...]",
+	  .set = set_params,
+	  .values = { "kvm.enable_vmware_backdoor=Y" },
+	  .help = "parameters of KVM's modules (ANYKVM_PARAMS)" },
 	{ .name = "stats",
 	  .arg = "FILE",
 	  .set = set_stats,
 	  .file = true,
 	  .help = "write KVM's statistics as JSON, a line a VM (ANYKVM_STATS)" },
+	{ .name = "trace",
+	  .arg = "FILE",
+	  .set = set_trace,
+	  .file = true,
+	  .help = "write KVM's events in ftrace's layout (ANYKVM_TRACE)" },
 	{ .name = "verbose",
 	  .letter = 'v',
 	  .set = set_verbose,
@@ -81,10 +101,20 @@ static int check_cpu(struct vmm_err *err)
 	return 0;
 }
 
-/* The statistics of this run alone go into the file; its name must hold wherever the command goes. */
-static int prepare_stats(struct vmm_err *err)
+static int check_params(struct vmm_err *err)
 {
-	const char *path = setting("ANYKVM_STATS");
+	const char *params = setting("ANYKVM_PARAMS");
+
+	if (params && anykvm_set_parameters(params))
+		return vmm_fail(err, EINVAL, "--param %s: %s", params,
+				errno == ENOENT ? "no such parameter can be set" : "a value is neither Y nor N");
+	return 0;
+}
+
+/* What this run alone tells goes into the file; its name must hold wherever the command goes. */
+static int prepare_file(const char *option, const char *name, const char *what, struct vmm_err *err)
+{
+	const char *path = setting(name);
 	char full[PATH_MAX];
 	int fd;
 
@@ -92,9 +122,9 @@ static int prepare_stats(struct vmm_err *err)
 		return 0;
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	if (fd < 0 || !realpath(path, full))
-		return vmm_fail(err, errno, "%s: cannot write statistics: %s", path, strerror(errno));
+		return vmm_fail(err, errno, "%s: cannot write %s: %s", path, what, strerror(errno));
 	close(fd);
-	return set_variable("--stats", "ANYKVM_STATS", full, err);
+	return set_variable(option, name, full, err);
 }
 
 /* The preload, beside this program as it was built or as it is installed. */
@@ -153,7 +183,8 @@ static int become(char **command, struct vmm_err *err)
 		r = program_check(p.path, err);
 	if (r)
 		return status_of(r);
-	if (prepare_stats(err) || add_preload(err))
+	if (prepare_file("--stats", "ANYKVM_STATS", "statistics", err) ||
+	    prepare_file("--trace", "ANYKVM_TRACE", "events", err) || add_preload(err))
 		return EXEC_FAILED;
 	execv(p.path, command);
 	return status_of(vmm_fail(err, errno, "%s: cannot be executed: %s", p.path, strerror(errno)));
@@ -168,7 +199,7 @@ int exec_main(const struct command *cmd, int argc, char **argv)
 		return EXIT_OK;
 	if (n == argc)
 		n = vmm_fail(&err, EINVAL, "no command: give one behind the options");
-	if (n >= 0 && check_cpu(&err))
+	if (n >= 0 && (check_cpu(&err) || check_params(&err)))
 		n = -EINVAL;
 	if (n < 0) {
 		usage_error(cmd, &err);

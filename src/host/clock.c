@@ -37,9 +37,19 @@ uint64_t host_now_ns(void)
 	return now(CLOCK_MONOTONIC);
 }
 
+uint64_t host_boottime_ns(void)
+{
+	return now(CLOCK_BOOTTIME);
+}
+
 uint64_t host_realtime_ns(void)
 {
 	return now(CLOCK_REALTIME);
+}
+
+uint64_t host_thread_ns(void)
+{
+	return now(CLOCK_THREAD_CPUTIME_ID);
 }
 
 uint64_t host_now_and_tsc(uint64_t *tsc)

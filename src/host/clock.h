@@ -10,6 +10,11 @@ uint64_t host_now_ns(void);
 
 /** host_realtime_ns - CLOCK_REALTIME in nanoseconds since 1970. */
 uint64_t host_realtime_ns(void);
+/** host_boottime_ns - since the machine came up, asleep or not. */
+uint64_t host_boottime_ns(void);
+
+/** host_thread_ns - the processor time that the calling thread has used, in nanoseconds. */
+uint64_t host_thread_ns(void);
 
 /** host_rdtsc - the host's time-stamp counter. */
 static inline uint64_t host_rdtsc(void)

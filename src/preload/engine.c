@@ -32,12 +32,12 @@
 
 /* Copied at the start: a client may write over its environment. */
 static struct {
-	char cpu[SETTING_MAX], stats[SETTING_MAX];
+	char cpu[SETTING_MAX], params[SETTING_MAX], stats[SETTING_MAX], trace[SETTING_MAX];
 	bool verbose;
 	pid_t pid;              /* of the process that the rest of the memory is; a vfork()ed child has another */
 	_Atomic bool read, told;
 	pthread_once_t chosen, asked;
-	int choice;             /* of the CPU: 0 or -errno */
+	int choice;             /* of the CPU and the parameters: 0 or -errno */
 	struct engine_facts facts;
 } engine = { .chosen = PTHREAD_ONCE_INIT, .asked = PTHREAD_ONCE_INIT };
 
@@ -60,7 +60,9 @@ __attribute__((constructor)) static void start(void)
 	if (atomic_exchange(&engine.read, true))
 		return;
 	copy_setting(engine.cpu, "ANYKVM_CPU");
+	copy_setting(engine.params, "ANYKVM_PARAMS");
 	copy_setting(engine.stats, "ANYKVM_STATS");
+	copy_setting(engine.trace, "ANYKVM_TRACE");
 	engine.verbose = secure_getenv("ANYKVM_VERBOSE") && *secure_getenv("ANYKVM_VERBOSE");
 	engine.pid = getpid();
 	pthread_atfork(NULL, NULL, in_child);
@@ -180,11 +182,21 @@ static void tell(void)
 		errno = err;
 }
 
+static void make_choices(void)
+{
+	choose_cpu();
+	if (engine.params[0] && anykvm_set_parameters(engine.params))
+		engine.choice = -errno;
+	/* Lost rather than in the client's way. */
+	if (engine.trace[0])
+		anykvm_trace(engine.trace);
+}
+
 static int open_inside(int flags)
 {
 	int fd;
 
-	pthread_once(&engine.chosen, choose_cpu);
+	pthread_once(&engine.chosen, make_choices);
 	if (engine.choice)
 		return engine.choice;
 	fd = anykvm_open(flags);
@@ -223,7 +235,8 @@ static void ask(void)
 {
 	struct kvm_cpuid2 *cpuid;
 
-	pthread_once(&engine.chosen, choose_cpu);
+	pthread_once(&engine.chosen, make_choices);
+	engine.facts.vmware_backdoor = anykvm_get_parameter("kvm.enable_vmware_backdoor") == 1;
 	cpuid = engine.choice ? NULL : supported();
 	if (cpuid)
 		learn(cpuid);
@@ -245,6 +258,22 @@ const struct engine_facts *engine_facts(void)
 
 /* --- descriptors --- */
 
+/* The counters of a new VM or vCPU: where 'anykvm stat' sees them, and kept for --stats. */
+static void show_stats(int fd, uint32_t request, int result)
+{
+	int stats;
+
+	if (request != (uint32_t)KVM_CREATE_VM && request != (uint32_t)KVM_CREATE_VCPU)
+		return;
+	if (engine.stats[0]) {
+		stats_note(fd, request, result);
+		return;
+	}
+	stats = anykvm_ioctl(result, KVM_GET_STATS_FD, NULL);
+	if (stats >= 0)
+		anykvm_close(stats);
+}
+
 static int guarded_ioctl(int fd, unsigned long request, void *arg)
 {
 	struct guard g;
@@ -252,8 +281,8 @@ static int guarded_ioctl(int fd, unsigned long request, void *arg)
 
 	enter(&g);
 	r = anykvm_ioctl(fd, request, arg);
-	if (r >= 0 && engine.stats[0])
-		stats_note(fd, (uint32_t)request, r);
+	if (r >= 0)
+		show_stats(fd, (uint32_t)request, r);
 	leave(&g);
 	return r;
 }

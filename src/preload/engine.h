@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The engine in a client's process: its settings from the environment (ANYKVM_CPU,
- * ANYKVM_STATS, ANYKVM_VERBOSE), and calls into the library.
+ * ANYKVM_PARAMS, ANYKVM_STATS, ANYKVM_VERBOSE), and calls into the library.
  */
 #ifndef PRELOAD_ENGINE_H
 #define PRELOAD_ENGINE_H
@@ -11,12 +11,13 @@
 struct engine_facts {
 	bool intel;     /* the chosen CPU's vendor */
 	bool nested;    /* it has VMX or SVM */
+	bool vmware_backdoor;   /* enable_vmware_backdoor */
 };
 
 /** engine_open - open("/dev/kvm", @flags): a descriptor or -errno. */
 int engine_open(int flags);
 
-/** engine_facts - what KVM_GET_SUPPORTED_CPUID says of the chosen CPU; asked once. */
+/** engine_facts - what KVM_GET_SUPPORTED_CPUID says of the chosen CPU, and the parameters; asked once. */
 const struct engine_facts *engine_facts(void);
 
 /** engine_ioctl - ioctl(2) where @fd may be the library's.  true: answered, *@result and errno are set. */

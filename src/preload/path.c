@@ -26,19 +26,22 @@
 
 struct path_parameter {
 	const char *module, *name;
-	const char *text[2];    /* without and with nested virtualization */
+	size_t fact;            /* offset in struct engine_facts of what chooses the text */
+	const char *text[2];    /* where that is false, and true */
 };
 
-#define FIXED(text) { text, text }
+#define FIXED(text) 0, { text, text }
+#define FACT(f, no, yes) offsetof(struct engine_facts, f), { no, yes }
 
 static const struct path_parameter parameters[] = {
-	{ "kvm", "enable_vmware_backdoor", FIXED("N\n") },
+	{ "kvm", "enable_pmu", FIXED("Y\n") },
+	{ "kvm", "enable_vmware_backdoor", FACT(vmware_backdoor, "N\n", "Y\n") },
 	{ "kvm", "ignore_msrs", FIXED("N\n") },
 	{ "kvm", "nx_huge_pages", FIXED("N\n") },
 	{ "kvm_intel", "allow_smaller_maxphyaddr", FIXED("Y\n") },
-	{ "kvm_intel", "nested", { "N\n", "Y\n" } },
+	{ "kvm_intel", "nested", FACT(nested, "N\n", "Y\n") },
 	{ "kvm_intel", "unrestricted_guest", FIXED("Y\n") },
-	{ "kvm_amd", "nested", { "0\n", "1\n" } },
+	{ "kvm_amd", "nested", FACT(nested, "0\n", "1\n") },
 };
 
 #define PARAMETER_COUNT (sizeof(parameters) / sizeof(parameters[0]))
@@ -167,6 +170,13 @@ static int text_file(const char *text, int flags)
 	return -EIO;
 }
 
+static const char *text_of(const struct path_parameter *p)
+{
+	bool fact = *(const bool *)((const char *)engine_facts() + p->fact);
+
+	return p->text[fact];
+}
+
 int path_open(enum path_kind kind, const struct path_parameter *parameter, int flags)
 {
 	if (kind == PATH_ABSENT)
@@ -179,7 +189,7 @@ int path_open(enum path_kind kind, const struct path_parameter *parameter, int f
 		return engine_open(flags);
 	if ((flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC)
 		return -EACCES;
-	return text_file(parameter->text[engine_facts()->nested], flags);
+	return text_file(text_of(parameter), flags);
 }
 
 int path_stat(enum path_kind kind, struct stat *st)

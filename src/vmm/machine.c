@@ -225,6 +225,7 @@ static int make_vm(struct machine *m)
 		vm->ops->close(vm->sys_fd);
 		return fail(m, vm->vm_fd, "KVM: cannot create a VM");
 	}
+	stats_show(vm, vm->vm_fd);
 	err = set_up_vm(m);
 	if (!err)
 		return 0;

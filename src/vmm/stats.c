@@ -63,6 +63,14 @@ static int put_stats(FILE *f, int fd)
 	return err;
 }
 
+void stats_show(const struct kvm_vm *vm, int owner)
+{
+	int fd = vm->ops->ioctl(owner, KVM_GET_STATS_FD, NULL);
+
+	if (fd >= 0)
+		vm->ops->close(fd);
+}
+
 static int put_object(FILE *f, const struct kvm_vm *vm, int owner)
 {
 	int fd = vm->ops->ioctl(owner, KVM_GET_STATS_FD, NULL), err;

@@ -15,4 +15,7 @@
 int stats_write(const char *path, const struct kvm_vm *vm, const struct vcpu *vcpus, unsigned int count,
 		struct vmm_err *err);
 
+/** stats_show - has the library keep the counters of @owner (a VM's, a vCPU's descriptor) where 'anykvm stat' sees them. */
+void stats_show(const struct kvm_vm *vm, int owner);
+
 #endif

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "vmm/boot/layout.h"
+#include "vmm/stats.h"
 
 #define KICK_SIGNAL (SIGRTMIN + 1)
 
@@ -75,6 +76,7 @@ int vcpu_create(struct vcpu *v, struct platform *pf, struct run_ctl *ctl, unsign
 	v->fd = vm_ioctl(&pf->vm, KVM_CREATE_VCPU, (void *)(uintptr_t)id);
 	if (v->fd < 0)
 		return vmm_fail(err, -v->fd, "vCPU %u: cannot create: %s", id, strerror(-v->fd));
+	stats_show(&pf->vm, v->fd);
 	r = map_run(v);
 	if (r)
 		vmm_fail(err, -r, "vCPU %u: cannot map its kvm_run: %s", id, strerror(-r));

@@ -3,7 +3,7 @@
 # The commands beside run, and what completion is told.
 . "$(dirname "$0")/lib.sh"
 source=$2
-echo 1..15
+echo 1..18
 
 # any ARGUMENT...: anykvm with them.
 any() {
@@ -35,6 +35,12 @@ d = json.load(sys.stdin)
 assert d["engine"]["runs_guest"] and d["uses"] == "soft" and d["cpu"]["vendor"] and "exists" in d["dev_kvm"]' ||
 	status=bad
 is 'doctor --json is JSON' 0 '*'
+any stat -1 -p 1
+is 'stat of a process without a VM' 1 'anykvm: stat: process 1 *'
+any stat -p x
+is 'stat of no process' 2 'anykvm: --pid x: not a process number*'
+any stat operand
+is 'stat takes no operands' 2 'anykvm: operand: *'
 any doctor operand
 is 'doctor takes none' 2 'anykvm: operand: *'
 

@@ -64,6 +64,35 @@ static void priority(void **state)
 	(void)state;
 }
 
+/* VMware's two ports need no permission, where that is asked for; their neighbours do. */
+static void vmware_ports(void **state)
+{
+	static const struct {
+		bool open;
+		uint16_t port;
+		bool faults;
+	} rows[] = {
+		{ false, 0x5658, true }, { false, 0x5659, true }, { true, 0x5657, true }, { true, 0x5658, false },
+		{ true, 0x5659, false }, { true, 0x565a, true }, { true, 0x1234, true },
+	};
+
+	for (unsigned int n = 0; n < ARRAY_SIZE(rows); n++) {
+		struct rig *r = rig_new();
+
+		rig_protected(r);
+		rig_user(r);
+		r->cpu->vmware_backdoor = rows[n].open;
+		REG(r, R_RDX) = rows[n].port;
+		rig_put(r, AT_CODE, "\xed\x0f\x0b", 3);        /* IN EAX,DX; UD2 */
+		assert_int_equal(rig_run(r), X86_RUN_EXIT);
+		assert_true(rig_in_handler(r, rows[n].faults ? X86_GP : X86_UD));
+		if (!rows[n].faults)
+			assert_int_equal((uint32_t)REG(r, R_RAX), 0xffffffff);
+		rig_free(r);
+	}
+	(void)state;
+}
+
 /* What a gate is judged by, in this order: limit, type, DPL (of INT n alone), presence, its segment. */
 GUEST(int30, 32, "	int $0x30\n	hlt\n");
 GUEST(undefined, 32, "	ud2\n");
@@ -330,6 +359,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(priority),
+		cmocka_unit_test(vmware_ports),
 		cmocka_unit_test(gates),
 		cmocka_unit_test(inner_stacks),
 		RIG_TEST(page_fault_behind_contributory),

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../cli/lib.sh"
 client=$2
 foreign=$3
-echo 1..35
+echo 1..42
 
 # ex ARGUMENT...: anykvm exec with them; sets $status, and $err to all that is said.
 ex() {
@@ -44,6 +44,15 @@ err=$(LD_PRELOAD=libpthread.so.0 "$anykvm" exec -- printenv LD_PRELOAD 2>&1) && 
 is 'LD_PRELOAD is added to' 0 '/*/libanykvm-preload.so:libpthread.so.0'
 ex --cpu amd --stats "$work/s" -v -- sh -c 'echo $ANYKVM_CPU $ANYKVM_STATS $ANYKVM_VERBOSE'
 is 'options are variables' 0 "amd $work/s 1"
+ex --param kvm.enable_vmware_backdoor=Y -- sh -c 'echo $ANYKVM_PARAMS; cat /sys/module/kvm/parameters/enable_vmware_backdoor'
+is 'a parameter' 0 "kvm.enable_vmware_backdoor=Y
+Y"
+ex -- cat /sys/module/kvm/parameters/enable_vmware_backdoor
+is 'a parameter that is not set' 0 N
+ex --param kvm.nothing=1 -- true
+is 'an unknown parameter' 125 'anykvm: --param kvm.nothing=1: no such parameter*'
+ex --param kvm.enable_vmware_backdoor=2 -- true
+is 'a wrong value' 125 'anykvm: --param *: a value is neither*'
 ex -- "$client" guest
 is 'a client' 0 ''
 ex -v -- sh -c "env '$client' guest & wait \$!"
@@ -67,6 +76,19 @@ is 'the statistics are JSON' 0 ''
 (cd "$work" && ex --stats relative -- sh -c "cd /; '$client' guest")
 [ -s "$work/relative" ] || status=bad
 is 'a relative file' 0 ''
+# Every event is a line in ftrace's layout; what is not asked for is not there.
+echo old >"$work/trace"
+ex --trace "$work/trace" -- "$client" guest
+grep -v '^#' "$work/trace" |
+	grep -Evq '^ *[^ ].*-[0-9]+ +\[[0-9]{3}\] \.{5} +[0-9]+\.[0-9]{6}: kvm_[a-z_]+: .' && status=bad
+is 'events in the layout of ftrace' 0 '*'
+for event in 'kvm_entry: vcpu 0, rip 0x' 'kvm_exit: vcpu 0 reason ' 'kvm_pio: pio_write at 0x' \
+	'kvm_userspace_exit: reason KVM_EXIT_IO (2)'; do
+	grep -qF "$event" "$work/trace" || { status=bad; err=$event; }
+done
+is 'the events of a guest that writes a port' 0 '*'
+ex --trace /nowhere/file -- "$client" guest
+is 'a trace that cannot be written' 125 'anykvm: /nowhere/file: cannot write events: *'
 ex --stats /nowhere/file -- "$client" guest
 is 'a file that cannot be written' 125 'anykvm: /nowhere/file: cannot write statistics: No such file*'
 

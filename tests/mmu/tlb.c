@@ -73,19 +73,105 @@ static void test_invlpg(void **state)
 	assert_true(cached(f, 0x6000));
 }
 
-/* Any address in a large page drops all of it. */
+/* Any address in a large page drops all of it, and nothing but it. */
 static void test_invlpg_large(void **state)
 {
 	struct fixture *f = *state;
 
 	tables(f);
 	*fixture_u64(f, 0x3008) = 0 | P | W | PS;
+	*fixture_u64(f, 0x3020) = 0 | P | W | PS;       /* at 8 MiB */
 	touch(f, 0x5000, MMU_WRITE);
 	touch(f, 0x200000, MMU_WRITE);
+	touch(f, 0x2fe000, MMU_READ);
 	touch(f, 0x3ff000, MMU_WRITE);
+	touch(f, 0x801000, MMU_WRITE);
 	mmu_flush_page(f->cpu, 0x2a0000);
 	assert_false(cached(f, 0x200000));
+	assert_false(cached(f, 0x2fe000));
 	assert_false(cached(f, 0x3ff000));
+	assert_true(cached(f, 0x5000));
+	assert_true(cached_write(f, 0x801000));
+	/* A slot that a small page took over from a large one, and the other way round. */
+	touch(f, 0x1000, MMU_WRITE);
+	mmu_flush_page(f->cpu, 0x900000);
+	assert_true(cached(f, 0x1000));
+	touch(f, 0x201000, MMU_WRITE);
+	mmu_flush_page(f->cpu, 0x300000);
+	assert_false(cached(f, 0x201000));
+}
+
+/* The same where entries have been dropped and made anew, in every class and with 1 GiB pages. */
+static void test_invlpg_large_again(void **state)
+{
+	struct fixture *f = *state;
+
+	tables(f);
+	*fixture_u64(f, 0x2008) = 0 | P | W | U | PS;   /* at 1 GiB */
+	*fixture_u64(f, 0x3008) = 0 | P | W | U | PS;
+	for (unsigned int round = 0; round < 3; round++) {
+		f->cpu->cpl = 0;
+		f->cpu->rflags |= FL_AC;
+		f->cpu->ctx = mmu_select(f->cpu);
+		assert_true(touch(f, 0x200000, MMU_WRITE));
+		assert_true(touch(f, 0x40007000, MMU_WRITE));
+		f->cpu->cpl = 3;
+		f->cpu->ctx = mmu_select(f->cpu);
+		assert_true(touch(f, 0x212000, MMU_READ));
+		assert_true(touch(f, 0x40008000, MMU_READ));
+		mmu_flush_page(f->cpu, 0x3ff000);
+		assert_false(cached(f, 0x212000));
+		assert_true(cached(f, 0x40008000));
+		mmu_flush_page(f->cpu, 0x7ffff000);
+		assert_false(cached(f, 0x40008000));
+		f->cpu->cpl = 0;
+		f->cpu->ctx = mmu_select(f->cpu);
+		assert_false(cached(f, 0x200000));
+		assert_false(cached(f, 0x40007000));
+		assert_true(touch(f, 0x200000, MMU_WRITE));
+		mmu_flush_all(f->cpu);
+	}
+}
+
+static bool fetched(struct fixture *f, gva_t gva)
+{
+	const struct mmu_ctx *c = f->cpu->ctx;
+
+	return c->x[(gva >> 12) % XTLB_SIZE].tag == tlb_tag(c, gva, 1);
+}
+
+static void fetch(struct fixture *f, gva_t gva)
+{
+	struct mmu_result r;
+	uint8_t *hva;
+	gfn_t gfn;
+
+	assert_int_equal(mmu_fetch(f->cpu, gva, &hva, &gfn, &r), MMU_OK);
+	assert_true(fetched(f, gva));
+	mmu_note_jump(f->cpu->ctx, gva);
+}
+
+/* Code: what is fetched from a large page, and the jumps that lead into it. */
+static void test_invlpg_large_code(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t key;
+
+	tables(f);
+	*fixture_u64(f, 0x3008) = 0 | P | W | PS;
+	*fixture_u64(f, 0x3020) = 0 | P | W | PS;
+	fetch(f, 0x5000);
+	fetch(f, 0x201000);
+	key = f->cpu->ctx->jump_key;
+	mmu_flush_page(f->cpu, 0x850000);
+	touch(f, 0x801000, MMU_WRITE);
+	mmu_flush_page(f->cpu, 0x850000);
+	assert_true(f->cpu->ctx->jump_key == key);
+	assert_true(fetched(f, 0x201000));
+	mmu_flush_page(f->cpu, 0x350000);
+	assert_false(fetched(f, 0x201000));
+	assert_true(fetched(f, 0x5000));
+	assert_true(f->cpu->ctx->jump_key != key);
 }
 
 /* The generation that tags carry wraps without reviving anything. */
@@ -223,7 +309,8 @@ static void test_readonly_and_holes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_hits), T(test_invlpg), T(test_invlpg_large), T(test_many_flushes), T(test_pcid),
+		T(test_hits), T(test_invlpg), T(test_invlpg_large), T(test_invlpg_large_again),
+		T(test_invlpg_large_code), T(test_many_flushes), T(test_pcid),
 		T(test_classes), T(test_many_spaces), T(test_dirty_log), T(test_readonly_and_holes),
 	};
 

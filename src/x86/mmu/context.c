@@ -25,6 +25,7 @@ static void flush_jumps(struct mmu_ctx *c)
 		for (unsigned int i = 0; i < JUMP_SIZE; i++)
 			c->jump[i].key = ~0ULL;
 	clear_words(c->jump_bloom, ARRAY_SIZE(c->jump_bloom), 0);
+	clear_words(c->jump_regions, ARRAY_SIZE(c->jump_regions), 0);
 }
 
 /* The jump cache stays, so the filters that tell which large pages it may know of stay too. */
@@ -53,18 +54,41 @@ static bool same_region(uint64_t tag, uint64_t gen, gva_t gva, unsigned int shif
 	return (tag & ~GUEST_PAGE_MASK) == gen && tag >> shift == gva >> shift;
 }
 
+static void flush_data_slot(struct mmu_ctx *c, unsigned int slot, gva_t gva, unsigned int shift)
+{
+	struct tlb_entry *e = &c->d[slot];
+
+	if (same_region(e->tag_r, c->gen, gva, shift))
+		e->tag_r = TLB_NO_TAG;
+	if (same_region(e->tag_w, c->gen, gva, shift))
+		e->tag_w = TLB_NO_TAG;
+}
+
+static void flush_fetch_slot(struct mmu_ctx *c, unsigned int slot, gva_t gva, unsigned int shift)
+{
+	if (same_region(c->x[slot].tag, c->gen, gva, shift))
+		c->x[slot].tag = TLB_NO_TAG;
+}
+
+static bool region_has_jumps(const struct mmu_ctx *c, gva_t gva, unsigned int shift)
+{
+	const unsigned int words = ARRAY_SIZE(c->jump_regions);
+
+	return shift > 22 || bloom_test(c->jump_regions, words, gva >> 21) ||
+	       bloom_test(c->jump_regions, words, gva >> 21 ^ 1);
+}
+
+/* Drops the pieces of large pages in the 2^@shift bytes around @gva; @shift is 22 or 30. */
 static void flush_region(struct mmu_ctx *c, gva_t gva, unsigned int shift)
 {
-	for (unsigned int i = 0; i < TLB_SIZE; i++) {
-		if (same_region(c->d[i].tag_r, c->gen, gva, shift))
-			c->d[i].tag_r = TLB_NO_TAG;
-		if (same_region(c->d[i].tag_w, c->gen, gva, shift))
-			c->d[i].tag_w = TLB_NO_TAG;
+	for (unsigned int i = 0; c->large_gen == c->gen && i < ARRAY_SIZE(c->large_d); i++) {
+		for (uint64_t left = c->large_d[i]; left; left &= left - 1)
+			flush_data_slot(c, i * 64 + (unsigned int)__builtin_ctzll(left), gva, shift);
+		for (uint64_t left = c->large_x[i]; left; left &= left - 1)
+			flush_fetch_slot(c, i * 64 + (unsigned int)__builtin_ctzll(left), gva, shift);
 	}
-	for (unsigned int i = 0; i < XTLB_SIZE; i++)
-		if (same_region(c->x[i].tag, c->gen, gva, shift))
-			c->x[i].tag = TLB_NO_TAG;
-	flush_jumps(c);
+	if (region_has_jumps(c, gva, shift))
+		flush_jumps(c);
 }
 
 void mmu_ctx_flush_page(struct mmu_ctx *c, gva_t gva)
@@ -369,6 +393,7 @@ void mmu_forget_blocks(struct x86_cpu *cpu)
 void mmu_note_jump(struct mmu_ctx *c, gva_t gva)
 {
 	bloom_set(c->jump_bloom, ARRAY_SIZE(c->jump_bloom), gva >> GUEST_PAGE_SHIFT);
+	bloom_set(c->jump_regions, ARRAY_SIZE(c->jump_regions), gva >> 21);
 }
 
 const struct mmu_stats *mmu_stats(const struct x86_cpu *cpu)
@@ -400,7 +425,7 @@ enum mmu_status mmu_fetch(struct x86_cpu *cpu, gva_t rip, uint8_t **hva, gfn_t *
 	x->tag = tag;
 	x->gfn = *gfn = gpa_to_gfn(result->gpa);
 	x->hva = *hva = memslot_hva(slot, x->gfn);
-	ctx_note_page(c, rip, result->page_shift);
+	ctx_note_page(c, c->large_x, rip, result->page_shift);
 	code_gfn_recheck(cpu->code, x->gfn, result->global ? rip & GUEST_PAGE_MASK : 0);
 	return MMU_OK;
 }

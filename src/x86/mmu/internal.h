@@ -64,16 +64,29 @@ static inline bool bloom_test(const uint64_t *bloom, unsigned int words, uint64_
 	return bloom[h / 64 % words] >> (h % 64) & 1;
 }
 
-/* Notes that an entry for @gva came from a page of 2^@shift bytes. */
-static inline void ctx_note_page(struct mmu_ctx *c, gva_t gva, unsigned int shift)
+/*
+ * Notes that the entry for @gva, in the slot that @slots has the bit of, came
+ * from a page of 2^@shift bytes.
+ */
+static inline void ctx_note_page(struct mmu_ctx *c, uint64_t *slots, gva_t gva, unsigned int shift)
 {
+	unsigned int slot = (gva >> GUEST_PAGE_SHIFT) % TLB_SIZE;
+
 	if (shift == GUEST_PAGE_SHIFT)
 		return;
+	if (c->large_gen != c->gen) {
+		c->large_gen = c->gen;
+		for (unsigned int i = 0; i < ARRAY_SIZE(c->large_d); i++)
+			c->large_d[i] = c->large_x[i] = 0;
+	}
+	slots[slot / 64] |= 1ULL << (slot % 64);
 	bloom_set(c->large_bloom, ARRAY_SIZE(c->large_bloom), gva >> 21);
 	if (shift == 22)        /* a 4 MiB page is two such regions */
 		bloom_set(c->large_bloom, ARRAY_SIZE(c->large_bloom), gva >> 21 ^ 1);
 	if (shift == 30)
 		c->huge = true;
 }
+
+_Static_assert(TLB_SIZE == XTLB_SIZE, "ctx_note_page() finds the slot for both");
 
 #endif

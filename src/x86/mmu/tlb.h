@@ -60,7 +60,11 @@ struct mmu_ctx {
 	uint64_t large_bloom[4];        /* 2 MiB regions that lie in large pages */
 	bool huge;                      /* some entry is of a 1 GiB page */
 	uint64_t jump_bloom[16];        /* pages that jump[] has targets in */
+	uint64_t jump_regions[4];       /* the 2 MiB regions of these */
 	uint64_t gfn_bloom[16];         /* gfns with a tag_w */
+	/* Exact: the slots of d[] and x[] that were filled from large pages while gen was large_gen. */
+	uint64_t large_gen;
+	uint64_t large_d[TLB_SIZE / 64], large_x[XTLB_SIZE / 64];
 	struct tlb_entry d[TLB_SIZE];
 	struct xtlb_entry x[XTLB_SIZE];
 	struct jump_entry jump[JUMP_SIZE];

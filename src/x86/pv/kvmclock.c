@@ -64,6 +64,17 @@ static uint64_t clock_at(const struct x86_clock *c, uint64_t tsc)
 	return c->ns + (uint64_t)c->offset + (uint64_t)((unsigned __int128)delta * mul >> 32);
 }
 
+uint64_t x86_kvmclock_now(const struct x86_vcpu *v)
+{
+	struct x86_clock *c = &v->vm->clock;
+	uint64_t now;
+
+	pthread_mutex_lock(&c->lock);
+	now = clock_at(c, host_rdtsc());
+	pthread_mutex_unlock(&c->lock);
+	return now;
+}
+
 void x86_kvmclock_update(struct x86_vcpu *v)
 {
 	struct x86_clock *c = &v->vm->clock;

@@ -16,6 +16,9 @@ struct x86_vcpu;
 /** x86_kvmclock_update - writes the vCPU's time page if it has one.  Owner, entered. */
 void x86_kvmclock_update(struct x86_vcpu *v);
 
+/** x86_kvmclock_now - the VM's clock, ns. */
+uint64_t x86_kvmclock_now(const struct x86_vcpu *v);
+
 /** x86_kvmclock_set_page - WRMSR of MSR_SYSTEM_TIME. */
 void x86_kvmclock_set_page(struct x86_vcpu *v, uint64_t value);
 

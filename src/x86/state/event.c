@@ -13,6 +13,7 @@
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
+#include "x86/state/trace.h"
 
 #define DR6_CAUSES (0xfu | DR6_BD | DR6_BS | DR6_BT)
 
@@ -148,6 +149,13 @@ static void deliver_exception(struct x86_vcpu *v)
 	x86_deliver_exception(cpu, &exc);
 }
 
+static void deliver_interrupt(struct x86_vcpu *v, uint8_t vector)
+{
+	if (unlikely(v->vm->traced))
+		x86_trace_interrupt(vector);
+	x86_deliver_interrupt(&v->cpu, vector);
+}
+
 void x86_inject(struct x86_vcpu *v)
 {
 	struct x86_cpu *cpu = &v->cpu;
@@ -170,7 +178,7 @@ void x86_inject(struct x86_vcpu *v)
 		v->interrupt.injected = false;
 		x86_request(cpu, X86_REQ_EVENT);
 		x86_stat_inc(v->vcpu, X86_STAT_IRQ_INJECTIONS);
-		x86_deliver_interrupt(cpu, v->interrupt.nr);
+		deliver_interrupt(v, v->interrupt.nr);
 		return;
 	}
 	if (v->guest_debug & KVM_GUESTDBG_BLOCKIRQ)
@@ -203,7 +211,7 @@ void x86_inject(struct x86_vcpu *v)
 		return;
 	}
 	x86_stat_inc(v->vcpu, X86_STAT_IRQ_INJECTIONS);
-	x86_deliver_interrupt(cpu, (uint8_t)take_interrupt(v));
+	deliver_interrupt(v, (uint8_t)take_interrupt(v));
 }
 
 bool x86_queue_exception(struct x86_vcpu *v, uint8_t vector, bool has_ec, uint32_t error_code)

@@ -17,16 +17,18 @@
 #include "x86/mmu/mmu.h"
 #include "x86/pv/kvmclock.h"
 #include "x86/pv/steal.h"
+#include "x86/pv/vmware.h"
 #include "x86/state/cpuid.h"
 #include "x86/state/hypercall.h"
 #include "x86/state/msr.h"
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
+#include "x86/state/trace.h"
 
 /* What service() takes; the rest is the engine's. */
 #define SERVED (X86_REQ_EVENT | X86_REQ_RELOAD_SLOTS | X86_REQ_TIMER | X86_REQ_STEAL | X86_REQ_CLOCK | \
-		X86_REQ_TRIPLE_FAULT | X86_REQ_HALT)
+		X86_REQ_TRIPLE_FAULT | X86_REQ_HALT | X86_REQ_PMU)
 
 #define PORT_7E 0x7e
 #define EFER_EXISTING (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX | EFER_SVME | EFER_LMSLE | EFER_FFXSR)
@@ -101,6 +103,8 @@ static void complete_access(struct x86_vcpu *v)
 			v->cpu.batch.have = v->cpu.batch.asked;
 		}
 	}
+	if (unlikely(v->vm->traced))
+		x86_trace_answer(v);
 	r->count++;
 }
 
@@ -184,6 +188,21 @@ static uint64_t env_tsc(struct x86_cpu *cpu)
 	return x86_guest_tsc(x86_vcpu_of_cpu(cpu));
 }
 
+static int env_rdpmc(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
+{
+	return x86_pmu_rdpmc(x86_vcpu_of_cpu(cpu), index, value);
+}
+
+static uint64_t env_work_ns(struct x86_cpu *cpu)
+{
+	return host_thread_ns();
+}
+
+static int env_vmware_pmc(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
+{
+	return x86_vmware_pmc(x86_vcpu_of_cpu(cpu), index, value);
+}
+
 static void env_cpuid(struct x86_cpu *cpu, uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx)
 {
 	x86_cpuid_query(x86_vcpu_of_cpu(cpu), eax, ebx, ecx, edx);
@@ -209,10 +228,12 @@ static int env_slice(struct x86_cpu *cpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 
+	x86_stats_engine(v->vcpu);
 	if (kvm_vcpu_sync_needed(v->vcpu))
 		x86_request(cpu, X86_REQ_RELOAD_SLOTS);
 	if (unlikely(v->steal.msr))
 		x86_request(cpu, X86_REQ_STEAL);
+	x86_pmu_slice(v);
 	return kvm_vcpu_interrupted(v->vcpu) ? X86_RUN_INTR : 0;
 }
 
@@ -302,6 +323,7 @@ static int wait_runnable(struct x86_vcpu *v)
 			return -EINTR;
 		atomic_fetch_and(&v->cpu.requests, ~(uint32_t)(X86_REQ_EVENT | X86_REQ_TIMER));
 		deadline = atomic_load(&v->timer_deadline);
+		x86_stats_engine(v->vcpu);
 		r = kvm_vcpu_block(v->vcpu, awake, deadline ? deadline : UINT64_MAX);
 		if (r)
 			return r;
@@ -382,6 +404,8 @@ static int env_service(struct x86_cpu *cpu)
 		x86_kvmclock_update(v);
 	if (req & X86_REQ_STEAL)
 		x86_steal_update(v);
+	if (req & X86_REQ_PMU)
+		x86_pmu_sync(v);
 	if (v->triple_fault || (req & X86_REQ_TRIPLE_FAULT)) {
 		v->triple_fault = false;
 		return X86_RUN_SHUTDOWN;
@@ -407,8 +431,9 @@ static int env_service(struct x86_cpu *cpu)
 
 const struct x86_env x86_kvm_env = {
 	.pio = env_pio, .mmio = env_mmio, .rdmsr = env_rdmsr, .wrmsr = env_wrmsr, .cpuid = env_cpuid,
-	.tsc = env_tsc, .get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8, .hypercall = x86_hypercall,
-	.replaces_hypercall = x86_replaces_hypercall,
+	.tsc = env_tsc, .rdpmc = env_rdpmc, .vmware_pmc = env_vmware_pmc, .work_ns = env_work_ns,
+	.get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8,
+	.hypercall = x86_hypercall, .replaces_hypercall = x86_replaces_hypercall,
 	.leave_smm = x86_smm_leave, .halt = env_halt, .slice = env_slice, .service = env_service, .guest_debug = env_guest_debug,
 };
 
@@ -559,6 +584,8 @@ static int run_guest(struct x86_vcpu *v)
 	v->halted_inside = false;
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	x86_steal_entered(v);
+	if (unlikely(v->vm->traced))
+		x86_trace_entry(v);
 	do
 		r = x86_cpu_run(&v->cpu);
 	while (unlikely(r == X86_RUN_INTERNAL) && failure_is_the_guests(v));
@@ -594,5 +621,7 @@ out:
 		x86_sync_regs_out(v);
 	save_run_state(v);
 	x86_stats_exit(vcpu, r);
+	if (unlikely(v->vm->traced))
+		x86_trace_return(v, r);
 	return r;
 }

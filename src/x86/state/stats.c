@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "x86/cpu/block.h"
 #include "x86/mmu/mmu.h"
 #include "x86/state/state.h"
 
@@ -20,17 +21,40 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("tlb_fills"),
 	KVM_STAT_COUNTER("page_walks"),
 	KVM_STAT_COUNTER("instructions"),
+	KVM_STAT_COUNTER("pmis"),
 };
 
 _Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");
 
+static const struct kvm_stats_row vm_rows[] = {
+	KVM_STAT_COUNTER("blocks_decoded"),
+	KVM_STAT_COUNTER("blocks_dropped"),
+	KVM_STAT_COUNTER("blocks_compared"),
+};
+
+_Static_assert(ARRAY_SIZE(vm_rows) == X86_VM_STAT_END - KVM_VM_STAT_ARCH, "one row for each counter");
+
+const struct kvm_stats_rows x86_vm_stats = { vm_rows, ARRAY_SIZE(vm_rows) };
 const struct kvm_stats_rows x86_vcpu_stats = { vcpu_rows, ARRAY_SIZE(vcpu_rows) };
 
-void x86_stats_exit(struct vcpu *vcpu, int r)
+void x86_stats_engine(struct vcpu *vcpu)
 {
 	const struct x86_cpu *cpu = &x86_vcpu_of(vcpu)->cpu;
 	const struct mmu_stats *mmu = mmu_stats(cpu);
+	const struct code_stats *code = code_cache_stats(cpu->code);
+	struct kvm_stats *vm = &vcpu->vm->stats;
 
+	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FLUSH, mmu->flushes);
+	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FILLS, mmu->fills);
+	kvm_stat_set(&vcpu->stats, X86_STAT_PAGE_WALKS, mmu->walks);
+	kvm_stat_set(&vcpu->stats, X86_STAT_INSTRUCTIONS, cpu->insns);
+	kvm_stat_set(vm, X86_VM_STAT_DECODED, code->decoded);
+	kvm_stat_set(vm, X86_VM_STAT_DROPPED, code->dropped);
+	kvm_stat_set(vm, X86_VM_STAT_COMPARED, code->compared);
+}
+
+void x86_stats_exit(struct vcpu *vcpu, int r)
+{
 	x86_stat_inc(vcpu, X86_STAT_EXITS);
 	if (r == -EINTR)
 		x86_stat_inc(vcpu, X86_STAT_SIGNAL_EXITS);
@@ -40,8 +64,5 @@ void x86_stats_exit(struct vcpu *vcpu, int r)
 		x86_stat_inc(vcpu, X86_STAT_MMIO_EXITS);
 	else if (!r && vcpu->run->exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN)
 		x86_stat_inc(vcpu, X86_STAT_IRQ_WINDOW_EXITS);
-	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FLUSH, mmu->flushes);
-	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FILLS, mmu->fills);
-	kvm_stat_set(&vcpu->stats, X86_STAT_PAGE_WALKS, mmu->walks);
-	kvm_stat_set(&vcpu->stats, X86_STAT_INSTRUCTIONS, cpu->insns);
+	x86_stats_engine(vcpu);
 }

@@ -21,10 +21,22 @@ enum x86_vcpu_stat {
 	X86_STAT_TLB_FILLS,                     /* from here on: not KVM's */
 	X86_STAT_PAGE_WALKS,
 	X86_STAT_INSTRUCTIONS,                  /* retired */
+	X86_STAT_PMIS,                          /* interrupts of the PMU */
 	X86_STAT_END
 };
 
-extern const struct kvm_stats_rows x86_vcpu_stats;
+/* In the order of x86_vm_stats; none is KVM's. */
+enum x86_vm_stat {
+	X86_VM_STAT_DECODED = KVM_VM_STAT_ARCH, /* blocks of code */
+	X86_VM_STAT_DROPPED,
+	X86_VM_STAT_COMPARED,                   /* found, but looked at byte by byte first */
+	X86_VM_STAT_END
+};
+
+extern const struct kvm_stats_rows x86_vcpu_stats, x86_vm_stats;
+
+/** x86_stats_engine - takes over what the engine counts for itself; by the vCPU's own thread. */
+void x86_stats_engine(struct vcpu *vcpu);
 
 /** x86_stat_inc - one more of @stat, an enum x86_vcpu_stat; by the vCPU's own thread. */
 static inline void x86_stat_inc(struct vcpu *vcpu, unsigned int stat)

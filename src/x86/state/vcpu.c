@@ -160,8 +160,9 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	v->vcpu = vcpu;
 	v->vm = x;
 	v->external_vector = v->ioapic_eoi = -1;
-	v->cpu.env = &x86_kvm_env;
+	v->cpu.env = x->traced ? &x->env : &x86_kvm_env;
 	v->cpu.env_ptr = v;
+	v->cpu.vmware_backdoor = v->vm->vmware_backdoor;
 	v->cpu.code = x->code;
 	v->cpu.cpuid = &v->cpuid;
 	v->cpu.immediate_exit = &vcpu->run->immediate_exit;
@@ -177,6 +178,7 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	}
 	x86_tsc_init(v);
 	x86_msr_init(v);
+	x86_pmu_init(v);
 	r = create_lapic(v);
 	if (r) {
 		code_cache_leave(x->code, &v->cpu);
@@ -242,6 +244,7 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init)
 		v->msr.smbase = 0x30000;
 		v->msr.smi_count = 0;
 		x86_msr_reset(v);
+		x86_pmu_reset(v);
 	}
 	x86_update_mode(&v->cpu);
 	x86_request(&v->cpu, X86_REQ_EVENT);

@@ -4,9 +4,12 @@
 #include <stdlib.h>
 
 #include "host/clock.h"
+#include "kvm/trace.h"
 #include "x86/cpu/block.h"
 #include "x86/state/msr.h"
+#include "x86/state/parameter.h"
 #include "x86/state/state.h"
+#include "x86/state/trace.h"
 
 #define TSS_PAGES 3             /* KVM_SET_TSS_ADDR reserves three pages below 4 GiB */
 
@@ -20,6 +23,10 @@ int x86_vm_create(struct vm *vm, unsigned long type)
 	if (!x)
 		return -ENOMEM;
 	x->vm = vm;
+	x->traced = kvm_trace_on();
+	x->env = x86_kvm_env;
+	if (x->traced)
+		x86_trace_wrap(&x->env);
 	x->code = code_cache_create();
 	if (!x->code) {
 		free(x);
@@ -27,6 +34,7 @@ int x86_vm_create(struct vm *vm, unsigned long type)
 	}
 	apic_bus_init(&x->bus, &x86_apic_bus_ops, x);
 	pthread_mutex_init(&x->clock.lock, NULL);
+	x->vmware_backdoor = x86_parameter(X86_PARAM_VMWARE_BACKDOOR);
 	x->default_tsc_khz = host_tsc_khz();
 	x->clock.tsc_khz = x->default_tsc_khz;
 	x->clock.ns = host_now_and_tsc(&x->clock.host_tsc);
@@ -52,6 +60,7 @@ void x86_vm_destroy(struct vm *vm)
 	if (!x)
 		return;
 	x86_msr_filter_free(atomic_load(&x->msr_filter));
+	x86_pmu_filter_free(atomic_load(&x->pmu_filter));
 	code_cache_destroy(x->code);
 	pthread_mutex_destroy(&x->clock.lock);
 	free(x);

@@ -146,11 +146,34 @@ static int build_rdpid(struct insn *i, const struct insn_build *b)
 	return 0;
 }
 
-/* No counter is offered, so every index is a wrong one: #GP whatever CPL and CR4.PCE are.  SDM 2B. */
+/* VMware's clocks are open to all, whatever CPL and CR4.PCE are; KVM with enable_vmware_backdoor does as it. */
+static bool read_pmc(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
+{
+	bool allowed = (cpu->cr4 & CR4_PCE) || !cpu->cpl || !x86_protected(cpu);
+
+	if (cpu->vmware_backdoor && !cpu->env->vmware_pmc(cpu, index, value))
+		return true;
+	return allowed && cpu->env->rdpmc && !cpu->env->rdpmc(cpu, index, value);
+}
+
+/* SDM 2B, RDPMC. */
+SLOW_FN static void do_rdpmc(struct x86_cpu *cpu)
+{
+	uint64_t value = 0;
+
+	x86_vec_put(cpu);
+	x86_charge(cpu, 8);
+	if (!read_pmc(cpu, (uint32_t)cpu->regs[R_RCX], &value))
+		x86_raise_ec(cpu, X86_GP, 0);
+	cpu->regs[R_RAX] = (uint32_t)value;
+	cpu->regs[R_RDX] = value >> 32;
+}
+
 static void rdpmc(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
-	x86_raise_ec(cpu, X86_GP, 0);
+	do_rdpmc(cpu);
+	NEXT(cpu, i);
 }
 
 SLOW_FN static void do_cpuid(struct x86_cpu *cpu)

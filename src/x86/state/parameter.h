@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* Parameters of KVM's modules that change what a guest finds; process-wide, as a module's are system-wide. */
+#ifndef X86_STATE_PARAMETER_H
+#define X86_STATE_PARAMETER_H
+
+#include <stdbool.h>
+
+enum x86_parameter {
+	X86_PARAM_VMWARE_BACKDOOR,      /* enable_vmware_backdoor: its two ports are open whatever the TSS says */
+	X86_PARAM_COUNT
+};
+
+/** x86_parameter - the value for a VM that is created now. */
+bool x86_parameter(enum x86_parameter p);
+
+#endif
