@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* What is done to descriptors: ioctl(), close() and its kin, and duplicates. */
+/* What is done to descriptors: ioctl(), close() and its kin, duplicates, and mappings. */
 #include <errno.h>
 #include <limits.h>
+#include <linux/kvm.h>
 #include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "anykvm.h"
 #include "preload/engine.h"
 #include "preload/next.h"
 
@@ -104,6 +108,42 @@ EXPORT int fcntl64(int fd, int cmd, ...)
 	va_end(ap);
 	r = NEXT_CALL(fcntl64, fd, cmd, arg);
 	return duplicates(cmd) ? duplicated(r, fd) : r;
+}
+
+/* --- mappings --- */
+
+#define RINGS_AT (KVM_DIRTY_LOG_PAGE_OFFSET * 4096LL)
+
+/* KVM shares a dirty ring or does not give it away, and it is no code; what stands for it here is a plain file. */
+static bool is_refused(int prot, int flags, int fd, off64_t offset)
+{
+	return offset >= RINGS_AT && !(flags & MAP_ANONYMOUS) && (!(flags & MAP_SHARED) || prot & PROT_EXEC) &&
+	       anykvm_tracks(fd);
+}
+
+static void *refuse(void)
+{
+	errno = EINVAL;
+	return MAP_FAILED;
+}
+
+/* Allocators need these; see next.h.  Our own mmap() is the bare system call, by inner.c. */
+EXPORT void *mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset)
+{
+	if (is_refused(prot, flags, fd, offset))
+		return refuse();
+	if (!NEXT(mmap))
+		return (void *)syscall(SYS_mmap, addr, size, prot, flags, fd, offset);
+	return NEXT(mmap)(addr, size, prot, flags, fd, offset);
+}
+
+EXPORT void *mmap64(void *addr, size_t size, int prot, int flags, int fd, off64_t offset)
+{
+	if (is_refused(prot, flags, fd, offset))
+		return refuse();
+	if (!NEXT(mmap64))
+		return (void *)syscall(SYS_mmap, addr, size, prot, flags, fd, offset);
+	return NEXT(mmap64)(addr, size, prot, flags, fd, offset);
 }
 
 /* --- the end, for the statistics --- */

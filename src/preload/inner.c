@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -22,6 +23,7 @@ int __wrap_close(int fd);
 int __wrap_fcntl(int fd, int cmd, ...);
 int __wrap_ioctl(int fd, unsigned long request, ...);
 int __wrap_fstat(int fd, struct stat *st);
+void *__wrap_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset);
 
 ssize_t __wrap_read(int fd, void *buf, size_t n);
 ssize_t __wrap_write(int fd, const void *buf, size_t n);
@@ -33,6 +35,7 @@ int __wrap_nanosleep(const struct timespec *time, struct timespec *left);
 int __wrap_open64(const char *path, int flags, ...) SAME_AS(__wrap_open);
 int __wrap_fcntl64(int fd, int cmd, ...) SAME_AS(__wrap_fcntl);
 int __wrap_fstat64(int fd, struct stat *st) SAME_AS(__wrap_fstat);
+void *__wrap_mmap64(void *addr, size_t size, int prot, int flags, int fd, off_t offset) SAME_AS(__wrap_mmap);
 
 int __wrap_open(const char *path, int flags, ...)
 {
@@ -75,6 +78,11 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 int __wrap_fstat(int fd, struct stat *st)
 {
 	return (int)syscall(SYS_fstat, fd, st);
+}
+
+void *__wrap_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset)
+{
+	return (void *)syscall(SYS_mmap, addr, size, prot, flags, fd, offset);
 }
 
 ssize_t __wrap_read(int fd, void *buf, size_t n)

@@ -57,6 +57,8 @@
 	X(close, int, (int)) \
 	X(close_range, int, (unsigned int, unsigned int, int)) \
 	X(closefrom, void, (int)) \
+	X(mmap, void *, (void *, size_t, int, int, int, off_t)) \
+	X(mmap64, void *, (void *, size_t, int, int, int, off64_t)) \
 	X(_exit, void, (int)) \
 	X(_Exit, void, (int))
 

@@ -426,6 +426,31 @@ static void test_eventfd(void **state)
 
 /* --- threads and signals --- */
 
+/* A dirty ring is shared with the engine, and no code; other files are mapped as ever. */
+static void test_ring_mapping(void **state)
+{
+	static const off_t at = KVM_DIRTY_LOG_PAGE_OFFSET * 4096L;
+	int sys = open_kvm(), file = memfd_create("file", 0);
+	struct client c;
+	char *p;
+
+	assert_int_equal(client_create(&c, sys, client_magic, client_magic_size), 0);
+	errno = 0;
+	assert_ptr_equal(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, c.vcpu, at), MAP_FAILED);
+	assert_int_equal(errno, EINVAL);
+	errno = 0;
+	assert_ptr_equal(mmap64(NULL, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, c.vcpu, at), MAP_FAILED);
+	assert_int_equal(errno, EINVAL);
+	client_destroy(&c);
+	close(sys);
+	assert_int_equal(pwrite(file, "x", 1, at), 1);
+	p = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, file, at);
+	assert_ptr_not_equal(p, MAP_FAILED);
+	assert_int_equal(*p, 'x');
+	munmap(p, 4096);
+	close(file);
+}
+
 static const uint8_t endless[] = { 0xeb, 0xfe }; /* jmp . */
 
 static void on_kick(int sig)
@@ -533,7 +558,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_duplicates),
 		cmocka_unit_test(test_close_range), cmocka_unit_test(test_fork),
 		cmocka_unit_test(test_vfork), cmocka_unit_test(test_exec),
-		cmocka_unit_test(test_socket), cmocka_unit_test(test_eventfd),
+		cmocka_unit_test(test_ring_mapping), cmocka_unit_test(test_socket), cmocka_unit_test(test_eventfd),
 		cmocka_unit_test(test_thread), cmocka_unit_test(test_handler),
 		cmocka_unit_test(test_cancel),
 	};
