@@ -63,7 +63,7 @@ env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -j "$(nproc)" -C "$dir.part/linu
 	exit 1
 }
 cp "$dir.part/linux/tools/testing/selftests/kvm/x86_64/nx_huge_pages_test.sh" "$out/x86_64/"
-rm -rf "$dir.part/linux" "$out/lib"
+rm -rf "$dir.part/linux" "$dir.part/bin/lib"
 echo "$version" >"$dir.part/version"
 rm -rf "$dir"
 mv "$dir.part" "$dir"
