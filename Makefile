@@ -4,7 +4,7 @@
 
 BUILD := build
 
-.PHONY: all run check bench clean install help deps guest boot tested
+.PHONY: all run check check-all bench clean install help deps guest boot tested
 
 # Standard output belongs to the guest and to the results of tests; all else is said on standard error.
 build_all = { [ -e $(BUILD)/build.ninja ] || meson setup $(BUILD) $(if $(PREFIX),--prefix $(PREFIX)) >&2; } && \
@@ -21,6 +21,7 @@ help:
 	@echo "                  V=1              with the kernel's messages"
 	@echo "make check        build and run all tests"
 	@echo "                  TESTS='irq vmm'  only these suites"
+	@echo "make check-all    the same, with the tests that take long"
 	@echo "make bench        compare with QEMU's TCG and with this machine itself"
 	@echo "                  ARGS='--rounds 9'"
 	@echo "make install      install under PREFIX (default /usr/local), below DESTDIR if that is set"
@@ -28,15 +29,15 @@ help:
 
 # 'make' alone needs only what every target needs.
 deps:
-	@tools/deps.sh $(filter run check bench,$(MAKECMDGOALS))
+	@tools/deps.sh $(filter run check check-all bench,$(patsubst check-all,check check-all,$(MAKECMDGOALS)))
 
 # Make turns every failure into status 2, and says so behind all that was printed; the guest's own status, and that of
 # the tests, leave through tools/make-exit.c.  Without that (a make that cannot load objects) the last line fails
 # instead, and tools/run.sh is the way to learn the status.
-ifneq ($(filter run check,$(MAKECMDGOALS)),)
+ifneq ($(filter run check check-all,$(MAKECMDGOALS)),)
 -load $(BUILD)/make-exit.so(make_exit_gmk_setup)
 $(BUILD)/make-exit.so: tools/make-exit.c
-	@tools/deps.sh $(filter run check,$(MAKECMDGOALS))
+	@tools/deps.sh $(filter run check check-all,$(patsubst check-all,check check-all,$(MAKECMDGOALS)))
 	@mkdir -p $(BUILD)
 	@$(CC) -O2 -fPIC -shared -o $@ $<
 endif
@@ -54,15 +55,18 @@ boot: all
 guest: all
 	@tools/guest.sh $(BUILD)
 
-check: tested
+check check-all: tested
 	$(exit-with $(file <$(BUILD)/check.status))
 	@exit $(file <$(BUILD)/check.status)
+
+# The kernel's selftests are built where they are run: a download, and a minute.
+selftests := $(if $(or $(filter selftests%,$(TESTS)),$(if $(TESTS),,all)),tools/selftests.sh $(BUILD),true)
 
 # A build that fails is a test that fails: the last line is the count in any case.
 tested:
 	@mkdir -p $(BUILD)
-	@if tools/deps.sh check && $(build_all) && tools/guest.sh $(BUILD); then \
-		tests/run $(BUILD) $(addprefix --suite ,$(TESTS)); \
+	@if tools/deps.sh check && $(build_all) && tools/guest.sh $(BUILD) && $(selftests); then \
+		tests/run $(BUILD) $(if $(filter check-all,$(MAKECMDGOALS)),--setup all) $(addprefix --suite ,$(TESTS)); \
 	else \
 		echo "anykvm: the tests cannot be built" >&2; echo "0 passed, 1 failed"; false; \
 	fi; echo $$? >$(BUILD)/check.status

@@ -19,7 +19,7 @@ trap 'rm -rf "$stage"' EXIT
 mkdir -p "$stage/lib/modules/$version"
 
 # They need no C library, which keeps the initramfs small.
-for program in exit-code foreground; do
+for program in exit-code foreground perf; do
 	${CC:-cc} -Os -Wall -Wextra -static -nostdlib -ffreestanding -fno-stack-protector -Wl,--build-id=none -s \
 		-o "$stage/$program" "$tools/guest/$program.c"
 done
@@ -55,6 +55,7 @@ done
 	echo "file bin/busybox $busybox"
 	echo "file anykvm/exit-code $stage/exit-code"
 	echo "file anykvm/foreground $stage/foreground"
+	echo "file anykvm/perf $stage/perf"
 	echo "file usr/share/udhcpc/default.script $tools/guest/udhcpc"
 	"$busybox" --list-full | while read -r applet; do
 		case $applet in

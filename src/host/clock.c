@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,6 +45,11 @@ uint64_t host_boottime_ns(void)
 uint64_t host_realtime_ns(void)
 {
 	return now(CLOCK_REALTIME);
+}
+
+uint64_t host_thread_ns(void)
+{
+	return now(CLOCK_THREAD_CPUTIME_ID);
 }
 
 uint64_t host_now_and_tsc(uint64_t *tsc)
@@ -114,6 +120,14 @@ uint32_t host_tsc_khz(void)
 {
 	pthread_once(&clock_cache.once, find_tsc_khz);
 	return clock_cache.tsc_khz;
+}
+
+uint64_t host_switches(void)
+{
+	struct rusage r = { .ru_nvcsw = 0 };
+
+	getrusage(RUSAGE_THREAD, &r);
+	return (uint64_t)r.ru_nvcsw + (uint64_t)r.ru_nivcsw;
 }
 
 /* /proc/.../schedstat: time run, time waited, slices.  Kernel documentation: scheduler/sched-stats.rst. */

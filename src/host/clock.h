@@ -13,6 +13,9 @@ uint64_t host_realtime_ns(void);
 /** host_boottime_ns - since the machine came up, asleep or not. */
 uint64_t host_boottime_ns(void);
 
+/** host_thread_ns - the processor time that the calling thread has used, in nanoseconds. */
+uint64_t host_thread_ns(void);
+
 /** host_rdtsc - the host's time-stamp counter. */
 static inline uint64_t host_rdtsc(void)
 {
@@ -25,9 +28,12 @@ static inline uint64_t host_rdtsc(void)
 /** host_tsc_khz - its frequency; measured once a process (20 ms) unless CPUID tells.  Never 0. */
 uint32_t host_tsc_khz(void);
 
+/** host_switches - how often the calling thread has left a processor: it never waited for one without. */
+uint64_t host_switches(void);
+
 /**
  * host_run_delay_ns - how long the calling thread has been ready to run and waited for a processor, in all.
- * -errno: the host's kernel does not account for it.  A system call or three.
+ * -errno: the host's kernel does not account for it.  Three system calls, one of them slow.
  */
 int host_run_delay_ns(uint64_t *ns);
 

@@ -6,6 +6,9 @@
  * base_gfn and never overlapping.  KVM_SET_USER_MEMORY_REGION builds a new
  * snapshot, publishes it, asks every vCPU to reload (KVM_REQ_RELOAD_SLOTS),
  * waits until none can hold the old one, and frees it.
+ *
+ * There may be 32764 slots, and a client that changes one after another: so they
+ * stand in chunks, and successive snapshots share those that stayed the same.
  */
 #ifndef KVM_MEMSLOT_H
 #define KVM_MEMSLOT_H
@@ -29,11 +32,55 @@ struct memslot {
 					* owned by the VM, shared by successive snapshots of the slot */
 };
 
+#define MEMSLOT_CHUNK 64
+
+/* Never empty. */
+struct memslot_chunk {
+	unsigned int count;
+	struct memslot slot[MEMSLOT_CHUNK];
+};
+
 struct memslots {
 	uint64_t generation;           /* grows with every change */
-	unsigned int count;
-	struct memslot slot[];
+	gfn_t *ids;                    /* base_gfn + 1 by id, 0: none; one for all snapshots, under slots_lock */
+	unsigned int chunks;
+	struct {
+		gfn_t first;           /* base_gfn of the chunk's first slot */
+		struct memslot_chunk *chunk;
+	} at[];
 };
+
+/** memslots_chunks_upto - how many chunks begin at or below @gfn: the last of them is where it may be. */
+static inline unsigned int memslots_chunks_upto(const struct memslots *s, gfn_t gfn)
+{
+	unsigned int lo = 0, hi = s->chunks;
+
+	while (lo < hi) {
+		unsigned int mid = (lo + hi) / 2;
+
+		if (s->at[mid].first <= gfn)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/** memslot_chunk_upto - how many of the chunk's slots begin at or below @gfn. */
+static inline unsigned int memslot_chunk_upto(const struct memslot_chunk *c, gfn_t gfn)
+{
+	unsigned int lo = 0, hi = c->count;
+
+	while (lo < hi) {
+		unsigned int mid = (lo + hi) / 2;
+
+		if (c->slot[mid].base_gfn <= gfn)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
 
 /**
  * memslots_find - the slot that holds @gfn, or NULL.  Binary search; no lock:
@@ -41,20 +88,22 @@ struct memslots {
  */
 static inline const struct memslot *memslots_find(const struct memslots *s, gfn_t gfn)
 {
-	unsigned int lo = 0, hi = s->count;
+	unsigned int n = memslots_chunks_upto(s, gfn);
+	const struct memslot_chunk *c;
+	const struct memslot *slot;
 
-	while (lo < hi) {
-		unsigned int mid = (lo + hi) / 2;
-
-		if (s->slot[mid].base_gfn <= gfn)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	if (!lo || gfn - s->slot[lo - 1].base_gfn >= s->slot[lo - 1].npages)
+	if (!n)
 		return NULL;
-	return &s->slot[lo - 1];
+	c = s->at[n - 1].chunk;
+	/* The chunk's first slot begins at or below. */
+	slot = &c->slot[memslot_chunk_upto(c, gfn) - 1];
+	return gfn - slot->base_gfn < slot->npages ? slot : NULL;
 }
+
+/** memslots_for_each - @m: each slot of the snapshot @s; @n, @i: counters. */
+#define memslots_for_each(m, n, i, s)                                                           \
+	for ((n) = 0; (n) < (s)->chunks; (n)++)                                                 \
+		for ((i) = 0; (i) < (s)->at[n].chunk->count && ((m) = &(s)->at[n].chunk->slot[i], 1); (i)++)
 
 /** memslot_hva - host address of the page @gfn, which must lie in @slot. */
 static inline uint8_t *memslot_hva(const struct memslot *slot, gfn_t gfn)

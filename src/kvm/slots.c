@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Memory slots: KVM_SET_USER_MEMORY_REGION.  Each change builds a new snapshot
- * of the address space, publishes it, waits for the vCPUs and frees the old
- * one; see memslot.h and vm.h.
+ * of the address space, publishes it, waits for the vCPUs and frees what only
+ * the old one had; see memslot.h and vm.h.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,14 +16,12 @@
 
 _Static_assert(sizeof(struct kvm_userspace_memory_region) == 32, "UAPI");
 
-static struct memslots *alloc_snapshot(struct vm *vm, unsigned int count)
+static struct memslots *alloc_snapshot(struct vm *vm, unsigned int chunks)
 {
-	struct memslots *s = malloc(sizeof(*s) + count * sizeof(s->slot[0]));
+	struct memslots *s = calloc(1, sizeof(*s) + chunks * sizeof(s->at[0]));
 
-	if (!s)
-		return NULL;
-	s->count = 0;
-	s->generation = ++vm->slots_generation;
+	if (s)
+		s->generation = ++vm->slots_generation;
 	return s;
 }
 
@@ -32,11 +30,13 @@ int kvm_slots_init(struct vm *vm)
 	for (unsigned int as = 0; as < vm->arch->address_spaces; as++) {
 		struct memslots *s = alloc_snapshot(vm, 0);
 
-		if (!s) {
+		if (s)
+			s->ids = calloc(KVM_USER_MEM_SLOTS, sizeof(s->ids[0]));
+		atomic_store(&vm->slots[as], s);
+		if (!s || !s->ids) {
 			kvm_slots_destroy(vm);
 			return -ENOMEM;
 		}
-		atomic_store(&vm->slots[as], s);
 	}
 	return 0;
 }
@@ -45,9 +45,16 @@ void kvm_slots_destroy(struct vm *vm)
 {
 	for (unsigned int as = 0; as < KVM_ADDRESS_SPACES_MAX; as++) {
 		struct memslots *s = atomic_load(&vm->slots[as]);
+		const struct memslot *slot;
+		unsigned int n, i;
 
-		for (unsigned int i = 0; s && i < s->count; i++)
-			free((void *)s->slot[i].dirty);
+		if (!s)
+			continue;
+		memslots_for_each(slot, n, i, s)
+			free((void *)slot->dirty);
+		for (n = 0; n < s->chunks; n++)
+			free(s->at[n].chunk);
+		free(s->ids);
 		free(s);
 		atomic_store(&vm->slots[as], NULL);
 	}
@@ -55,63 +62,192 @@ void kvm_slots_destroy(struct vm *vm)
 
 const struct memslot *kvm_slot_by_id(const struct memslots *s, unsigned int id)
 {
-	for (unsigned int i = 0; i < s->count; i++)
-		if (s->slot[i].id == id)
-			return &s->slot[i];
-	return NULL;
-}
+	gfn_t base = id < KVM_USER_MEM_SLOTS ? s->ids[id] : 0;
 
-/* The first slot at or above @gfn; s->count: none. */
-static unsigned int first_from(const struct memslots *s, gfn_t gfn)
-{
-	unsigned int lo = 0, hi = s->count;
-
-	while (lo < hi) {
-		unsigned int mid = (lo + hi) / 2;
-
-		if (s->slot[mid].base_gfn < gfn)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return base ? memslots_find(s, base - 1) : NULL;
 }
 
 static bool overlaps_another(const struct memslots *s, const struct memslot *new)
 {
-	unsigned int i = first_from(s, new->base_gfn);
+	unsigned int n = memslots_chunks_upto(s, new->base_gfn), i;
 
 	/* The slots are disjoint, so of those below only the nearest may reach up to here. */
-	for (i -= i > 0; i < s->count && s->slot[i].base_gfn < new->base_gfn + new->npages; i++) {
-		const struct memslot *o = &s->slot[i];
+	n -= n > 0;
+	i = n < s->chunks ? memslot_chunk_upto(s->at[n].chunk, new->base_gfn) : 0;
+	i -= i > 0;
+	for (; n < s->chunks; n++, i = 0) {
+		for (; i < s->at[n].chunk->count; i++) {
+			const struct memslot *o = &s->at[n].chunk->slot[i];
 
-		if (o->id != new->id && new->base_gfn < o->base_gfn + o->npages)
-			return true;
+			if (o->base_gfn >= new->base_gfn + new->npages)
+				return false;
+			if (o->id != new->id && new->base_gfn < o->base_gfn + o->npages)
+				return true;
+		}
 	}
 	return false;
 }
 
-/* The snapshot @s without @old, if any, and with @new, if any.  There may be 32764 slots: in whole ranges. */
-static struct memslots *make_snapshot(struct vm *vm, const struct memslots *s, const struct memslot *old,
-				      const struct memslot *new)
-{
-	struct memslots *out = alloc_snapshot(vm, s->count + 1);
-	unsigned int before = old ? (unsigned int)(old - s->slot) : s->count, at;
+/* --- a new snapshot --- */
 
-	if (!out)
+/* One slot may go and one come: at most a chunk for each, and one more where the second is split. */
+#define EDIT_CHUNKS 3
+
+struct edit {
+	struct memslots *next;
+	struct memslot_chunk *fresh[EDIT_CHUNKS], *dropped[EDIT_CHUNKS];
+	unsigned int nfresh, ndropped;
+};
+
+static struct memslot_chunk *fresh_chunk(struct edit *e)
+{
+	struct memslot_chunk *c = malloc(sizeof(*c));
+
+	if (!c)
 		return NULL;
-	memcpy(out->slot, s->slot, before * sizeof(s->slot[0]));
-	if (old)
-		memcpy(out->slot + before, old + 1, (s->count - before - 1) * sizeof(s->slot[0]));
-	out->count = s->count - !!old;
-	if (new) {
-		at = first_from(out, new->base_gfn);
-		memmove(out->slot + at + 1, out->slot + at, (out->count - at) * sizeof(s->slot[0]));
-		out->slot[at] = *new;
-		out->count++;
-	}
-	return out;
+	c->count = 0;
+	e->fresh[e->nfresh++] = c;
+	return c;
 }
+
+/* The chunk @n as one that may be written: a copy, unless it is one. */
+static struct memslot_chunk *own_chunk(struct edit *e, unsigned int n)
+{
+	struct memslot_chunk *c = e->next->at[n].chunk, *copy;
+
+	for (unsigned int i = 0; i < e->nfresh; i++)
+		if (e->fresh[i] == c)
+			return c;
+	copy = fresh_chunk(e);
+	if (!copy)
+		return NULL;
+	*copy = *c;
+	e->dropped[e->ndropped++] = c;
+	e->next->at[n].chunk = copy;
+	return copy;
+}
+
+static void place_chunk(struct memslots *s, unsigned int n, struct memslot_chunk *c)
+{
+	memmove(s->at + n + 1, s->at + n, (s->chunks - n) * sizeof(s->at[0]));
+	s->chunks++;
+	s->at[n].chunk = c;
+	s->at[n].first = c->slot[0].base_gfn;
+}
+
+static int remove_slot(struct edit *e, const struct memslot *old)
+{
+	struct memslots *s = e->next;
+	unsigned int n = memslots_chunks_upto(s, old->base_gfn) - 1, i;
+	struct memslot_chunk *c = s->at[n].chunk;
+
+	if (c->count == 1) {
+		e->dropped[e->ndropped++] = c;
+		s->chunks--;
+		memmove(s->at + n, s->at + n + 1, (s->chunks - n) * sizeof(s->at[0]));
+		return 0;
+	}
+	c = own_chunk(e, n);
+	if (!c)
+		return -ENOMEM;
+	i = memslot_chunk_upto(c, old->base_gfn);
+	memmove(c->slot + i - 1, c->slot + i, (c->count - i) * sizeof(c->slot[0]));
+	c->count--;
+	s->at[n].first = c->slot[0].base_gfn;
+	return 0;
+}
+
+/* The upper half of the chunk @n becomes one of its own. */
+static int split_chunk(struct edit *e, unsigned int n)
+{
+	struct memslot_chunk *c = own_chunk(e, n), *upper = c ? fresh_chunk(e) : NULL;
+
+	if (!upper)
+		return -ENOMEM;
+	upper->count = c->count / 2;
+	c->count -= upper->count;
+	memcpy(upper->slot, c->slot + c->count, upper->count * sizeof(c->slot[0]));
+	place_chunk(e->next, n + 1, upper);
+	return 0;
+}
+
+/* A chunk of its own for a slot behind all others: most clients go upwards. */
+static int append_slot(struct edit *e, const struct memslot *new)
+{
+	struct memslot_chunk *c = fresh_chunk(e);
+
+	if (!c)
+		return -ENOMEM;
+	c->slot[c->count++] = *new;
+	place_chunk(e->next, e->next->chunks, c);
+	return 0;
+}
+
+static int insert_slot(struct edit *e, const struct memslot *new)
+{
+	struct memslots *s = e->next;
+	unsigned int n = memslots_chunks_upto(s, new->base_gfn), i;
+	struct memslot_chunk *c;
+
+	n -= n > 0;
+	if (n == s->chunks)
+		return append_slot(e, new);
+	if (s->at[n].chunk->count == MEMSLOT_CHUNK) {
+		if (n == s->chunks - 1 && memslot_chunk_upto(s->at[n].chunk, new->base_gfn) == MEMSLOT_CHUNK)
+			return append_slot(e, new);
+		if (split_chunk(e, n))
+			return -ENOMEM;
+		n += s->at[n + 1].first <= new->base_gfn;
+	}
+	c = own_chunk(e, n);
+	if (!c)
+		return -ENOMEM;
+	i = memslot_chunk_upto(c, new->base_gfn);
+	memmove(c->slot + i + 1, c->slot + i, (c->count - i) * sizeof(c->slot[0]));
+	c->slot[i] = *new;
+	c->count++;
+	s->at[n].first = c->slot[0].base_gfn;
+	return 0;
+}
+
+/* The snapshot @s without @old, if any, and with @new, if any. */
+static int make_snapshot(struct vm *vm, const struct memslots *s, const struct memslot *old,
+			 const struct memslot *new, struct edit *e)
+{
+	int r = 0;
+
+	memset(e, 0, sizeof(*e));
+	e->next = alloc_snapshot(vm, s->chunks + 1);
+	if (!e->next)
+		return -ENOMEM;
+	e->next->ids = s->ids;
+	e->next->chunks = s->chunks;
+	memcpy(e->next->at, s->at, s->chunks * sizeof(s->at[0]));
+	if (old)
+		r = remove_slot(e, old);
+	if (!r && new)
+		r = insert_slot(e, new);
+	if (!r)
+		return 0;
+	while (e->nfresh)
+		free(e->fresh[--e->nfresh]);
+	free(e->next);
+	return r;
+}
+
+/* Makes it the one that is looked at. */
+static void publish(struct vm *vm, unsigned int as, const struct memslot *old, const struct memslot *new,
+		    const struct edit *e)
+{
+	if (old)
+		e->next->ids[old->id] = 0;
+	if (new)
+		e->next->ids[new->id] = new->base_gfn + 1;
+	atomic_store(&vm->slots[as], e->next);
+	kvm_vm_sync_vcpus(vm, KVM_SYNC_SLOTS);
+}
+
+/* --- changes --- */
 
 static bool starts_dirty(const struct vm *vm)
 {
@@ -145,18 +281,17 @@ static int set_dirty_bitmap(struct vm *vm, const struct memslot *old, struct mem
 static int change_slot(struct vm *vm, unsigned int as, const struct memslot *old, struct memslot *new,
 		       enum kvm_slot_change change)
 {
-	struct memslots *cur = kvm_vm_slots(vm, as), *next = NULL;
+	struct memslots *cur = kvm_vm_slots(vm, as);
 	_Atomic uint64_t *unused = NULL;
+	struct edit e;
 	int r = 0;
 
 	if (new)
 		r = set_dirty_bitmap(vm, old, new);
 	if (!r && vm->arch->slot_prepare)
 		r = vm->arch->slot_prepare(vm, old, new, change);
-	if (!r) {
-		next = make_snapshot(vm, cur, old, new);
-		r = next ? 0 : -ENOMEM;
-	}
+	if (!r)
+		r = make_snapshot(vm, cur, old, new, &e);
 	if (r) {
 		if (new && (!old || new->dirty != old->dirty))
 			free((void *)new->dirty);
@@ -164,11 +299,13 @@ static int change_slot(struct vm *vm, unsigned int as, const struct memslot *old
 	}
 	if (old && old->dirty && (!new || new->dirty != old->dirty))
 		unused = old->dirty;
-	atomic_store(&vm->slots[as], next);
-	kvm_vm_sync_vcpus(vm, KVM_SYNC_SLOTS);
+	publish(vm, as, old, new, &e);
 	if (vm->arch->slot_commit)
 		vm->arch->slot_commit(vm, old, new, change);
 	free((void *)unused);
+	/* @old stands in one of them. */
+	while (e.ndropped)
+		free(e.dropped[--e.ndropped]);
 	free(cur);
 	return 0;
 }

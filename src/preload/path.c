@@ -34,6 +34,7 @@ struct path_parameter {
 #define FACT(f, no, yes) offsetof(struct engine_facts, f), { no, yes }
 
 static const struct path_parameter parameters[] = {
+	{ "kvm", "enable_pmu", FIXED("Y\n") },
 	{ "kvm", "enable_vmware_backdoor", FACT(vmware_backdoor, "N\n", "Y\n") },
 	{ "kvm", "ignore_msrs", FIXED("N\n") },
 	{ "kvm", "nx_huge_pages", FIXED("N\n") },

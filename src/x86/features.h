@@ -66,6 +66,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(SSSE3, "ssse3", 1, 0, ECX, 9, HOST, BOTH)                                             \
 	F(FMA, "fma", 1, 0, ECX, 12, YMM, BOTH)                                                 \
 	F(CX16, "cx16", 1, 0, ECX, 13, HOST, BOTH)                                              \
+	F(PDCM, "pdcm", 1, 0, ECX, 15, NOTHING, INTEL)                                          \
 	F(PCID, "pcid", 1, 0, ECX, 17, NOTHING, BOTH)                                           \
 	F(SSE4_1, "sse4_1", 1, 0, ECX, 19, HOST, BOTH)                                          \
 	F(SSE4_2, "sse4_2", 1, 0, ECX, 20, HOST, BOTH)                                          \
@@ -141,6 +142,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(3DNOWPREFETCH, "3dnowprefetch", 0x80000001, 0, ECX, 8, NOTHING, BOTH)                 \
 	F(OSVW, "osvw", 0x80000001, 0, ECX, 9, NOTHING, AMD)                                    \
 	F(TOPOEXT, "topoext", 0x80000001, 0, ECX, 22, NOTHING, AMD)                             \
+	F(PERFCTR_CORE, "perfctr_core", 0x80000001, 0, ECX, 23, NOTHING, AMD)                   \
 	F(SYSCALL, "syscall", 0x80000001, 0, EDX, 11, NOTHING, BOTH)                            \
 	F(NX, "nx", 0x80000001, 0, EDX, 20, NOTHING, BOTH)                                      \
 	F(MMXEXT, "mmxext", 0x80000001, 0, EDX, 22, HOST, AMD)                                  \

@@ -147,6 +147,72 @@ static void second_space_unseen(void **state)
 	guest_end(&g);
 }
 
+#define RANDOM_IDS 300
+#define RANDOM_PAGES 1200
+
+/* Which slot is where: what KVM is to think. */
+struct layout {
+	int owner[RANDOM_PAGES + 3];
+	struct {
+		unsigned int at, pages;
+	} slot[RANDOM_IDS];
+};
+
+static bool is_free(const struct layout *l, unsigned int id, unsigned int at, unsigned int pages)
+{
+	for (unsigned int i = at; i < at + pages; i++)
+		if (l->owner[i] && l->owner[i] != (int)id + 1)
+			return false;
+	return true;
+}
+
+static void place(struct layout *l, unsigned int id, unsigned int at, unsigned int pages)
+{
+	for (unsigned int i = 0; i < l->slot[id].pages; i++)
+		l->owner[l->slot[id].at + i] = 0;
+	for (unsigned int i = 0; i < pages; i++)
+		l->owner[at + i] = (int)id + 1;
+	l->slot[id].at = at;
+	l->slot[id].pages = pages;
+}
+
+static void change_at_random(int vm, struct layout *l, struct drand48_data *seed, void *m)
+{
+	unsigned int id, at, pages;
+	long n[3];
+
+	for (int i = 0; i < 3; i++)
+		lrand48_r(seed, &n[i]);
+	id = (unsigned int)(n[0] >> 4) % RANDOM_IDS;
+	at = (unsigned int)(n[1] >> 4) % RANDOM_PAGES;
+	/* A quarter is deleted; what is there can else only be moved. */
+	pages = (unsigned int)(n[2] >> 4) % 4;
+	if (pages && l->slot[id].pages)
+		pages = l->slot[id].pages;
+	if (!pages && !l->slot[id].pages) {
+		api_fails(EINVAL, api_set_slot(vm, id, 0, 0, 0, NULL));
+	} else if (!is_free(l, id, at, pages)) {
+		api_fails(EEXIST, api_set_slot(vm, id, 0, at * PAGE, pages * PAGE, m));
+	} else {
+		api_ok(api_set_slot(vm, id, 0, at * PAGE, pages * PAGE, m));
+		place(l, id, at, pages);
+	}
+}
+
+/* Slots come, move and go in no order. */
+static void random_slots(void **state)
+{
+	struct layout l = { .owner = { 0 } };
+	struct drand48_data seed;
+	int vm = api_vm();
+	void *m = api_memory(3 * PAGE);
+
+	srand48_r(1, &seed);
+	for (int round = 0; round < 5000; round++)
+		change_at_random(vm, &l, &seed, m);
+	api_close(vm);
+}
+
 static void many_slots(void **state)
 {
 	int vm = api_vm();
@@ -462,6 +528,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(address_spaces),
 	cmocka_unit_test(second_space_unseen),
 	cmocka_unit_test(many_slots),
+	cmocka_unit_test(random_slots),
 	cmocka_unit_test(log_arguments),
 	cmocka_unit_test(initially_set),
 	cmocka_unit_test(guest_writes),

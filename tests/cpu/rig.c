@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 #include "host/fault.h"
-#include "kvm/memslot.h"
+#include "../one_slot.h"
 #include "x86/cpu/block.h"
 #include "x86/cpu/vec.h"
 #include "x86/features.h"
@@ -121,16 +121,6 @@ void rig_without(struct rig *r, unsigned int feature)
 	((struct x86_cpuid *)r->cpu->cpuid)->has[feature / 64] &= ~(1ULL << (feature % 64));
 }
 
-static struct memslots *one_slot(uint8_t *ram)
-{
-	struct memslots *s = must(calloc(1, sizeof(*s) + sizeof(s->slot[0])));
-
-	s->count = 1;
-	s->slot[0].npages = RAM_SIZE >> GUEST_PAGE_SHIFT;
-	s->slot[0].hva = ram;
-	return s;
-}
-
 struct rig *rig_new(void)
 {
 	struct rig *r = must(calloc(1, sizeof(*r)));
@@ -146,7 +136,7 @@ struct rig *rig_new(void)
 	cpu->immediate_exit = &no_exit;
 	cpu->cpuid = everything();
 	cpu->maxphyaddr = 46;
-	cpu->slots = one_slot(r->ram);
+	cpu->slots = must(one_slot(r->ram, RAM_SIZE));
 	cpu->vec = must(vec_state_create());
 	cpu->mmu = must(mmu_create(cpu));
 	cpu->code = must(code_cache_create());

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 
 #include "judge.h"
-#include "kvm/memslot.h"
+#include "../one_slot.h"
 #include "x86/cpu/block.h"
 #include "x86/cpu/vec.h"
 #include "x86/features.h"
@@ -166,18 +166,15 @@ int engine_init(void)
 {
 	static const uint8_t no_exit;
 	struct x86_cpu *cpu = aligned_alloc(64, (sizeof(*cpu) + 63) & ~63UL);
-	struct memslots *slots = calloc(1, sizeof(*slots) + sizeof(slots->slot[0]));
 	uint8_t *ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct memslots *slots = ram == MAP_FAILED ? NULL : one_slot(ram, RAM_BYTES);
 
-	if (!cpu || !slots || ram == MAP_FAILED)
+	if (!cpu || !slots)
 		return -ENOMEM;
 	memset(cpu, 0, sizeof(*cpu));
 	side.cpu = cpu;
 	side.ram = ram;
 	host_features(&side.id);
-	slots->count = 1;
-	slots->slot[0].npages = RAM_BYTES / PAGE;
-	slots->slot[0].hva = ram;
 	cpu->env = &env;
 	cpu->immediate_exit = &no_exit;
 	cpu->cpuid = &side.id;

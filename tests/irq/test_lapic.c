@@ -25,6 +25,34 @@ static void reset_values(void **state)
 	assert_int_equal(fake_mmio(c, 0x350), 0x10000);
 }
 
+/* The entry for corrected machine checks is there only where the CPU has them. */
+static void cmci_entry(void **state)
+{
+	struct fake_vm *vm = *state;
+	struct fake_cpu *c = &vm->cpu[1];
+
+	fake_set_mmio(c, 0xf0, 0x1ff);
+	fake_set_mmio(c, 0x2f0, 0x55);
+	assert_int_equal(fake_mmio(c, 0x2f0), 0);
+	lapic_set_cmci(&c->l, true);
+	assert_int_equal(fake_mmio(c, 0x30), 0x60014);
+	assert_int_equal(fake_mmio(c, 0x2f0), 0x10000);
+	assert_int_equal(lapic_deliver_lvt(&c->l, LAPIC_LVT_CMCI), 0);
+	fake_set_mmio(c, 0x2f0, 0xfffe0055);
+	assert_int_equal(fake_mmio(c, 0x2f0), 0x55);
+	assert_int_equal(lapic_deliver_lvt(&c->l, LAPIC_LVT_CMCI), 1);
+	assert_int_equal(fake_mmio(c, 0x220), 1u << 21);
+	/* Software disabling masks it too, and a reset keeps it. */
+	fake_set_mmio(c, 0xf0, 0xff);
+	assert_int_equal(fake_mmio(c, 0x2f0), 0x10055);
+	lapic_reset(&c->l, true);
+	assert_int_equal(fake_mmio(c, 0x2f0), 0x10000);
+	assert_int_equal(fake_mmio(c, 0x30), 0x60014);
+	lapic_set_cmci(&c->l, false);
+	assert_int_equal(fake_mmio(c, 0x30), 0x50014);
+	assert_int_equal(fake_mmio(c, 0x2f0), 0);
+}
+
 static void init_keeps_id_and_base(void **state)
 {
 	struct fake_vm *vm = *state;
@@ -361,7 +389,7 @@ static void state_round_trip(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		UNIT(reset_values), UNIT(init_keeps_id_and_base), UNIT(register_masks),
+		UNIT(reset_values), UNIT(cmci_entry), UNIT(init_keeps_id_and_base), UNIT(register_masks),
 		UNIT(access_sizes), UNIT(page_moves_and_hides), UNIT(priorities), UNIT(task_priority),
 		UNIT(disabled_discards), UNIT(level_and_eoi_broadcast), UNIT(directed_eoi),
 		UNIT(errors), UNIT(local_sources), UNIT(pic_through_lint0), UNIT(init_and_startup),

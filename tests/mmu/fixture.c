@@ -15,9 +15,7 @@ int fixture_create(void **state)
 	f->cpu = aligned_alloc(64, (sizeof(*f->cpu) + 63) & ~63UL);
 	memset(f->cpu, 0, sizeof(*f->cpu));
 	f->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	f->slots = calloc(1, sizeof(*f->slots) + sizeof(struct memslot));
-	f->slots->count = 1;
-	f->slots->slot[0] = (struct memslot){ .npages = RAM_SIZE >> GUEST_PAGE_SHIFT, .hva = f->ram };
+	f->slots = one_slot(f->ram, RAM_SIZE);
 	memset(f->cpuid.has, 0xff, sizeof(f->cpuid.has));
 	f->cpuid.maxphyaddr = f->cpu->maxphyaddr = 40;
 	f->cpuid.vendor = V_INTEL;

@@ -3,7 +3,7 @@
 #ifndef TESTS_MMU_FIXTURE_H
 #define TESTS_MMU_FIXTURE_H
 
-#include "kvm/memslot.h"
+#include "../one_slot.h"
 #include "x86/cpu/cpu.h"
 #include "x86/features.h"
 #include "x86/mmu/mmu.h"

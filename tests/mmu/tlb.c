@@ -307,7 +307,7 @@ static void test_dirty_log(void **state)
 	static _Atomic uint64_t bits[RAM_SIZE >> 12 >> 6];
 
 	tables(f);
-	f->slots->slot[0].dirty = bits;
+	the_slot(f->slots)->dirty = bits;
 	bits[0x105 / 64] = 0;
 	touch(f, 0x5000, MMU_READ);
 	assert_int_equal(bits[0x105 / 64] >> (0x105 % 64) & 1, 0);
@@ -338,7 +338,7 @@ static void test_readonly_and_holes(void **state)
 	/* Accessed and dirty bits first, as tables in a read-only slot cannot take them. */
 	touch(f, 0x5000, MMU_WRITE);
 	mmu_flush_all(f->cpu);
-	f->slots->slot[0].flags = 2;
+	the_slot(f->slots)->flags = 2;
 	assert_int_equal(mmu_access(f->cpu, 0x5000, MMU_WRITE, MMU_SUPERVISOR, &t, &ec), MMU_OK);
 	assert_null(t.hva);
 	assert_true(touch(f, 0x5000, MMU_READ));

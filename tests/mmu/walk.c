@@ -299,7 +299,7 @@ static void test_tables_in_rom(void **state)
 
 	fixture_long_mode(f);
 	map4k(f, 0, 0x9000, P | W, P | W);
-	f->slots->slot[0].flags = 2;
+	the_slot(f->slots)->flags = 2;
 	r = mmu_walk(f->cpu, 0x10, MMU_WRITE, MMU_SUPERVISOR, true);
 	assert_int_equal(r.status, MMU_OK);
 	assert_int_equal(r.gpa, 0x9010);

@@ -6,9 +6,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 number=0
 
-# A guest that is there already, so that nothing is fetched.
+# A guest and selftests that are there already, so that nothing is fetched.
 guest=$work/build/guest/cloud-amd64
-mkdir -p "$guest" "$work/bin"
+mkdir -p "$guest" "$work/bin" "$work/build/selftests"
+echo 6.1 >"$work/build/selftests/version"
 : >"$work/build/build.ninja"
 echo 6.1 >"$guest/version"
 : >"$guest/vmlinuz"

@@ -408,6 +408,7 @@ struct draft {
 	struct insn insn[(BLOCK_MAX_INSNS + 1) * DECODE_MAX_ENTRIES];
 	unsigned int n, insns, len;
 	bool hot;               /* made as blocks of a hot page are */
+	bool branch;            /* ends with one */
 	bool outdated;          /* install(): what it was made for has changed meanwhile */
 	uint64_t stub_gen;      /* whose stubs it uses */
 };
@@ -427,7 +428,7 @@ static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int 
 	unsigned int max = mode & MODE_SINGLE ? 1 : BLOCK_MAX_INSNS;
 
 	d->n = d->insns = d->len = 0;
-	d->outdated = false;
+	d->outdated = d->branch = false;
 	d->stub_gen = cpu->code->stub_gen;
 	while (d->insns < max) {
 		struct decode_result r = decode_insn(cpu->code->decoder, cpu, mode & 3, bytes + d->len,
@@ -438,6 +439,7 @@ static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int 
 		d->n += r.n;
 		d->insns++;
 		d->len += r.len;
+		d->branch = r.branch;
 		if (r.end)
 			return true;
 		if (r.barrier || (d->hot && r.writes))
@@ -461,8 +463,8 @@ static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, 
 
 	if (!b)
 		return NULL;
-	*b = (struct block){ .epoch = EPOCH_STALE, .gpa = gpa, .mode = mode, .cross = cross, .len = d->len,
-			     .count = d->insns, .gfn2 = gfn2 };
+	*b = (struct block){ .epoch = EPOCH_STALE, .gpa = gpa, .mode = mode, .cross = cross, .branch = d->branch,
+			     .len = d->len, .count = d->insns, .gfn2 = gfn2 };
 	copy_bytes(b->insn, d->insn, d->n * sizeof(struct insn));
 	b->bytes = (uint8_t *)&b->insn[d->n];
 	copy_bytes(b->bytes, bytes, d->len);

@@ -32,6 +32,7 @@ struct block {
 	uint8_t mode;
 	bool cross;             /* one instruction over a page boundary */
 	bool dead;
+	bool branch;            /* ends with a branch instruction */
 	uint16_t len;           /* bytes of code */
 	uint16_t count;         /* instructions, the end marker not counted */
 	gfn_t gfn2;             /* second page of a crossing one */

@@ -191,10 +191,35 @@ enum x86_request {
 	X86_REQ_CLOCK         = 1u << 9,
 	X86_REQ_TRIPLE_FAULT  = 1u << 10,
 	X86_REQ_HALT          = 1u << 11,
+	X86_REQ_COUNT         = 1u << 12,       /* stays: count what each block does, see count.h */
+	X86_REQ_PMU           = 1u << 13,       /* a counter may have overflowed */
 };
 
 /* What an instruction needs of the vector state before its host stub may run. */
 enum vec_class { VEC_X87, VEC_MMX, VEC_SSE, VEC_AVX, VEC_AVX512, VEC_CLASSES };
+
+/* What can be counted; see count.h. */
+enum x86_count {
+	X86_COUNT_INSNS,        /* retired */
+	X86_COUNT_BRANCHES,     /* branch instructions retired */
+	X86_COUNT_MISSES,       /* of them, those whose target was not the predicted one */
+	X86_COUNT_WORK,         /* nanoseconds of work for the guest */
+	X86_COUNT_KINDS
+};
+
+#define X86_TARGETS 256
+struct x86_counting {
+	bool on;                /* X86_REQ_COUNT is set */
+	bool timed;             /* X86_COUNT_WORK counts too */
+	bool entered;           /* in x86_cpu_run() */
+	bool user;              /* CPL of what is being counted is not 0 */
+	int64_t left[2];        /* instructions at CPL 0, and above, until a counter may overflow */
+	uint64_t insns_seen, work_seen;
+	uint64_t total[X86_COUNT_KINDS][2];     /* at CPL 0, and above */
+	struct {                /* where the branch before this address last went to */
+		uint64_t next, target;
+	} target[X86_TARGETS];
+};
 
 struct x86_exception {
 	uint8_t vector;
@@ -298,6 +323,7 @@ struct x86_cpu {
 	const struct x86_cpuid *cpuid;  /* feature bits in effect, see cpuid.h */
 	struct x86_replay replay;
 	struct x86_ins_batch batch;
+	struct x86_counting count;
 	struct host_guard guard;
 	_Atomic bool in_guest;          /* may hold pointers to blocks and slots */
 	bool bus_locked;
@@ -332,6 +358,10 @@ struct x86_env {
 	int (*wrmsr)(struct x86_cpu *cpu, uint32_t index, uint64_t value);
 	void (*cpuid)(struct x86_cpu *cpu, uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx);
 	uint64_t (*tsc)(struct x86_cpu *cpu);           /* guest TSC */
+	/* RDPMC, CPL already judged: 0, or 1: #GP(0).  Optional: there are no counters. */
+	int (*rdpmc)(struct x86_cpu *cpu, uint32_t index, uint64_t *value);
+	/* Processor time that this thread has used, ns.  Optional unless count.timed is set. */
+	uint64_t (*work_ns)(struct x86_cpu *cpu);
 	/* VMware's clocks behind RDPMC, where vmware_backdoor is set; 1: it is none of them. */
 	int (*vmware_pmc)(struct x86_cpu *cpu, uint32_t index, uint64_t *value);
 	uint64_t (*get_cr8)(struct x86_cpu *cpu);

@@ -258,6 +258,23 @@ static struct insn *plant(struct insn *out, insn_fn *fn)
 	return &out[1];
 }
 
+/* What the event "branch instructions retired" counts; SDM 3B, 20.2.1.2. */
+static bool is_branch(const ZydisDecodedInstruction *zi)
+{
+	switch (zi->meta.category) {
+	case ZYDIS_CATEGORY_COND_BR:
+	case ZYDIS_CATEGORY_UNCOND_BR:
+	case ZYDIS_CATEGORY_CALL:
+	case ZYDIS_CATEGORY_RET:
+	case ZYDIS_CATEGORY_INTERRUPT:
+	case ZYDIS_CATEGORY_SYSCALL:
+	case ZYDIS_CATEGORY_SYSRET:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static bool try_row(struct insn *i, struct insn_build *b, struct x86_cpu *cpu, const struct insn_row *row)
 {
 	const struct insn blank = *i;
@@ -354,6 +371,7 @@ struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, e
 	r.len = zi.length;
 	r.end = b.row->flags & ROW_END;
 	r.barrier = b.row->flags & ROW_BARRIER;
+	r.branch = r.end && is_branch(&zi);
 	for (unsigned int n = 0; n < zi.operand_count; n++)
 		r.writes |= op[n].type == ZYDIS_OPERAND_TYPE_MEMORY &&
 			    (op[n].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);

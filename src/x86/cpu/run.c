@@ -13,6 +13,7 @@
 #include <signal.h>
 
 #include "x86/cpu/code.h"
+#include "x86/cpu/count.h"
 #include "x86/cpu/debug.h"
 #include "x86/cpu/exception.h"
 #include "x86/cpu/mem.h"
@@ -176,16 +177,102 @@ static ALWAYS_INLINE void run_block(struct x86_cpu *cpu, struct block *b)
 	b->insn[0].fn(cpu, b->insn);
 }
 
+/* ------------------------------------------------------------------ counting */
+
+static void count_insns(struct x86_cpu *cpu)
+{
+	struct x86_counting *c = &cpu->count;
+	uint64_t n = cpu->insns - c->insns_seen;
+
+	c->insns_seen = cpu->insns;
+	c->total[X86_COUNT_INSNS][c->user] += n;
+	/* A counter may count at one of the levels alone: then it is asked sooner than it must. */
+	c->left[0] -= (int64_t)n;
+	c->left[1] -= (int64_t)n;
+	if (c->on && c->left[c->user] <= 0)
+		x86_request(cpu, X86_REQ_PMU);
+}
+
+static void count_work(struct x86_cpu *cpu)
+{
+	struct x86_counting *c = &cpu->count;
+	uint64_t now;
+
+	if (!c->timed || !c->entered)
+		return;
+	x86_vec_put(cpu);
+	now = cpu->env->work_ns(cpu);
+	c->total[X86_COUNT_WORK][c->user] += now - c->work_seen;
+	c->work_seen = now;
+}
+
+/* Before code at this CPL runs.  Returns the address behind @b, which will run. */
+static uint64_t count_begin(struct x86_cpu *cpu, const struct block *b)
+{
+	if (cpu->count.user != (cpu->cpl != 0)) {
+		count_insns(cpu);
+		count_work(cpu);
+		cpu->count.user = cpu->cpl != 0;
+	}
+	return cpu->regs[R_RIP] + b->len;
+}
+
+/* @b has run to its end; @next: the address behind it. */
+static void count_end(struct x86_cpu *cpu, const struct block *b, uint64_t next)
+{
+	struct x86_counting *c = &cpu->count;
+	unsigned int slot = (next ^ next >> 8) % X86_TARGETS;
+	uint64_t target = cpu->regs[R_RIP];
+
+	count_insns(cpu);
+	if (!b->branch)
+		return;
+	c->total[X86_COUNT_BRANCHES][c->user]++;
+	if (target == (c->target[slot].next == next ? c->target[slot].target : next))
+		return;
+	c->total[X86_COUNT_MISSES][c->user]++;
+	c->target[slot].next = next;
+	c->target[slot].target = target;
+}
+
+void x86_count_set(struct x86_cpu *cpu, bool on, bool timed, const int64_t left[2])
+{
+	struct x86_counting *c = &cpu->count;
+
+	c->left[0] = left[0];
+	c->left[1] = left[1];
+	if (timed && !c->timed && c->entered)
+		c->work_seen = cpu->env->work_ns(cpu);
+	c->timed = timed;
+	c->user = cpu->cpl != 0;
+	if (on == c->on)
+		return;
+	c->on = on;
+	if (on)
+		x86_request(cpu, X86_REQ_COUNT);
+	else
+		atomic_fetch_and_explicit(&cpu->requests, ~(uint32_t)X86_REQ_COUNT, memory_order_relaxed);
+}
+
+void x86_count_forget(struct x86_cpu *cpu)
+{
+	for (unsigned int i = 0; i < X86_TARGETS; i++)
+		cpu->count.target[i].next = 0;
+}
+
 /* One instruction.  It may overwrite itself, so it counts as no running block. */
 static void run_single(struct x86_cpu *cpu)
 {
 	struct block *b = find_checked(cpu, code_linear(cpu), cpu->mode | MODE_SINGLE, NULL);
+	uint64_t next = count_begin(cpu, b);
 
 	cpu->running = NULL;
 	if (unlikely(!fits_cs(cpu, b)))
 		x86_raise_ec(cpu, X86_GP, 0);
 	cpu->insns++;
 	b->insn[0].fn(cpu, b->insn);
+	if (unlikely(cpu->count.on))
+		count_end(cpu, b, next);
 }
 
 static void step_unchecked(struct x86_cpu *cpu)
@@ -256,7 +343,7 @@ static void serve_engine(struct x86_cpu *cpu)
 /* Requests, until there are none but stepping.  0, or what x86_cpu_run() returns. */
 static int boundary(struct x86_cpu *cpu)
 {
-	uint32_t mine = X86_REQ_STEP | X86_REQ_KICK;
+	uint32_t mine = X86_REQ_STEP | X86_REQ_KICK | X86_REQ_COUNT;
 	uint32_t req;
 	int r;
 
@@ -301,6 +388,22 @@ static bool must_step(struct x86_cpu *cpu)
 	return x86_debug_wants_step(cpu);
 }
 
+/* A block while something is counted: one instruction alone where the next overflow is near. */
+static void run_counted(struct x86_cpu *cpu)
+{
+	struct block *b;
+	uint64_t next;
+
+	if (cpu->count.left[cpu->cpl != 0] < BLOCK_MAX_INSNS) {
+		step(cpu);
+		return;
+	}
+	b = find(cpu);
+	next = count_begin(cpu, b);
+	run_block(cpu, b);
+	count_end(cpu, b, next);
+}
+
 static int dispatch(struct x86_cpu *cpu)
 {
 	for (;;) {
@@ -316,6 +419,10 @@ static int dispatch(struct x86_cpu *cpu)
 				return r;
 			if (must_step(cpu)) {
 				step(cpu);
+				continue;
+			}
+			if (cpu->count.on) {
+				run_counted(cpu);
 				continue;
 			}
 			/* Requests that came in between are for the next boundary. */
@@ -345,6 +452,24 @@ static unsigned int unexecuted(const struct x86_cpu *cpu)
 	return b->count - done;
 }
 
+void x86_count_now(struct x86_cpu *cpu)
+{
+	uint64_t ahead = cpu->count.entered ? unexecuted(cpu) : 0;
+
+	cpu->insns -= ahead;
+	count_insns(cpu);
+	cpu->insns += ahead;
+	count_work(cpu);
+}
+
+/* An instruction was left by a jump: what of its block has run, before anything else does. */
+static void count_left(struct x86_cpu *cpu, const struct block *b, bool whole)
+{
+	count_insns(cpu);
+	if (b && whole && b->branch)
+		cpu->count.total[X86_COUNT_BRANCHES][cpu->count.user]++;
+}
+
 static int deliver(struct x86_cpu *cpu)
 {
 	x86_charge(cpu, 8);
@@ -367,12 +492,12 @@ static int deliver(struct x86_cpu *cpu)
 
 static bool in_slot(const struct x86_cpu *cpu, uintptr_t addr)
 {
-	for (unsigned int i = 0; i < cpu->slots->count; i++) {
-		const struct memslot *s = &cpu->slots->slot[i];
+	const struct memslot *s;
+	unsigned int n, i;
 
+	memslots_for_each(s, n, i, cpu->slots)
 		if (addr - (uintptr_t)s->hva < s->npages << GUEST_PAGE_SHIFT)
 			return true;
-	}
 	return false;
 }
 
@@ -406,6 +531,7 @@ static void note_internal(struct x86_cpu *cpu)
 static int resume(struct x86_cpu *cpu, int how)
 {
 	enum vec_class c = cpu->cur->src2;
+	uint64_t insns = cpu->insns;
 	bool restart = false, replay = false;
 	int r = 0;
 
@@ -425,6 +551,8 @@ static int resume(struct x86_cpu *cpu, int how)
 	} else if (unexecuted(cpu)) {
 		cpu->insns -= unexecuted(cpu) - 1;
 	}
+	if (unlikely(cpu->count.on))
+		count_left(cpu, cpu->running, cpu->insns == insns);
 	cpu->running = NULL;
 	cpu->cur = &x86_no_insn;
 	switch (how) {
@@ -487,10 +615,15 @@ enum x86_run_result x86_cpu_run(struct x86_cpu *cpu)
 	cpu->slice = SLICE_UNITS;
 	cpu->running = NULL;
 	cpu->cur = &x86_no_insn;
+	cpu->count.entered = true;
+	if (cpu->count.timed)
+		cpu->count.work_seen = cpu->env->work_ns(cpu);
 	code_cache_touched(cpu->code);
 	x86_update_mode(cpu);
 	r = run(cpu);
 	x86_vec_put(cpu);
+	count_work(cpu);
+	cpu->count.entered = false;
 	atomic_store(&cpu->in_guest, false);
 	host_guard_disarm(&cpu->guard);
 	return r;

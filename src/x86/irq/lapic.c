@@ -115,7 +115,7 @@ int lapic_set_base(struct lapic *l, uint64_t value, bool host)
 /* KVM's I/O APIC has no EOI register, so directed EOI exists only where the I/O APIC is userspace's. */
 static void set_version(struct lapic *l)
 {
-	uint32_t v = LAPIC_VERSION | (LAPIC_NR_LVT - 1) << 16;
+	uint32_t v = LAPIC_VERSION | (l->nr_lvt - 1) << 16;
 
 	if ((l->features & LAPIC_FEAT_X2APIC) && l->bus->directed_eoi)
 		v |= LVR_NO_EOI;
@@ -129,6 +129,18 @@ void lapic_set_features(struct lapic *l, uint32_t features, unsigned int maxphya
 	set_version(l);
 }
 
+void lapic_set_cmci(struct lapic *l, bool there)
+{
+	unsigned int n = there ? LAPIC_NR_LVT : LAPIC_LVT_CMCI;
+
+	if (n == l->nr_lvt)
+		return;
+	l->nr_lvt = n;
+	if (there)
+		lapic_set_reg(l, REG_LVT(LAPIC_LVT_CMCI), LVT_MASKED);
+	set_version(l);
+}
+
 void lapic_init(struct lapic *l, struct apic_bus *bus, uint32_t id, bool bsp,
 		const struct lapic_ops *ops, void *vcpu)
 {
@@ -139,6 +151,7 @@ void lapic_init(struct lapic *l, struct apic_bus *bus, uint32_t id, bool bsp,
 	l->id = id;
 	l->bsp = bsp;
 	l->reserved_gpa = ~0ull << 36;
+	l->nr_lvt = LAPIC_LVT_CMCI;
 	lapic_reset(l, false);
 }
 
@@ -167,7 +180,7 @@ void lapic_reset(struct lapic *l, bool init)
 		lapic_set_reg(l, REG_ID, l->id << 24);
 	}
 	set_version(l);
-	for (unsigned int i = 0; i < LAPIC_NR_LVT; i++)
+	for (unsigned int i = 0; i < l->nr_lvt; i++)
 		lapic_set_reg(l, REG_LVT(i), LVT_MASKED);
 	if (l->bsp && l->bus->lint0_reenabled)
 		lapic_set_reg(l, REG_LVT0, APIC_EXTINT << 8);

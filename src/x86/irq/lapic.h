@@ -42,7 +42,7 @@ struct kvm_lapic_state;
 #define LAPIC_FEAT_TSC_DEADLINE	2u	/* CPUID.1:ECX[24] */
 #define LAPIC_FEAT_INTEL	4u	/* a PMI masks LVTPC, as on Intel */
 
-/* Local vector table entries, in the order of their registers. */
+/* Local vector table entries, in the order of their registers, but for the last. */
 enum lapic_lvt {
 	LAPIC_LVT_TIMER,
 	LAPIC_LVT_THERMAL,
@@ -50,6 +50,7 @@ enum lapic_lvt {
 	LAPIC_LVT_LINT0,
 	LAPIC_LVT_LINT1,
 	LAPIC_LVT_ERROR,
+	LAPIC_LVT_CMCI,                 /* only where there is one: lapic_set_cmci() */
 	LAPIC_NR_LVT,
 };
 
@@ -89,6 +90,7 @@ struct lapic {
 	uint64_t base;			/* IA32_APIC_BASE */
 	uint64_t reserved_gpa;		/* bits from MAXPHYADDR up */
 	uint32_t features;
+	unsigned int nr_lvt;            /* LAPIC_NR_LVT, or one less without CMCI */
 	bool bsp;
 	uint8_t irr_pending;		/* 0: IRR is empty; else look */
 	int16_t isr_top;		/* the highest vector in service, -1: none */
@@ -235,6 +237,9 @@ bool lapic_accept_pic_intr(const struct lapic *l);
  * Returns 1 if accepted, 0 if discarded.
  */
 int lapic_accept(struct lapic *l, const struct apic_msg *msg);
+
+/** lapic_set_cmci - whether there is an entry for corrected machine checks (SDM 3A, 11.5.1).  Owner. */
+void lapic_set_cmci(struct lapic *l, bool there);
 
 /**
  * lapic_deliver_lvt - an event at local source @lvt (enum lapic_lvt).  Any

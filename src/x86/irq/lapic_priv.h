@@ -20,6 +20,7 @@ enum {
 	REG_TMR		= 0x180,
 	REG_IRR		= 0x200,
 	REG_ESR		= 0x280,
+	REG_LVT_CMCI	= 0x2f0,
 	REG_ICR		= 0x300,
 	REG_ICR2	= 0x310,
 	REG_LVTT	= 0x320,
@@ -30,7 +31,7 @@ enum {
 	REG_SELF_IPI	= 0x3f0,
 };
 
-#define REG_LVT(n)	(REG_LVTT + 0x10 * (n))
+#define REG_LVT(n)	((n) == LAPIC_LVT_CMCI ? REG_LVT_CMCI : REG_LVTT + 0x10 * (n))
 
 #define LVT_VECTOR	0x000000ffu
 #define LVT_DELIVERY	0x00000700u

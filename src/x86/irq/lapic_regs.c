@@ -110,7 +110,7 @@ static void write_svr(struct lapic *l, unsigned int off, uint32_t v)
 			l->ops->request(l->vcpu);
 		return;
 	}
-	for (unsigned int i = 0; i < LAPIC_NR_LVT; i++)
+	for (unsigned int i = 0; i < l->nr_lvt; i++)
 		lapic_set_reg(l, REG_LVT(i), lapic_reg(l, REG_LVT(i)) | LVT_MASKED);
 }
 
@@ -202,11 +202,19 @@ static const struct reg regs[PAGE_BYTES / 16] = {
 	LVT(LINT0) = { .access = RW, .valid = LVT_PIN, .ignored = LVT_PIN_RO, .write = write_lvt },
 	LVT(LINT1) = { .access = RW, .valid = LVT_PIN, .ignored = LVT_PIN_RO, .write = write_lvt },
 	LVT(ERROR) = { .access = RW, .valid = LVT_PLAIN, .ignored = LVT_STATUS, .write = write_lvt },
+	LVT(CMCI) = { .access = RW, .valid = LVT_ANY, .ignored = LVT_STATUS, .write = write_lvt },
 	[REG_TMICT / 16] = { .access = RW, .valid = ~0u, .write = write_tmict },
 	[REG_TMCCT / 16] = { .access = RO, .read = read_count },
 	[REG_TDCR / 16] = { .access = RW, .valid = 0xb, .write = write_tdcr },
 	[REG_SELF_IPI / 16] = { .access = XW, .valid = 0xff, .write = write_self_ipi },
 };
+
+static const struct reg *reg_at(const struct lapic *l, unsigned int off)
+{
+	static const struct reg none;
+
+	return off == REG_LVT_CMCI && l->nr_lvt <= LAPIC_LVT_CMCI ? &none : &regs[off / 16];
+}
 
 static uint32_t read_reg(struct lapic *l, const struct reg *r, unsigned int off)
 {
@@ -234,7 +242,7 @@ static int mmio_target(const struct lapic *l, uint64_t gpa)
 int lapic_read(struct lapic *l, uint64_t gpa, unsigned int len, void *data)
 {
 	unsigned int off = gpa & (PAGE_BYTES - 16), byte = gpa & 15;
-	const struct reg *r = &regs[off / 16];
+	const struct reg *r = reg_at(l, off);
 	uint32_t v = 0;
 	int target = mmio_target(l, gpa);
 
@@ -254,7 +262,7 @@ int lapic_read(struct lapic *l, uint64_t gpa, unsigned int len, void *data)
 int lapic_write(struct lapic *l, uint64_t gpa, unsigned int len, const void *data)
 {
 	unsigned int off = gpa & (PAGE_BYTES - 16);
-	const struct reg *r = &regs[off / 16];
+	const struct reg *r = reg_at(l, off);
 	uint32_t v;
 	int target = mmio_target(l, gpa);
 
@@ -278,7 +286,7 @@ int lapic_read_msr(struct lapic *l, uint32_t msr, uint64_t *value)
 
 	if (msr < LAPIC_MSR_FIRST || msr > LAPIC_MSR_LAST || !lapic_in_x2apic(l))
 		return -EINVAL;
-	r = &regs[off / 16];
+	r = reg_at(l, off);
 	if (!(r->access & XR))
 		return -EINVAL;
 	*value = read_reg(l, r, off);
@@ -308,7 +316,7 @@ int lapic_write_msr(struct lapic *l, uint32_t msr, uint64_t value)
 		return -EINVAL;
 	if (msr == ICR_MSR)
 		return write_icr_msr(l, value);
-	r = &regs[off / 16];
+	r = reg_at(l, off);
 	if (!(r->access & XW))
 		return -EINVAL;
 	valid = valid_bits(l, r);

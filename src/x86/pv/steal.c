@@ -2,8 +2,10 @@
 /*
  * Steal time.  The host's kernel counts for how long a thread was ready and waited
  * for a processor; what was added since the last look goes to the guest's area.
- * Asking is a system call, so it is done at most every STEAL_PERIOD_NS.  That the
- * thread is preempted is not seen from here, so `preempted` is always zero.
+ * Asking is a system call, so it is done at most every STEAL_PERIOD_NS, and not where
+ * the thread has stayed on its processor; between, a KVM_RUN adds nothing, yet is an
+ * update, as each is in KVM.  That the thread is preempted is not seen from here, so
+ * `preempted` is always zero.
  *
  * The area is valid while its version is even.
  */
@@ -17,7 +19,7 @@
 
 #define STEAL_ENABLED 1ULL
 #define STEAL_RESERVED 0x3eULL
-#define STEAL_PERIOD_NS 400000
+#define STEAL_PERIOD_NS 100000
 
 struct steal_area {
 	uint64_t steal;
@@ -68,22 +70,46 @@ static void add(struct x86_vcpu *v, uint64_t ns)
 	(void)!put_version(v, version + 1);
 }
 
-void x86_steal_update(struct x86_vcpu *v)
+/* As add() of nothing: one write, which leaves the area valid. */
+static void renew(struct x86_vcpu *v)
 {
-	uint64_t now, delay, was = v->steal.seen;
+	uint32_t version;
 
-	if (!(v->steal.msr & STEAL_ENABLED))
-		return;
-	now = host_now_ns();
-	if (v->steal.looked && now - v->steal.looked < STEAL_PERIOD_NS)
-		return;
-	if (host_run_delay_ns(&delay))
-		return;
-	if (!v->steal.looked)
+	if (!x86_guest_read(v, area_of(v) + offsetof(struct steal_area, version), &version, sizeof(version)))
+		(void)!put_version(v, (version + 2) & ~1u);
+}
+
+/* Looks at the host's count, unless it has done so just now. */
+static bool look(struct x86_vcpu *v)
+{
+	uint64_t now = host_now_ns(), last = v->steal.looked, switches, delay, was = v->steal.seen;
+
+	if (last && now - last < STEAL_PERIOD_NS)
+		return false;
+	switches = host_switches();
+	if ((last && switches == v->steal.switches) || host_run_delay_ns(&delay)) {
+		v->steal.looked = last ? now : 0;
+		return false;
+	}
+	if (!last)
 		was = delay;
 	v->steal.looked = now;
+	v->steal.switches = switches;
 	v->steal.seen = delay;
 	add(v, delay - was);
+	return true;
+}
+
+void x86_steal_entered(struct x86_vcpu *v)
+{
+	if (v->steal.msr & STEAL_ENABLED && !look(v))
+		renew(v);
+}
+
+void x86_steal_update(struct x86_vcpu *v)
+{
+	if (v->steal.msr & STEAL_ENABLED)
+		look(v);
 }
 
 void x86_steal_thread_changed(struct vcpu *vcpu)

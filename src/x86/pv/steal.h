@@ -13,7 +13,10 @@ struct x86_vcpu;
 /** x86_steal_set - WRMSR of MSR_STEAL_TIME.  -EINVAL: reserved bits. */
 int x86_steal_set(struct x86_vcpu *v, uint64_t value);
 
-/** x86_steal_update - the vCPU runs (again): writes its area if it has one.  Owner, entered, on its own thread. */
+/** x86_steal_entered - KVM_RUN begins: updates the area, if it has one.  Owner, entered, on its own thread. */
+void x86_steal_entered(struct x86_vcpu *v);
+
+/** x86_steal_update - the vCPU goes on: adds to its area what was stolen meanwhile.  As x86_steal_entered(). */
 void x86_steal_update(struct x86_vcpu *v);
 
 /** x86_steal_thread_changed - the count is a thread's: it begins anew. */

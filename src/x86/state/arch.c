@@ -46,6 +46,7 @@ static const struct kvm_ioctl_row ioctls[] = {
 	KVM_IOCTL(KVM_SET_TSC_KHZ, KVM_VM, 0, x86_ioctl_vm_set_tsc_khz),
 	KVM_IOCTL(KVM_GET_TSC_KHZ, KVM_VM, 0, x86_ioctl_vm_get_tsc_khz),
 	KVM_IOCTL(KVM_X86_SET_MSR_FILTER, KVM_VM, 0, x86_ioctl_set_msr_filter),
+	KVM_IOCTL(KVM_SET_PMU_EVENT_FILTER, KVM_VM, RAW, x86_ioctl_set_pmu_event_filter),
 	/* vCPU */
 	KVM_IOCTL(KVM_SET_CPUID, KVM_VCPU, RAW, x86_ioctl_set_cpuid),
 	KVM_IOCTL(KVM_SET_CPUID2, KVM_VCPU, RAW, x86_ioctl_set_cpuid2),
@@ -298,6 +299,8 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_X86_TRIPLE_FAULT_EVENT, .value = 1, .enable_vm = enable_triple_fault },
 	{ .cap = KVM_CAP_X86_USER_SPACE_MSR, .value = 1, .enable_vm = enable_user_msr },
 	{ .cap = KVM_CAP_X86_MSR_FILTER, .value = 1 },
+	{ .cap = KVM_CAP_PMU_EVENT_FILTER, .value = 1 },
+	{ .cap = KVM_CAP_PMU_CAPABILITY, .value = KVM_PMU_CAP_DISABLE, .enable_vm = x86_pmu_capability },
 	{ .cap = KVM_CAP_EXIT_HYPERCALL, .value = 1 << 12, .enable_vm = enable_hypercall_exit },
 	{ .cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .value = 1, .enable_vcpu = enforce_pv },
 };

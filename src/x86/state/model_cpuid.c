@@ -11,6 +11,7 @@
 
 #include "x86/cpu/vec.h"
 #include "x86/state/model.h"
+#include "x86/state/pmu.h"
 
 #define INDEXED KVM_CPUID_FLAG_SIGNIFCANT_INDEX
 #define KVM_LEAF 0x40000000u
@@ -212,6 +213,16 @@ static void leaf_features7(struct leaves *l, uint32_t leaf)
 		add_indexed(l, leaf, 1, 0, 0, 0, 0);
 }
 
+/* SDM 2A, CPUID leaf 0Ah.  AnyThread does not exist. */
+static void leaf_perfmon(struct leaves *l, uint32_t leaf)
+{
+	if (l->m->vendor == V_INTEL)
+		add_plain(l, leaf, 2 | X86_PMU_GP_INTEL << 8 | X86_PMU_WIDTH << 16 | X86_PMU_EVENTS << 24,
+			  X86_PMU_EVENTS_ABSENT, 0, X86_PMU_FIXED | X86_PMU_WIDTH << 5 | 1 << 15);
+	else
+		add_plain(l, leaf, 0, 0, 0, 0);
+}
+
 static void leaf_topology(struct leaves *l, uint32_t leaf)
 {
 	add_indexed(l, leaf, 0, 0, 0, 0, 0);
@@ -302,7 +313,8 @@ static const struct {
 	void (*build)(struct leaves *l, uint32_t leaf);
 } builders[] = {
 	{ 0, 0, leaf_max }, { 1, 1, leaf_version }, { 2, 2, leaf_descriptors }, { 4, 4, leaf_cache },
-	{ 7, 7, leaf_features7 }, { 0xb, 0xb, leaf_topology }, { 0xd, 0xd, xsave_leaves },
+	{ 7, 7, leaf_features7 }, { 0xa, 0xa, leaf_perfmon },
+	{ 0xb, 0xb, leaf_topology }, { 0xd, 0xd, xsave_leaves },
 	{ 0x12, 0x12, leaf_topology }, { 0x14, 0x14, leaf_topology }, { 0x1d, 0x1d, leaf_topology },
 	{ 0x1e, 0x1e, leaf_topology }, { 0x1f, 0x1f, leaf_topology },
 	{ 0x40000000, 0x40000000, leaf_kvm },

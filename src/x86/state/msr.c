@@ -185,9 +185,11 @@ long x86_ioctl_set_msr_filter(struct kvm_call *c)
 
 #define MAX_IO_MSRS 256         /* of one KVM_GET_MSRS or KVM_SET_MSRS; as KVM */
 
-/* A register that comes with a feature of the other vendor's is not in the lists. */
+/* A register of the other vendor's, or that comes with a feature of his, is not in the lists. */
 static bool of_model(const struct x86_msr_row *row, const struct x86_model *m)
 {
+	if ((row->flags & MSR_OF_INTEL && m->vendor != V_INTEL) || (row->flags & MSR_OF_AMD && m->vendor != V_AMD))
+		return false;
 	return !row->feature || (x86_feature_rows[row->feature].vendors & m->vendor);
 }
 

@@ -25,6 +25,8 @@ enum x86_msr_flags {
 	MSR_IGNORE_WRITES = 1 << 5,     /* whatever is written has no effect */
 	MSR_PV = 1 << 6,                /* `feature` counts only with KVM_CAP_ENFORCE_PV_FEATURE_CPUID */
 	MSR_LAZY_ZERO = 1 << 7,         /* reads as `fixed`, has no field */
+	MSR_OF_INTEL = 1 << 8,          /* in the lists where the model is of that vendor */
+	MSR_OF_AMD = 1 << 9,
 };
 
 struct x86_msr_row {

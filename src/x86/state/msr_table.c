@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "x86/cpu/control.h"
+#include "x86/cpu/count.h"
 #include "x86/mmu/mmu.h"
 #include "x86/pv/kvmclock.h"
 #include "x86/pv/steal.h"
@@ -371,12 +372,16 @@ static int set_spec_ctrl(struct x86_vcpu *v, uint32_t index, uint64_t value, boo
 	return 0;
 }
 
-/* A command: nothing is predicted here, so the barrier is done at once. */
+/* A command.  All that is predicted are the branches that the PMU counts. */
 static int set_pred_cmd(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
 	if (!host && !x86_has(&v->cpu, X86_F_SPEC_CTRL) && !x86_has(&v->cpu, X86_F_AMD_IBPB))
 		return -EINVAL;
-	return value & ~1ULL ? -EINVAL : 0;
+	if (value & ~1ULL)
+		return -EINVAL;
+	if (value)
+		x86_count_forget(&v->cpu);
+	return 0;
 }
 
 static int write_only(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
@@ -406,6 +411,25 @@ static int get_arch_capabilities(struct x86_vcpu *v, uint32_t index, uint64_t *v
 	if (!host && !x86_has(&v->cpu, X86_F_ARCH_CAPABILITIES))
 		return -EINVAL;
 	*value = v->msr.arch_capabilities;
+	return 0;
+}
+
+static int get_perf_capabilities(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
+{
+	if (!host && !x86_has(&v->cpu, X86_F_PDCM))
+		return -EINVAL;
+	*value = v->pmu.capabilities;
+	return 0;
+}
+
+static int set_perf_capabilities(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	uint64_t offered;
+
+	if (!host || x86_msr_feature(index, &offered) || (value & ~offered))
+		return -EINVAL;
+	v->pmu.capabilities = value;
+	x86_pmu_refresh(v);
 	return 0;
 }
 
@@ -480,7 +504,7 @@ int x86_msr_feature(uint32_t index, uint64_t *value)
 	switch (index) {
 	case 0x8b: *value = m.vendor == V_INTEL ? UCODE_INTEL : UCODE_AMD; return 0;
 	case 0x10a: *value = ARCH_CAP_VALUE; return 0;
-	case 0x345: *value = 0; return 0;
+	case 0x345: *value = m.vendor == V_INTEL ? X86_PMU_CAPABILITIES : 0; return 0;
 	case 0xc0011029: *value = DE_CFG_LFENCE; return m.vendor == V_AMD ? 0 : -EINVAL;
 	default: return -EINVAL;
 	}
@@ -512,6 +536,7 @@ void x86_msr_reset(struct x86_vcpu *v)
 #define CODES(a, b, name, flags, get, set) { a, b, name, flags, 0, 0, 0, 0, 0, get, set }
 #define FIELD(n, name, flags, f, valid) { n, n, name, flags, 0, 0, AT(f), valid, 0, NULL, NULL }
 #define FIELD_SET(n, name, flags, f, set) { n, n, name, flags, 0, 0, AT(f), ALL, 0, NULL, set }
+#define PMU(a, b, name, flags) CODES(a, b, name, flags, x86_pmu_get, x86_pmu_set)
 #define CONST(a, b, name, flags, value) { a, b, name, (flags) | MSR_LAZY_ZERO, 0, 0, 0, 0, value, NULL, NULL }
 
 /* Sorted by number. */
@@ -534,7 +559,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CODE(0x79, "IA32_UCODE_WRITE", MSR_IGNORE_WRITES, write_only, NULL),
 	FIELD_SET(0x8b, "IA32_UCODE_REV", MSR_SAVED | MSR_FEATURE, msr.ucode_rev, set_ucode),
 	FIELD(0x9e, "IA32_SMBASE", MSR_SAVED | MSR_HOST_ONLY, msr.smbase, 0xffffffff),
-	CONST(0xc1, 0xc2, "P6_PERFCTR", MSR_IGNORE_WRITES, 0),
+	PMU(0xc1, 0xc8, "IA32_PMC", MSR_SAVED | MSR_OF_INTEL),
 	CONST(0xcd, 0xcd, "FSB_FREQ", MSR_READ_ONLY, 3),
 	CODE(0xce, "PLATFORM_INFO", MSR_SAVED, get_platform_info, set_platform_info),
 	CONST(0xfe, 0xfe, "MTRRCAP", MSR_READ_ONLY, 0x508),
@@ -548,7 +573,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	{ 0x179, 0x179, "IA32_MCG_CAP", MSR_READ_ONLY, 0, 0, AT(msr.mcg_cap), 0, 0, NULL, NULL },
 	FIELD(0x17a, "IA32_MCG_STATUS", MSR_SAVED, msr.mcg_status, ALL),
 	CODE(0x17b, "IA32_MCG_CTL", MSR_SAVED, get_mcg_ctl, set_mcg_ctl),
-	CONST(0x186, 0x187, "P6_EVNTSEL", MSR_IGNORE_WRITES, 0),
+	PMU(0x186, 0x18d, "IA32_PERFEVTSEL", MSR_SAVED | MSR_OF_INTEL),
 	CONST(0x198, 0x198, "IA32_PERF_STATUS", MSR_READ_ONLY, 1000 | 4ULL << 40),
 	CONST(0x199, 0x199, "IA32_PERF_CTL", MSR_READ_ONLY, 0),
 	FIELD_SET(0x1a0, "IA32_MISC_ENABLE", MSR_SAVED, msr.misc_enable, set_misc_enable),
@@ -562,8 +587,11 @@ const struct x86_msr_row x86_msr_rows[] = {
 	FIELD_SET(0x277, "IA32_PAT", MSR_SAVED, msr.pat, set_pat),
 	CODES(0x280, 0x280 + X86_MCE_BANKS - 1, "IA32_MC_CTL2", 0, get_mce_ctl2, set_mce_ctl2),
 	FIELD_SET(0x2ff, "MTRR_DEF_TYPE", 0, msr.mtrr_def_type, set_mtrr_def),
-	CONST(0x345, 0x345, "IA32_PERF_CAPABILITIES", MSR_FEATURE | MSR_HOST_ONLY | MSR_READ_ONLY, 0),
+	PMU(0x309, 0x30b, "IA32_FIXED_CTR", MSR_SAVED | MSR_OF_INTEL),
+	CODE(0x345, "IA32_PERF_CAPABILITIES", MSR_SAVED | MSR_FEATURE, get_perf_capabilities, set_perf_capabilities),
+	PMU(0x38d, 0x390, "IA32_PERF_GLOBAL", MSR_SAVED | MSR_OF_INTEL),
 	CODES(0x400, 0x400 + 4 * X86_MCE_BANKS - 1, "IA32_MC", 0, get_mce, set_mce),
+	PMU(0x4c1, 0x4c8, "IA32_A_PMC", 0),
 	CONST(0x606, 0x606, "RAPL_POWER_UNIT", MSR_READ_ONLY, 0),
 	CONST(0x611, 0x611, "PKG_ENERGY_STATUS", MSR_READ_ONLY, 0),
 	CONST(0x619, 0x619, "DRAM_ENERGY_STATUS", MSR_READ_ONLY, 0),
@@ -588,7 +616,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CODE64(0xc0000101, "GS_BASE", 0, get_canonical, set_canonical),
 	CODE64(0xc0000102, "KERNEL_GS_BASE", MSR_SAVED, get_canonical, set_canonical),
 	CODE(0xc0000103, "TSC_AUX", MSR_SAVED, get_tsc_aux, set_tsc_aux),
-	CONST(0xc0010000, 0xc0010007, "K7_PERF", MSR_SAVED | MSR_IGNORE_WRITES, 0),
+	PMU(0xc0010000, 0xc0010007, "K7_PERF", MSR_SAVED | MSR_OF_AMD),
 	CONST(0xc0010010, 0xc0010010, "SYSCFG", MSR_READ_ONLY, 0),
 	FIELD_SET(0xc0010015, "HWCR", MSR_SAVED, msr.hwcr, set_hwcr),
 	CONST(0xc001001b, 0xc001001b, "K7_CLK_CTL", MSR_IGNORE_WRITES, 0x20000000),
@@ -602,6 +630,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	  NULL, NULL },
 	{ 0xc0010140, 0xc0010140, "OSVW_ID_LENGTH", 0, X86_F_OSVW, 0, AT(msr.osvw_length), ALL, 0, NULL, NULL },
 	{ 0xc0010141, 0xc0010141, "OSVW_STATUS", 0, X86_F_OSVW, 0, AT(msr.osvw_status), ALL, 0, NULL, NULL },
+	PMU(0xc0010200, 0xc001020b, "F15H_PERF", MSR_SAVED | MSR_OF_AMD),
 	CONST(0xc0011022, 0xc0011023, "DC_CFG", MSR_IGNORE_WRITES, 0),
 	{ 0xc0011029, 0xc0011029, "DE_CFG", MSR_FEATURE, 0, V_AMD, AT(msr.de_cfg), DE_CFG_LFENCE, 0, NULL, NULL },
 	CONST(0xc001102a, 0xc001102a, "BU_CFG2", MSR_IGNORE_WRITES, 0),

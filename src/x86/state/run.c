@@ -28,7 +28,7 @@
 
 /* What service() takes; the rest is the engine's. */
 #define SERVED (X86_REQ_EVENT | X86_REQ_RELOAD_SLOTS | X86_REQ_TIMER | X86_REQ_STEAL | X86_REQ_CLOCK | \
-		X86_REQ_TRIPLE_FAULT | X86_REQ_HALT)
+		X86_REQ_TRIPLE_FAULT | X86_REQ_HALT | X86_REQ_PMU)
 
 #define PORT_7E 0x7e
 #define EFER_EXISTING (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX | EFER_SVME | EFER_LMSLE | EFER_FFXSR)
@@ -188,6 +188,16 @@ static uint64_t env_tsc(struct x86_cpu *cpu)
 	return x86_guest_tsc(x86_vcpu_of_cpu(cpu));
 }
 
+static int env_rdpmc(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
+{
+	return x86_pmu_rdpmc(x86_vcpu_of_cpu(cpu), index, value);
+}
+
+static uint64_t env_work_ns(struct x86_cpu *cpu)
+{
+	return host_thread_ns();
+}
+
 static int env_vmware_pmc(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
 {
 	return x86_vmware_pmc(x86_vcpu_of_cpu(cpu), index, value);
@@ -219,6 +229,7 @@ static int env_slice(struct x86_cpu *cpu)
 		x86_request(cpu, X86_REQ_RELOAD_SLOTS);
 	if (unlikely(v->steal.msr))
 		x86_request(cpu, X86_REQ_STEAL);
+	x86_pmu_slice(v);
 	return kvm_vcpu_interrupted(v->vcpu) ? X86_RUN_INTR : 0;
 }
 
@@ -385,6 +396,8 @@ static int env_service(struct x86_cpu *cpu)
 		x86_kvmclock_update(v);
 	if (req & X86_REQ_STEAL)
 		x86_steal_update(v);
+	if (req & X86_REQ_PMU)
+		x86_pmu_sync(v);
 	if (v->triple_fault || (req & X86_REQ_TRIPLE_FAULT)) {
 		v->triple_fault = false;
 		return X86_RUN_SHUTDOWN;
@@ -410,7 +423,8 @@ static int env_service(struct x86_cpu *cpu)
 
 const struct x86_env x86_kvm_env = {
 	.pio = env_pio, .mmio = env_mmio, .rdmsr = env_rdmsr, .wrmsr = env_wrmsr, .cpuid = env_cpuid,
-	.tsc = env_tsc, .vmware_pmc = env_vmware_pmc, .get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8,
+	.tsc = env_tsc, .rdpmc = env_rdpmc, .vmware_pmc = env_vmware_pmc, .work_ns = env_work_ns,
+	.get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8,
 	.hypercall = x86_hypercall, .replaces_hypercall = x86_replaces_hypercall,
 	.leave_smm = x86_smm_leave, .halt = env_halt, .slice = env_slice, .service = env_service, .guest_debug = env_guest_debug,
 };
@@ -559,7 +573,7 @@ static int run_guest(struct x86_vcpu *v)
 		x86_cpuid_update_mwait(v);
 	run->exit_reason = KVM_EXIT_UNKNOWN;
 	x86_request(&v->cpu, X86_REQ_EVENT);
-	x86_steal_update(v);
+	x86_steal_entered(v);
 	if (unlikely(v->vm->traced))
 		x86_trace_entry(v);
 	do

@@ -23,6 +23,7 @@
 #include "x86/irq/lapic.h"
 #include "x86/irq/pic.h"
 #include "x86/irq/pit.h"
+#include "x86/state/pmu.h"
 
 #define X86_MCE_BANKS 32                /* KVM_CAP_MCE */
 #define X86_TSC_FRAC 48                 /* fraction bits of a TSC scale */
@@ -73,7 +74,9 @@ struct x86_vm {
 	bool triple_fault_event;
 	bool vmware_backdoor;           /* enable_vmware_backdoor when the VM was made */
 	bool no_platform_info;          /* guest reads of MSR_PLATFORM_INFO raise #GP */
+	bool no_pmu;                    /* KVM_PMU_CAP_DISABLE */
 	_Atomic(struct x86_msr_filter *) msr_filter;
+	_Atomic(struct x86_pmu_filter *) pmu_filter;
 };
 
 /* An exception that waits for its delivery; KVM_SET_VCPU_EVENTS names the parts. */
@@ -90,7 +93,7 @@ struct x86_mce_bank {
 
 /* MSRs that only remember; see msr_table.c. */
 struct x86_msrs {
-	uint64_t pat, misc_enable, spec_ctrl, virt_spec_ctrl, arch_capabilities, perf_capabilities;
+	uint64_t pat, misc_enable, spec_ctrl, virt_spec_ctrl, arch_capabilities;
 	uint64_t ucode_rev, platform_info, misc_features, power_ctl, feat_ctl, smbase, smi_count;
 	uint64_t hwcr, de_cfg, osvw_length, osvw_status, tsc_adjust, umwait;
 	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_var[16];
@@ -164,8 +167,10 @@ struct x86_vcpu {
 		uint64_t msr;           /* MSR_KVM_STEAL_TIME as written */
 		uint64_t seen;          /* the thread's delay when it was last asked for, ns */
 		uint64_t looked;        /* when that was, CLOCK_MONOTONIC in ns; 0: not yet */
+		uint64_t switches;      /* the thread's, just before it was asked for */
 	} steal;
 	struct x86_msrs msr;
+	struct x86_pmu pmu;
 	gpa_t vapic_gpa;                /* KVM_SET_VAPIC_ADDR; 0: none */
 	bool vapic_published;           /* TPR is kept there; see vapic.c */
 };

@@ -21,6 +21,7 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("tlb_fills"),
 	KVM_STAT_COUNTER("page_walks"),
 	KVM_STAT_COUNTER("instructions"),
+	KVM_STAT_COUNTER("pmis"),
 };
 
 _Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");

@@ -178,6 +178,7 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	}
 	x86_tsc_init(v);
 	x86_msr_init(v);
+	x86_pmu_init(v);
 	r = create_lapic(v);
 	if (r) {
 		code_cache_leave(x->code, &v->cpu);
@@ -243,6 +244,7 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init)
 		v->msr.smbase = 0x30000;
 		v->msr.smi_count = 0;
 		x86_msr_reset(v);
+		x86_pmu_reset(v);
 	}
 	x86_update_mode(&v->cpu);
 	x86_request(&v->cpu, X86_REQ_EVENT);

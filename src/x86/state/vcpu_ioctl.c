@@ -5,6 +5,7 @@
 
 #include "x86/cpu/debug.h"
 #include "x86/mmu/mmu.h"
+#include "x86/state/model.h"
 #include "x86/state/regs.h"
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
@@ -344,7 +345,8 @@ long x86_ioctl_tpr_access_reporting(struct kvm_call *c)
 
 #define MCG_CTL_P (1ULL << 8)
 #define MCG_SER_P (1ULL << 24)
-#define MCE_CAP (MCG_CTL_P | MCG_SER_P)
+#define MCG_CMCI_P (1ULL << 10)
+#define MCI_CTL2_CMCI_EN (1ULL << 30)
 #define MCG_STATUS_MCIP (1ULL << 2)
 #define MCI_VAL (1ULL << 63)
 #define MCI_OVER (1ULL << 62)
@@ -353,9 +355,18 @@ long x86_ioctl_tpr_access_reporting(struct kvm_call *c)
 #define MCI_S (1ULL << 56)
 #define MCI_AR (1ULL << 55)
 
+/* What KVM_X86_SETUP_MCE may name: CMCI is Intel's. */
+static uint64_t mce_cap(void)
+{
+	struct x86_model m;
+
+	x86_model_get(&m);
+	return MCG_CTL_P | MCG_SER_P | (m.vendor == V_INTEL ? MCG_CMCI_P : 0);
+}
+
 long x86_ioctl_get_mce_cap(struct kvm_call *c)
 {
-	*(uint64_t *)c->data = MCE_CAP;
+	*(uint64_t *)c->data = mce_cap();
 	return 0;
 }
 
@@ -365,13 +376,18 @@ long x86_ioctl_setup_mce(struct kvm_call *c)
 	uint64_t cap = *(const uint64_t *)c->data;
 	unsigned int banks = cap & 0xff;
 
-	if (!banks || banks > X86_MCE_BANKS || (cap & ~(MCE_CAP | 0xff | 0xff0000)))
+	if (!banks || banks > X86_MCE_BANKS || (cap & ~(mce_cap() | 0xff | 0xff0000)))
 		return -EINVAL;
 	v->msr.mcg_cap = cap;
 	if (cap & MCG_CTL_P)
 		v->msr.mcg_ctl = ~0ULL;
-	for (unsigned int i = 0; i < banks; i++)
+	for (unsigned int i = 0; i < banks; i++) {
 		v->msr.mce[i].ctl = ~0ULL;
+		if (cap & MCG_CMCI_P)
+			v->msr.mce_ctl2[i] = 0;
+	}
+	if (v->has_lapic)
+		lapic_set_cmci(&v->lapic, cap & MCG_CMCI_P);
 	return 0;
 }
 
@@ -382,7 +398,18 @@ static void put_bank(struct x86_mce_bank *b, const struct kvm_x86_mce *mce)
 	b->status = mce->status | (b->status & MCI_VAL ? MCI_OVER : 0);
 }
 
-/* SDM 3B, 16.3.2.2 and 16.6.3 (errors that need no action). */
+/* An uncorrected error that needs no action (SDM 3B, 16.6.3): told as a corrected one, if at all. */
+static void put_ucna(struct x86_vcpu *v, struct x86_mce_bank *b, const struct kvm_x86_mce *mce)
+{
+	b->status = mce->status;
+	b->addr = mce->addr;
+	b->misc = mce->misc;
+	v->msr.mcg_status = mce->mcg_status;
+	if (v->has_lapic && (v->msr.mcg_cap & MCG_CMCI_P) && (v->msr.mce_ctl2[mce->bank] & MCI_CTL2_CMCI_EN))
+		lapic_deliver_lvt(&v->lapic, LAPIC_LVT_CMCI);
+}
+
+/* SDM 3B, 16.3.2.2. */
 long x86_ioctl_set_mce(struct kvm_call *c)
 {
 	struct x86_vcpu *v = x86_vcpu_of(c->vcpu);
@@ -393,10 +420,7 @@ long x86_ioctl_set_mce(struct kvm_call *c)
 		return -EINVAL;
 	b = &v->msr.mce[mce->bank];
 	if (!mce->mcg_status && (mce->status & MCI_UC) && !(mce->status & (MCI_PCC | MCI_S | MCI_AR))) {
-		b->status = mce->status;
-		b->addr = mce->addr;
-		b->misc = mce->misc;
-		v->msr.mcg_status = mce->mcg_status;
+		put_ucna(v, b, mce);
 		return 0;
 	}
 	if (!(mce->status & MCI_UC)) {

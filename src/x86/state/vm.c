@@ -60,6 +60,7 @@ void x86_vm_destroy(struct vm *vm)
 	if (!x)
 		return;
 	x86_msr_filter_free(atomic_load(&x->msr_filter));
+	x86_pmu_filter_free(atomic_load(&x->pmu_filter));
 	code_cache_destroy(x->code);
 	pthread_mutex_destroy(&x->clock.lock);
 	free(x);

@@ -205,14 +205,6 @@ static unsigned int mask_bits(const struct insn_build *b, int m)
 	return n;
 }
 
-static int mem_operand(const struct insn_build *b)
-{
-	for (int k = 0; k < b->zi->operand_count_visible; k++)
-		if (b->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY)
-			return k;
-	return -1;
-}
-
 /* Every mask register with all bits set, or none: for vec_must_align(), which runs the instruction. */
 #define KXNOR(k) "kxnorw %%k0, %%k0, %%k" #k "\n\t"
 #define KXOR(k) "kxorw %%k0, %%k0, %%k" #k "\n\t"
@@ -223,7 +215,7 @@ static int build_packed(struct insn *i, const struct insn_build *b);
 int evex_build(struct insn *i, const struct insn_build *b)
 {
 	ZydisBroadcastMode broadcast = b->zi->avx.broadcast.mode;
-	int r, m = mem_operand(b);
+	int r, m = vec_mem_operand(b);
 	unsigned int elements;
 	bool write;
 

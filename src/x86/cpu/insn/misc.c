@@ -147,24 +147,32 @@ static int build_rdpid(struct insn *i, const struct insn_build *b)
 }
 
 /* VMware's clocks are open to all, whatever CPL and CR4.PCE are; KVM with enable_vmware_backdoor does as it. */
-SLOW_FN static bool read_vmware_pmc(struct x86_cpu *cpu)
+static bool read_pmc(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
 {
-	uint64_t value;
+	bool allowed = (cpu->cr4 & CR4_PCE) || !cpu->cpl || !x86_protected(cpu);
 
-	x86_vec_put(cpu);
-	if (cpu->env->vmware_pmc(cpu, (uint32_t)cpu->regs[R_RCX], &value))
-		return false;
-	cpu->regs[R_RAX] = (uint32_t)value;
-	cpu->regs[R_RDX] = value >> 32;
-	return true;
+	if (cpu->vmware_backdoor && !cpu->env->vmware_pmc(cpu, index, value))
+		return true;
+	return allowed && cpu->env->rdpmc && !cpu->env->rdpmc(cpu, index, value);
 }
 
-/* No counter is offered, so every index is a wrong one: #GP whatever CPL and CR4.PCE are.  SDM 2B. */
+/* SDM 2B, RDPMC. */
+SLOW_FN static void do_rdpmc(struct x86_cpu *cpu)
+{
+	uint64_t value = 0;
+
+	x86_vec_put(cpu);
+	x86_charge(cpu, 8);
+	if (!read_pmc(cpu, (uint32_t)cpu->regs[R_RCX], &value))
+		x86_raise_ec(cpu, X86_GP, 0);
+	cpu->regs[R_RAX] = (uint32_t)value;
+	cpu->regs[R_RDX] = value >> 32;
+}
+
 static void rdpmc(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
-	if (!cpu->vmware_backdoor || !read_vmware_pmc(cpu))
-		x86_raise_ec(cpu, X86_GP, 0);
+	do_rdpmc(cpu);
 	NEXT(cpu, i);
 }
 

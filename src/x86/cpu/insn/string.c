@@ -337,7 +337,9 @@ void string_repeat(struct x86_cpu *cpu, const struct insn *i, string_portion *po
 		if (compares && !wanted(i, cpu->fl & AX_ZF))
 			break;
 		if (n && (budget == 1 || at_once == 1 || cpu->pending_db ||
-			  atomic_load_explicit(&cpu->requests, memory_order_relaxed))) {
+			  (atomic_load_explicit(&cpu->requests, memory_order_relaxed) & ~X86_REQ_COUNT))) {
+			/* It goes on at its next run, and retires then. */
+			cpu->insns--;
 			cpu->regs[R_RIP] = insn_rip(cpu, i);
 			/* Its instruction breakpoint was met before the first iteration; SDM 3B, 17.3.1.1. */
 			if (unlikely(x86_debug_dr7(cpu) & DR7_ENABLE_MASK))

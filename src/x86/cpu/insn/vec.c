@@ -487,7 +487,7 @@ bool vec_must_align(const void *stub)
 	return faulted;
 }
 
-static int mem_operand(const struct insn_build *b)
+int vec_mem_operand(const struct insn_build *b)
 {
 	for (int k = 0; k < b->zi->operand_count_visible; k++)
 		if (b->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY)
@@ -529,7 +529,7 @@ static insn_fn *pick_chain(const struct insn *i, bool mem, bool write)
 
 int vec_build(struct insn *i, const struct insn_build *b)
 {
-	int m = mem_operand(b);
+	int m = vec_mem_operand(b);
 	bool chained, write = m >= 0 && (b->op[m].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
 
 	if (m >= 0 && b->op[m].mem.type == ZYDIS_MEMOP_TYPE_VSIB)

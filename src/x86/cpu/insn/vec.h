@@ -31,6 +31,9 @@ int vec_build(struct insn *i, const struct insn_build *b);
  */
 bool vec_must_align(const void *stub);
 
+/** vec_mem_operand - the number of the memory operand, or -1. */
+int vec_mem_operand(const struct insn_build *b);
+
 /** evex_build - for EVEX rows; evex_build_vl - for those whose 128 and 256-bit forms need AVX512VL. */
 int evex_build(struct insn *i, const struct insn_build *b);
 int evex_build_vl(struct insn *i, const struct insn_build *b);
