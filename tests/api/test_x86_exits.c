@@ -2,8 +2,11 @@
 /* The exits of KVM_RUN beside those of ports, memory and HLT; api.rst 5. */
 #include "guest.h"
 
+#include <errno.h>
 #include <linux/kvm_para.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/time.h>
 
 /* CR8 is the client's where it keeps the local APIC: lowered, the client is told. */
 static void test_set_tpr(void **state)
@@ -430,7 +433,68 @@ static void test_msr_filter(void **state)
 	guest_end(&g);
 }
 
+static void on_alarm(int sig)
+{
+}
+
+/*
+ * KVM_RUN, until a signal has ended it and the guest has got as far as its HLT.  False: a KVM that has no hardware
+ * to let the guest halt in takes the capability, and exits all the same.
+ */
+static bool run_to_hlt(struct guest *g)
+{
+	int r;
+
+	do {
+		r = api_ioctl(g->vcpu, KVM_RUN, NULL);
+		if (api_real() && !r && g->run->exit_reason == KVM_EXIT_HLT)
+			return false;
+		assert_int_equal(r, -1);
+		assert_int_equal(errno, EINTR);
+		assert_int_equal(g->run->exit_reason, KVM_EXIT_INTR);
+	} while (!g->mem[0x5000]);
+	return true;
+}
+
+/* A guest that halts by itself: nobody is told, and an NMI wakes it. */
+static void test_hlt_in_guest(void **state)
+{
+	struct itimerval on = { { 0, 20000 }, { 0, 20000 } }, off = { { 0, 0 }, { 0, 0 } };
+	struct sigaction sa = { .sa_handler = on_alarm }, old;
+
+	for (int irqchip = 0; irqchip < 2; irqchip++) {
+		int vm = api_vm();
+		struct kvm_mp_state mp;
+		struct guest g;
+		bool halted;
+
+		if (!(api_cap(vm, KVM_CAP_X86_DISABLE_EXITS) & KVM_X86_DISABLE_EXITS_HLT))
+			skip();
+		if (irqchip)
+			api_ok(api_ioctl(vm, KVM_CREATE_IRQCHIP, NULL));
+		/* Newer kernels want it before the first vCPU. */
+		api_fails(EINVAL, guest_enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0x100));
+		api_ok(guest_enable(vm, KVM_CAP_X86_DISABLE_EXITS, KVM_X86_DISABLE_EXITS_HLT));
+		/* inc byte [5000h]; 1: hlt; jmp 1b */
+		g = GUEST_ON(vm, 0xfe, 0x06, 0x00, 0x50, 0xf4, 0xeb, 0xfd);
+		VECTOR(&g, 2, 0x2000, 0xe6, 0x10);    /* out 10h, al */
+		sigaction(SIGALRM, &sa, &old);
+		setitimer(ITIMER_REAL, &on, NULL);
+		halted = run_to_hlt(&g);
+		setitimer(ITIMER_REAL, &off, NULL);
+		sigaction(SIGALRM, &old, NULL);
+		if (!halted)
+			skip();
+		api_ok(api_ioctl(g.vcpu, KVM_GET_MP_STATE, &mp));
+		assert_int_equal(mp.mp_state, KVM_MP_STATE_RUNNABLE);
+		api_ok(api_ioctl(g.vcpu, KVM_NMI, NULL));
+		guest_port(&g, 0x10);
+		guest_end(&g);
+	}
+}
+
 static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(test_hlt_in_guest),
 	cmocka_unit_test(test_set_tpr),
 	cmocka_unit_test(test_tpr_access),
 	cmocka_unit_test(test_ioapic_eoi),

@@ -138,6 +138,19 @@ static int disable_quirks(struct vm *vm, const struct kvm_enable_cap *cap)
 	return 0;
 }
 
+/* HLT can be the guest's own; its PAUSE always is.  No C-state is ever entered, MWAIT ends at once. */
+#define FREE_EXITS (KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE)
+
+/* What is not offered is taken without effect; as in KVM. */
+static int disable_exits(struct vm *vm, const struct kvm_enable_cap *cap)
+{
+	if (cap->flags || (cap->args[0] & ~(__u64)KVM_X86_DISABLE_VALID_EXITS))
+		return -EINVAL;
+	if (cap->args[0] & KVM_X86_DISABLE_EXITS_HLT)
+		x86_vm_of(vm)->hlt_in_guest = true;
+	return 0;
+}
+
 static int enable_split(struct vm *vm, const struct kvm_enable_cap *cap)
 {
 	struct x86_vm *x = x86_vm_of(vm);
@@ -291,6 +304,7 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_ENABLE_CAP, .value = 1 },
 	{ .cap = KVM_CAP_DISABLE_QUIRKS, .value = 1, .enable_vm = disable_quirks },
 	{ .cap = KVM_CAP_DISABLE_QUIRKS2, .value = QUIRKS, .enable_vm = disable_quirks },
+	{ .cap = KVM_CAP_X86_DISABLE_EXITS, .value = FREE_EXITS, .enable_vm = disable_exits },
 	{ .cap = KVM_CAP_SPLIT_IRQCHIP, .value = 1, .enable_vm = enable_split },
 	{ .cap = KVM_CAP_X2APIC_API, .value = X2APIC_FLAGS, .enable_vm = enable_x2apic_api },
 	{ .cap = KVM_CAP_MSR_PLATFORM_INFO, .value = 1, .enable_vm = enable_platform_info },

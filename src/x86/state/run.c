@@ -212,12 +212,16 @@ static void env_halt(struct x86_cpu *cpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 
+	x86_request(cpu, X86_REQ_HALT);
+	if (v->vm->hlt_in_guest) {
+		v->halted_inside = true;
+		return;
+	}
 	if (v->has_lapic)
 		atomic_store(&v->mp_state, KVM_MP_STATE_HALTED);
 	else
 		v->hlt_exit = true;
 	x86_stat_inc(v->vcpu, X86_STAT_HALT_EXITS);
-	x86_request(cpu, X86_REQ_HALT);
 }
 
 static int env_slice(struct x86_cpu *cpu)
@@ -290,6 +294,10 @@ static bool runnable(struct x86_vcpu *v)
 {
 	uint32_t state = atomic_load(&v->mp_state);
 
+	if (unlikely(v->halted_inside)) {
+		v->halted_inside = !x86_has_event(v);
+		return !v->halted_inside;
+	}
 	if (state == KVM_MP_STATE_RUNNABLE)
 		return true;
 	if ((state != KVM_MP_STATE_HALTED && state != KVM_MP_STATE_AP_RESET_HOLD) || !x86_has_event(v))
@@ -572,6 +580,8 @@ static int run_guest(struct x86_vcpu *v)
 	if (unlikely(v->quirks_seen != v->vm->disabled_quirks))
 		x86_cpuid_update_mwait(v);
 	run->exit_reason = KVM_EXIT_UNKNOWN;
+	/* As with SVM, where the guest goes on behind its HLT after whatever has interrupted it. */
+	v->halted_inside = false;
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	x86_steal_entered(v);
 	if (unlikely(v->vm->traced))

@@ -69,6 +69,7 @@ struct x86_vm {
 	uint64_t nr_mmu_pages;
 	uint32_t user_msr;              /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	uint64_t hypercall_exits;       /* KVM_CAP_EXIT_HYPERCALL */
+	bool hlt_in_guest;              /* KVM_CAP_X86_DISABLE_EXITS: HLT is nobody's business but the vCPU's */
 	bool exception_payload;
 	bool exit_on_emulation_failure;
 	bool triple_fault_event;
@@ -138,6 +139,7 @@ struct x86_vcpu {
 
 	uint8_t completion;             /* enum x86_completion */
 	bool io_exit;                   /* kvm_run's port access is complete: only tell the client */
+	bool halted_inside;             /* by HLT in a VM with hlt_in_guest; ends with KVM_RUN at the latest */
 	bool hlt_exit;                  /* HLT without a local APIC: tell the client */
 	bool tpr_reporting;             /* KVM_TPR_ACCESS_REPORTING */
 	bool tpr_exit, tpr_exit_write;  /* an access to report */
