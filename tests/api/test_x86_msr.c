@@ -461,6 +461,37 @@ static void test_pkrs(void **state)
 	api_close(vcpu);
 }
 
+/* PKRU as KVM_SET_XSAVE leaves it counts from the next access on, also for a page that was just used. */
+static void test_pkru_by_xsave(void **state)
+{
+	enum { PKE = 1 << 22, AD1 = 1 << 2 };
+	struct kvm_xsave x;
+	struct kvm_sregs s;
+	struct guest g;
+
+	if (!api_linked())      /* the model must be chosen */
+		skip();
+	assert_int_equal(anykvm_set_cpu("intel,+pku"), 0);
+	/* 1: mov al,[0x3000]; out 0x10,al; jmp 1b */
+	g = GUEST(false, 0x8a, 0x04, 0x25, 0x00, 0x30, 0, 0, 0xe6, 0x10, 0xeb, 0xf5);
+	load_cpuid();
+	api_ok(api_ioctl(g.vcpu, KVM_SET_CPUID2, &cpuid));
+	guest_long(&g);
+	*(uint64_t *)(g.mem + GUEST_TABLES + 0x2000) |= 1ULL << 59;     /* user pages, key 1 */
+	api_ok(api_ioctl(g.vcpu, KVM_GET_SREGS, &s));
+	s.cr4 |= PKE;
+	api_ok(api_ioctl(g.vcpu, KVM_SET_SREGS, &s));
+	guest_port(&g, 0x10);
+	guest_port(&g, 0x10);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_XSAVE, &x));
+	x.region[512 / 4] |= 1 << 9;
+	x.region[leaf(0xd, 9)->ebx / 4] = AD1;
+	api_ok(api_ioctl(g.vcpu, KVM_SET_XSAVE, &x));
+	guest_run(&g, KVM_EXIT_SHUTDOWN);       /* #PF, and no IDT */
+	guest_end(&g);
+	assert_int_equal(anykvm_set_cpu("intel"), 0);
+}
+
 /* How RDMSR and WRMSR of @index end in real mode: 0, or the exception. */
 static unsigned int guest_access(uint32_t index, bool write, bool long_mode)
 {
@@ -514,6 +545,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_filter),
 	cmocka_unit_test(test_maxphyaddr),
 	cmocka_unit_test(test_pkrs),
+	cmocka_unit_test(test_pkru_by_xsave),
 	cmocka_unit_test(test_64_bit_msrs),
 };
 

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "fixture.h"
+#include "x86/cpu/control.h"
 
 #define P 1ULL
 #define W 2ULL
@@ -174,6 +175,47 @@ static void test_invlpg_large_code(void **state)
 	assert_true(f->cpu->ctx->jump_key != key);
 }
 
+static void set_keys(struct fixture *f, uint32_t pkru, uint32_t pkrs)
+{
+	f->cpu->pkru = pkru;
+	f->cpu->pkrs = pkrs;
+	mmu_pkey_changed(f->cpu);
+}
+
+/* PKRU and PKRS: entries go where the rights of a key that they have change, and only then. */
+static void test_keys(void **state)
+{
+	enum { AD1 = 1 << 2, WD1 = 2 << 2, AD2 = 1 << 4, AD3 = 1 << 6 };
+	struct fixture *f = *state;
+
+	tables(f);
+	*fixture_u64(f, 0x4000 + 5 * 8) |= 1ULL << 59 | U;      /* a user page of key 1 */
+	*fixture_u64(f, 0x4000 + 6 * 8) |= 2ULL << 59;          /* a supervisor page of key 2 */
+	f->cpu->rflags |= FL_AC;
+	x86_apply_cr4(f->cpu, f->cpu->cr4 | CR4_PKE | CR4_PKS);
+	for (unsigned int round = 0; round < 2; round++) {
+		assert_true(touch(f, 0x5000, MMU_WRITE));
+		assert_true(touch(f, 0x6000, MMU_WRITE));
+		/* Other keys, and these where the other register has them. */
+		set_keys(f, AD2 | AD3, AD1 | AD3);
+		assert_true(cached_write(f, 0x5000));
+		assert_true(cached_write(f, 0x6000));
+		set_keys(f, WD1 | AD2 | AD3, AD1 | AD3);
+		assert_false(cached_write(f, 0x5000));
+		assert_false(touch(f, 0x5000, MMU_WRITE));
+		assert_true(touch(f, 0x5000, MMU_READ));
+		assert_false(cached_write(f, 0x5000));
+		set_keys(f, AD1 | AD3, AD3);
+		assert_false(cached(f, 0x5000));
+		assert_false(touch(f, 0x5000, MMU_READ));
+		assert_true(touch(f, 0x6000, MMU_WRITE));
+		set_keys(f, AD1, AD2);
+		assert_false(cached(f, 0x6000));
+		assert_false(touch(f, 0x6000, MMU_READ));
+		set_keys(f, 0, 0);
+	}
+}
+
 /* The generation that tags carry wraps without reviving anything. */
 static void test_many_flushes(void **state)
 {
@@ -310,7 +352,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_hits), T(test_invlpg), T(test_invlpg_large), T(test_invlpg_large_again),
-		T(test_invlpg_large_code), T(test_many_flushes), T(test_pcid),
+		T(test_invlpg_large_code), T(test_keys), T(test_many_flushes), T(test_pcid),
 		T(test_classes), T(test_many_spaces), T(test_dirty_log), T(test_readonly_and_holes),
 	};
 

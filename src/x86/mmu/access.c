@@ -22,6 +22,7 @@ static void fill(struct x86_cpu *cpu, struct mmu_ctx *c, gva_t gva, const struct
 	e->tag_w = may_write ? tag : TLB_NO_TAG;
 	if (may_write)
 		bloom_set(c->gfn_bloom, ARRAY_SIZE(c->gfn_bloom), e->gfn);
+	ctx_note_key(c, cpu, r);
 	ctx_note_page(c, c->large_d, gva, r->page_shift);
 	cpu->mmu->stats.fills++;
 }

@@ -39,6 +39,7 @@ static void flush_tags(struct mmu_ctx *c)
 			c->x[i].tag = TLB_NO_TAG;
 	}
 	clear_words(c->gfn_bloom, ARRAY_SIZE(c->gfn_bloom), 0);
+	c->keys[0] = c->keys[1] = 0;
 }
 
 void mmu_ctx_flush(struct mmu_ctx *c)
@@ -346,10 +347,34 @@ void mmu_load_cr3(struct x86_cpu *cpu, bool keep)
 	cpu->ctx = mmu_select(cpu);
 }
 
+/* The keys of @c's entries whose two bits differ in @rights, as bits 2 * key. */
+static uint32_t keys_changed(const struct mmu_ctx *c, unsigned int n, uint32_t rights)
+{
+	uint32_t differ = c->key_rights[n] ^ rights;
+
+	return (differ | differ >> 1) & c->keys[n];
+}
+
+/* A program that gives itself a key and takes it back has seldom used pages of another meanwhile. */
 void mmu_pkey_changed(struct x86_cpu *cpu)
 {
-	if (cpu->cr4 & (CR4_PKE | CR4_PKS))
-		for_each_ctx(cpu, flush_tags);
+	struct mmu *m = cpu->mmu;
+	uint32_t rights[2] = { cpu->pkru, (uint32_t)cpu->pkrs };
+
+	for (unsigned int i = 0; i < MMU_SPACES; i++)
+		for (unsigned int k = 0; k < MMU_CLASSES; k++) {
+			struct mmu_ctx *c = m->space[i].ctx[k];
+
+			if (!c || !(c->keys[0] | c->keys[1]))
+				continue;
+			if (keys_changed(c, 0, rights[0]) || keys_changed(c, 1, rights[1]))
+				flush_tags(c);
+			/* No entry depends on what else has changed. */
+			c->key_rights[0] = rights[0];
+			c->key_rights[1] = rights[1];
+		}
+	m->stats.flushes++;
+	x86_charge(cpu, 8);
 }
 
 static void drop_writes(struct mmu_ctx *c)

@@ -87,6 +87,18 @@ static inline void ctx_note_page(struct mmu_ctx *c, uint64_t *slots, gva_t gva, 
 		c->huge = true;
 }
 
+/* Notes the protection key that an entry depends on. */
+static inline void ctx_note_key(struct mmu_ctx *c, const struct x86_cpu *cpu, const struct mmu_result *r)
+{
+	if (likely(!(cpu->cr4 & (CR4_PKE | CR4_PKS))))
+		return;
+	if (!c->keys[0] && !c->keys[1]) {
+		c->key_rights[0] = cpu->pkru;
+		c->key_rights[1] = (uint32_t)cpu->pkrs;
+	}
+	c->keys[!r->user] |= 1u << (2 * r->key);
+}
+
 _Static_assert(TLB_SIZE == XTLB_SIZE, "ctx_note_page() finds the slot for both");
 
 #endif

@@ -36,6 +36,8 @@ struct mmu_result {
 	bool writable;          /* a write would be allowed too (dirty bit aside) */
 	bool dirty;             /* dirty bit set, so that writes need no walk */
 	bool global;
+	bool user;              /* a user page: PKRU counts for its key, else PKRS */
+	uint8_t key;            /* protection key, in long mode */
 };
 
 /** mmu_create - a vCPU's MMU.  NULL when out of memory.  @cpu: owner, borrowed. */

@@ -62,6 +62,8 @@ struct mmu_ctx {
 	uint64_t jump_bloom[16];        /* pages that jump[] has targets in */
 	uint64_t jump_regions[4];       /* the 2 MiB regions of these */
 	uint64_t gfn_bloom[16];         /* gfns with a tag_w */
+	/* Protection keys that entries of d[] depend on, as bits 2 * key, and PKRU and PKRS when these were made. */
+	uint32_t keys[2], key_rights[2];
 	/* Exact: the slots of d[] and x[] that were filled from large pages while gen was large_gen. */
 	uint64_t large_gen;
 	uint64_t large_d[TLB_SIZE / 64], large_x[XTLB_SIZE / 64];

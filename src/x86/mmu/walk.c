@@ -267,6 +267,8 @@ static struct mmu_result walk_once(struct x86_cpu *cpu, gva_t gva, enum mmu_acce
 		.page_shift = GUEST_PAGE_SHIFT + (level - 1) * w.fmt->index_bits,
 		.dirty = w.entry[level - 1] & w.fmt->dirty,
 		.global = (e & w.fmt->global) && (cpu->cr4 & CR4_PGE),
+		.user = w.all & PT_U,
+		.key = w.fmt->entry_bytes == 8 ? e >> PT_PKEY_SHIFT & 15 : 0,
 	};
 	r.writable = permits(cpu, &w, e, MMU_WRITE, cls, &pk);
 	return r;

@@ -9,6 +9,7 @@
 
 #include "x86/cpu/control.h"
 #include "x86/cpu/vec_state.h"
+#include "x86/mmu/mmu.h"
 #include "x86/state/state.h"
 
 #define FCW_INIT 0x37f
@@ -125,6 +126,7 @@ long x86_ioctl_set_xsave(struct kvm_call *c)
 	v->cpu.pkru = 0;
 	if (in.xstate_bv & XFEATURE_PKRU)
 		memcpy(&v->cpu.pkru, (char *)c->data + l->c[XCOMP_PKRU].offset, sizeof(v->cpu.pkru));
+	mmu_pkey_changed(&v->cpu);
 	in.xstate_bv &= ~XFEATURE_PKRU;
 	in.mxcsr_mask = img->mxcsr_mask;
 	init_missing(l, &in);
