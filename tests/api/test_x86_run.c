@@ -428,7 +428,11 @@ static void test_nmi_behind_mov_ss(void **state)
 	api_ok(api_ioctl(g.vcpu, KVM_NMI, NULL));
 	run_to(&g, KVM_EXIT_IO);
 	assert_int_equal(g.run->io.port, 0x81);
-	assert_int_equal(*(uint16_t *)(g.mem + 0x4000 - 6), 0x1003);
+	/* A kernel may come to it some instructions later, but not in front of the NOP. */
+	if (api_real())
+		assert_int_not_equal(*(uint16_t *)(g.mem + 0x4000 - 6), 0x1002);
+	else
+		assert_int_equal(*(uint16_t *)(g.mem + 0x4000 - 6), 0x1003);
 	end(&g);
 }
 
