@@ -60,6 +60,9 @@ def become_foreground():
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever nohup left us
     os.setsid()
+    # Whoever started us in the background may have had these ignored.
+    for name in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(name, signal.SIG_DFL)
     import fcntl
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 

@@ -80,14 +80,15 @@ static ALWAYS_INLINE uint16_t vec_call(struct x86_cpu *cpu, const struct insn *i
 static ALWAYS_INLINE gva_t vec_index_ea(struct x86_cpu *cpu, const struct insn *i, uint64_t index, unsigned int isize,
 					unsigned int size, bool write)
 {
-	struct insn one = *i;
+	struct insn one;
 
 	if (isize == 4)
 		index = (int64_t)(int32_t)index;
-	one.disp += (int64_t)(index << i->scale);
-	if (i->ea_flags & EA_SLOW)
-		return ea_slow(cpu, &one, size, write);
-	return ea(cpu, i, size, write) + (index << i->scale);
+	if (!(i->ea_flags & EA_SLOW))
+		return ea(cpu, i, size, write) + (index << i->scale);
+	one = *i;
+	one.disp = (int64_t)((uint64_t)i->disp + (index << i->scale));
+	return ea_slow(cpu, &one, size, write);
 }
 
 /** vec_run_write - runs the stub on @p, which mem_write_ptr() or mem_rmw() gave for @gva, and commits. */

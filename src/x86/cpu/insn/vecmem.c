@@ -49,7 +49,7 @@ static gva_t lane(struct x86_cpu *cpu, const struct insn *i, unsigned int k, uns
 	if (likely(!(i->ea_flags & EA_SLOW)))
 		return ea(cpu, i, size, write) + k * size;
 	one = *i;
-	one.disp += k * size;
+	one.disp = (int64_t)((uint64_t)i->disp + k * size);
 	return ea_slow(cpu, &one, size, write);
 }
 
