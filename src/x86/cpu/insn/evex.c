@@ -210,6 +210,16 @@ static unsigned int mask_bits(const struct insn_build *b, int m)
 #define KXOR(k) "kxorw %%k0, %%k0, %%k" #k "\n\t"
 #define SET_MASKS(K) __asm__ volatile(K(1) K(2) K(3) K(4) K(5) K(6) K(7) : : : "memory")
 
+/*
+ * Building tries the instruction, so the host must have AVX-512: not so where GFNI or
+ * VAES are offered alone, or a client claims more than there is.
+ */
+static bool host_runs(const struct insn_build *b)
+{
+	return b->zi->encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX ||
+	       (b->cpuid->supported_xcr0 & XFEATURE_AVX512) == XFEATURE_AVX512;
+}
+
 static int build_packed(struct insn *i, const struct insn_build *b);
 
 int evex_build(struct insn *i, const struct insn_build *b)
@@ -219,6 +229,8 @@ int evex_build(struct insn *i, const struct insn_build *b)
 	unsigned int elements;
 	bool write;
 
+	if (!host_runs(b))
+		return NO_ENTRY;
 	SET_MASKS(KXNOR);
 	r = vec_build(i, b);
 	if (r || m < 0 || b->zi->avx.mask.reg == ZYDIS_REGISTER_NONE)
@@ -252,8 +264,8 @@ int evex_build_vl(struct insn *i, const struct insn_build *b)
 /* Of class E4NF in the SDM, but not in Zydis' tables. */
 static int build_unsuppressed(struct insn *i, const struct insn_build *b)
 {
-	if (b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && b->zi->avx.vector_length < 512 &&
-	    !x86_cpuid_has(b->cpuid, X86_F_AVX512VL))
+	if (!host_runs(b) || (b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && b->zi->avx.vector_length < 512 &&
+			      !x86_cpuid_has(b->cpuid, X86_F_AVX512VL)))
 		return NO_ENTRY;
 	return vec_build(i, b);
 }
