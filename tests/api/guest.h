@@ -61,6 +61,19 @@ int guest_enable(int fd, uint32_t cap, uint64_t arg);
 /** guest_runs_long_mode - the device runs 64-bit code: not every kernel that has one does.  Asked once. */
 bool guest_runs_long_mode(void);
 
+/** guest_stat - the vCPU's statistic @name; 0 where there is none of that name. */
+uint64_t guest_stat(struct guest *g, const char *name);
+
+/** guest_set_msr, guest_get_msr - KVM_SET_MSRS and KVM_GET_MSRS of one: how many were done. */
+int guest_set_msr(struct guest *g, uint32_t index, uint64_t value);
+int guest_get_msr(struct guest *g, uint32_t index, uint64_t *value);
+
+/**
+ * guest_kvm_features - gives the vCPU the device's own CPUID, but of KVM's features (EAX of 0x40000001) only those in
+ * @mask.  Returns those that the device has.
+ */
+uint32_t guest_kvm_features(struct guest *g, uint32_t mask);
+
 /* mov dword [addr],value in real mode with 32-bit addresses. */
 #define STORE32(a, v) \
 	0x67, 0x66, 0xc7, 0x05, (a) & 0xff, (a) >> 8 & 0xff, (a) >> 16 & 0xff, (a) >> 24 & 0xff, \

@@ -50,6 +50,7 @@ enum mmu_status mmu_access(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 	if (readonly && access == MMU_WRITE)
 		return MMU_OK;
 	page = memslot_hva(slot, gfn);
+	mmu_await(cpu, page, t->gpa, access == MMU_WRITE);
 	t->hva = page + (gva & ~GUEST_PAGE_MASK);
 	t->guarded = code_gfn_guarded(cpu->code, gfn);
 	if (access == MMU_WRITE)

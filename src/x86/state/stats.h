@@ -22,6 +22,10 @@ enum x86_vcpu_stat {
 	X86_STAT_PAGE_WALKS,
 	X86_STAT_INSTRUCTIONS,                  /* retired */
 	X86_STAT_PMIS,                          /* interrupts of the PMU */
+	X86_STAT_ASYNC_PF_NOT_PRESENT,
+	X86_STAT_ASYNC_PF_READY,
+	X86_STAT_ASYNC_PF_HALTS,                /* the guest could not be told of a page and slept */
+	X86_STAT_PV_EOIS,                       /* interrupts ended without a write to the local APIC */
 	X86_STAT_END
 };
 
