@@ -341,7 +341,8 @@ static void device_access(struct x86_cpu *cpu, uint64_t addr, void *data, uint8_
 	bool done;
 
 	if (r->next < r->count) {
-		if (r->frag[r->next].addr != addr || r->frag[r->next].len != len ||
+		/* A port has been asked, whatever the client has made of DX since; KVM does not ask again either. */
+		if ((!pio && r->frag[r->next].addr != addr) || r->frag[r->next].len != len ||
 		    r->frag[r->next].is_write != write || r->frag[r->next].is_pio != pio) {
 			/* The client changed registers in between: what it answered is void. */
 			x86_replay_done(cpu);
