@@ -530,25 +530,7 @@ static uint32_t lvtpc(struct guest *g)
 
 static uint64_t pmis(struct guest *g)
 {
-	struct kvm_stats_header h;
-	int fd = api_ioctl(g->vcpu, KVM_GET_STATS_FD, NULL);
-	uint64_t value = 0;
-	size_t size;
-	char d[256];
-
-	api_ok(fd);
-	assert_int_equal(pread(fd, &h, sizeof(h), 0), sizeof(h));
-	size = sizeof(struct kvm_stats_desc) + h.name_size;
-	for (uint32_t i = 0; i < h.num_desc; i++) {
-		struct kvm_stats_desc *desc = (struct kvm_stats_desc *)d;
-
-		assert_true(size <= sizeof(d));
-		assert_int_equal(pread(fd, d, size, h.desc_offset + i * size), (long)size);
-		if (!strcmp(desc->name, "pmis"))
-			assert_int_equal(pread(fd, &value, 8, h.data_offset + desc->offset), 8);
-	}
-	close(fd);
-	return value;
+	return guest_stat(g->vcpu, "pmis");
 }
 
 /*

@@ -108,7 +108,7 @@ int phys_read(struct x86_cpu *cpu, gpa_t gpa, void *dst, size_t n) must_check;
 int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n) must_check;
 
 struct mmu_stats {
-	uint64_t fills, walks, flushes, contexts;
+	uint64_t fills, walks, flushes, contexts, pdpte_loads;
 };
 const struct mmu_stats *mmu_stats(const struct x86_cpu *cpu);
 
