@@ -77,7 +77,11 @@ ANYKVM_PUBLIC int anykvm_set_cpu(const char *spec);
  * anykvm_set_parameters - sets parameters of KVM's modules, for VMs created from now on.
  * @spec: as on the kernel's command line, separated by commas:
  * "kvm.enable_vmware_backdoor=Y" lets code at CPL 3 use VMware's two ports
- * whatever its TSS says (default N).
+ * whatever its TSS says (default N);
+ * "kvm.ignore_msrs=Y": an MSR that does not exist reads as zero and takes any
+ * value, instead of #GP (default N; from now on, for all VMs);
+ * "kvm.report_ignored_msrs=N": without the line on standard error that tells of
+ * each such access, ten in five seconds at most (default Y).
  * Returns 0, or -1 with errno and nothing set: ENOENT, there is no such
  * parameter that can be set; EINVAL, a value is neither true nor false.
  */

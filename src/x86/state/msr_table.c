@@ -386,7 +386,7 @@ static int set_pred_cmd(struct x86_vcpu *v, uint32_t index, uint64_t value, bool
 
 static int write_only(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
 {
-	return -EINVAL;
+	return -ENOENT;
 }
 
 static int set_misc_enable(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
@@ -505,8 +505,8 @@ int x86_msr_feature(uint32_t index, uint64_t *value)
 	case 0x8b: *value = m.vendor == V_INTEL ? UCODE_INTEL : UCODE_AMD; return 0;
 	case 0x10a: *value = ARCH_CAP_VALUE; return 0;
 	case 0x345: *value = m.vendor == V_INTEL ? X86_PMU_CAPABILITIES : 0; return 0;
-	case 0xc0011029: *value = DE_CFG_LFENCE; return m.vendor == V_AMD ? 0 : -EINVAL;
-	default: return -EINVAL;
+	case 0xc0011029: *value = m.vendor == V_AMD ? DE_CFG_LFENCE : 0; return m.vendor == V_AMD ? 0 : -ENOENT;
+	default: return -ENOENT;
 	}
 }
 
