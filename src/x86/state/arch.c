@@ -15,6 +15,12 @@
 #define RAW KVM_IOCTL_RAW
 #define ATTR_KINDS KVM_VCPU
 
+/* As a kernel's on a processor without SEV: a region is read first.  KVM_MEMORY_ENCRYPT_OP is just unknown. */
+static long no_encryption(struct kvm_call *c)
+{
+	return -ENOTTY;
+}
+
 static const struct kvm_ioctl_row ioctls[] = {
 	/* system */
 	KVM_IOCTL(KVM_GET_SUPPORTED_CPUID, KVM_SYSTEM, RAW, x86_ioctl_get_supported_cpuid),
@@ -47,6 +53,8 @@ static const struct kvm_ioctl_row ioctls[] = {
 	KVM_IOCTL(KVM_GET_TSC_KHZ, KVM_VM, 0, x86_ioctl_vm_get_tsc_khz),
 	KVM_IOCTL(KVM_X86_SET_MSR_FILTER, KVM_VM, 0, x86_ioctl_set_msr_filter),
 	KVM_IOCTL(KVM_SET_PMU_EVENT_FILTER, KVM_VM, RAW, x86_ioctl_set_pmu_event_filter),
+	KVM_IOCTL(KVM_MEMORY_ENCRYPT_REG_REGION, KVM_VM, KVM_IOCTL_IN, no_encryption),
+	KVM_IOCTL(KVM_MEMORY_ENCRYPT_UNREG_REGION, KVM_VM, KVM_IOCTL_IN, no_encryption),
 	/* vCPU */
 	KVM_IOCTL(KVM_SET_CPUID, KVM_VCPU, RAW, x86_ioctl_set_cpuid),
 	KVM_IOCTL(KVM_SET_CPUID2, KVM_VCPU, RAW, x86_ioctl_set_cpuid2),
