@@ -574,9 +574,10 @@ static int run_guest(struct x86_vcpu *v)
 	uint32_t reason = run->exit_reason;
 	enum x86_run_result r;
 
+	/* An entry that fails is one. */
+	v->ran = true;
 	if (unlikely(!entry_valid(&v->cpu)))
 		return fail_entry(v);
-	v->ran = true;
 	if (unlikely(v->quirks_seen != v->vm->disabled_quirks))
 		x86_cpuid_update_mwait(v);
 	run->exit_reason = KVM_EXIT_UNKNOWN;

@@ -112,7 +112,7 @@ struct x86_vcpu {
 	struct vcpu *vcpu;
 	struct x86_vm *vm;
 	struct x86_cpuid cpuid;
-	bool ran;                       /* KVM_RUN has run guest code: CPUID is fixed */
+	bool ran;                       /* KVM_RUN has entered the guest: CPUID is fixed */
 	bool has_lapic;
 	struct lapic lapic;
 	uint64_t apic_base;             /* without a local APIC of ours */
