@@ -327,6 +327,8 @@ struct x86_cpu {
 	struct host_guard guard;
 	_Atomic bool in_guest;          /* may hold pointers to blocks and slots */
 	bool bus_locked;
+	bool watch_bus_locks;           /* the client wants to hear of LOCKed accesses across cache lines */
+	bool split_locked;              /* there was one: an exit is due */
 	uint64_t hypercalls_patched;    /* the other vendor's instruction, overwritten */
 	bool vmware_backdoor;           /* ports 0x5658 and 0x5659 are open to CPL 3, env->vmware_pmc counts */
 	struct x86_cpu *code_next;      /* cpus that share `code` */

@@ -117,6 +117,13 @@ void x86_mmio_access(struct x86_cpu *cpu, gpa_t gpa, void *data, uint8_t len, bo
  */
 void x86_bus_lock(struct x86_cpu *cpu);
 void x86_bus_unlock(struct x86_cpu *cpu);
+
+/**
+ * x86_split_lock_begin, x86_split_lock_end - around a LOCKed access where cpu->watch_bus_locks is set.  One across
+ * cache lines runs alone, so that the exit that it asks for is due right behind it.
+ */
+void x86_split_lock_begin(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+void x86_split_lock_end(struct x86_cpu *cpu, gva_t gva, unsigned int size);
 void mem_reload(struct x86_cpu *cpu, gva_t gva, unsigned int size);
 
 /*

@@ -341,6 +341,11 @@ static bool pending_exit(struct x86_vcpu *v)
 		run->exit_reason = KVM_EXIT_IO;
 		return true;
 	}
+	/* The flag says it too, and is set where another exit has come first. */
+	if (v->cpu.split_locked) {
+		run->exit_reason = KVM_EXIT_X86_BUS_LOCK;
+		return true;
+	}
 	if (v->hlt_exit) {
 		v->hlt_exit = false;
 		run->exit_reason = KVM_EXIT_HLT;
@@ -535,6 +540,11 @@ static void save_run_state(struct x86_vcpu *v)
 
 	x86_vapic_collect(v);
 	run->flags = v->cpu.smm ? KVM_RUN_X86_SMM : 0;
+	if (unlikely(v->cpu.split_locked)) {
+		v->cpu.split_locked = false;
+		run->flags |= KVM_RUN_X86_BUS_LOCK;
+		x86_stat_inc(v->vcpu, X86_STAT_BUS_LOCKS);
+	}
 	run->if_flag = !!(v->cpu.rflags & FL_IF);
 	run->cr8 = x86_get_cr8(&v->cpu);
 	run->apic_base = x86_get_apic_base(v);
