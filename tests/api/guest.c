@@ -205,9 +205,20 @@ struct cpuid_table *guest_supported(void)
 	return table(api_sys(), KVM_GET_SUPPORTED_CPUID);
 }
 
+/* Linux 6.1 leaves the number of entries as the client gave it: then the smallest that does is the true one. */
 struct cpuid_table *guest_cpuid(int vcpu)
 {
-	return table(vcpu, KVM_GET_CPUID2);
+	struct cpuid_table *t = table(vcpu, KVM_GET_CPUID2);
+	uint32_t n = t->head.nent;
+
+	if (n < 256)
+		return t;
+	do
+		t->head.nent = --n;
+	while (n && !api_ioctl(vcpu, KVM_GET_CPUID2, t));
+	t->head.nent = n ? n + 1 : 0;
+	api_ok(api_ioctl(vcpu, KVM_GET_CPUID2, t));
+	return t;
 }
 
 struct kvm_cpuid_entry2 *guest_leaf(struct cpuid_table *t, uint32_t function, uint32_t index)
