@@ -237,6 +237,20 @@ static int env_slice(struct x86_cpu *cpu)
 	return kvm_vcpu_interrupted(v->vcpu) ? X86_RUN_INTR : 0;
 }
 
+/*
+ * Whoever it waits for may be another vCPU that the host has not given a
+ * processor: KVM yields to that one, we to all.
+ */
+static void env_spin(struct x86_cpu *cpu)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+
+	if (v->vm->pause_in_guest || atomic_load(&v->vcpu->vm->nvcpus) < 2)
+		return;
+	x86_stat_inc(v->vcpu, X86_STAT_PAUSE_YIELDS);
+	sched_yield();
+}
+
 static gva_t linear_rip(const struct x86_cpu *cpu)
 {
 	if (cpu->mode == CODE64)
@@ -434,7 +448,8 @@ const struct x86_env x86_kvm_env = {
 	.tsc = env_tsc, .rdpmc = env_rdpmc, .vmware_pmc = env_vmware_pmc, .work_ns = env_work_ns,
 	.get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8,
 	.hypercall = x86_hypercall, .replaces_hypercall = x86_replaces_hypercall,
-	.leave_smm = x86_smm_leave, .halt = env_halt, .slice = env_slice, .service = env_service, .guest_debug = env_guest_debug,
+	.leave_smm = x86_smm_leave, .halt = env_halt, .slice = env_slice, .spin = env_spin,
+	.service = env_service, .guest_debug = env_guest_debug,
 };
 
 /* --- KVM_RUN -------------------------------------------------------------------------------- */

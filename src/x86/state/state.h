@@ -70,6 +70,7 @@ struct x86_vm {
 	uint32_t user_msr;              /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	uint64_t hypercall_exits;       /* KVM_CAP_EXIT_HYPERCALL */
 	bool hlt_in_guest;              /* KVM_CAP_X86_DISABLE_EXITS: HLT is nobody's business but the vCPU's */
+	bool pause_in_guest;            /* the same of PAUSE: it yields to nobody */
 	bool exception_payload;
 	bool exit_on_emulation_failure;
 	bool triple_fault_event;

@@ -22,6 +22,7 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("page_walks"),
 	KVM_STAT_COUNTER("instructions"),
 	KVM_STAT_COUNTER("pmis"),
+	KVM_STAT_COUNTER("pause_yields"),
 };
 
 _Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");

@@ -22,6 +22,7 @@ enum x86_vcpu_stat {
 	X86_STAT_PAGE_WALKS,
 	X86_STAT_INSTRUCTIONS,                  /* retired */
 	X86_STAT_PMIS,                          /* interrupts of the PMU */
+	X86_STAT_PAUSE_YIELDS,                  /* a run of PAUSEs gave the processor to others */
 	X86_STAT_END
 };
 
