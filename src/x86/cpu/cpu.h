@@ -332,7 +332,7 @@ struct x86_cpu {
 	bool bus_locked;
 	struct {                        /* a run of PAUSEs */
 		uint64_t insns;         /* at the last one */
-		uint32_t left;          /* until env->spin() */
+		uint32_t count;         /* since env->spin() was called, or the run began */
 	} spin;
 	bool vmware_backdoor;           /* ports 0x5658 and 0x5659 are open to CPL 3, env->vmware_pmc counts */
 	struct x86_cpu *code_next;      /* cpus that share `code` */

@@ -105,6 +105,8 @@ struct x86_msrs {
 	uint64_t poll_control;
 };
 
+#define X86_WATCHED 8
+
 /* What the client was asked, beside cpu.replay. */
 enum x86_completion { X86_COMPLETE_NONE, X86_COMPLETE_MSR, X86_COMPLETE_HYPERCALL };
 
@@ -172,6 +174,11 @@ struct x86_vcpu {
 		uint64_t looked;        /* when that was, CLOCK_MONOTONIC in ns; 0: not yet */
 		uint64_t switches;      /* the thread's, just before it was asked for */
 	} steal;
+	struct {                        /* other vCPUs, while this one spins */
+		unsigned int first;     /* index of the first one looked at */
+		bool known;             /* insns[] is of these */
+		uint64_t insns[X86_WATCHED];
+	} watch;
 	struct x86_msrs msr;
 	struct x86_pmu pmu;
 	gpa_t vapic_gpa;                /* KVM_SET_VAPIC_ADDR; 0: none */

@@ -36,7 +36,7 @@ static int build_nop(struct insn *i, const struct insn_build *b)
 
 SLOW_FN static void spin(struct x86_cpu *cpu)
 {
-	cpu->spin.left = SPIN_PAUSES;
+	cpu->spin.count = 0;
 	if (!cpu->env->spin)
 		return;
 	x86_vec_put(cpu);
@@ -48,9 +48,9 @@ static void pause_hint(struct x86_cpu *cpu, const struct insn *i)
 {
 	asm volatile("pause");
 	if (cpu->insns - cpu->spin.insns > SPIN_GAP)
-		cpu->spin.left = SPIN_PAUSES;
+		cpu->spin.count = 0;
 	cpu->spin.insns = cpu->insns;
-	if (unlikely(!--cpu->spin.left))
+	if (unlikely(++cpu->spin.count >= SPIN_PAUSES))
 		spin(cpu);
 	NEXT(cpu, i);
 }
