@@ -146,7 +146,7 @@ static int disable_quirks(struct vm *vm, const struct kvm_enable_cap *cap)
 	return 0;
 }
 
-/* HLT can be the guest's own; its PAUSE always is.  No C-state is ever entered, MWAIT ends at once. */
+/* HLT and PAUSE can be the guest's own.  No C-state is ever entered, MWAIT ends at once. */
 #define FREE_EXITS (KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE)
 
 /* What is not offered is taken without effect; as in KVM. */
@@ -156,6 +156,8 @@ static int disable_exits(struct vm *vm, const struct kvm_enable_cap *cap)
 		return -EINVAL;
 	if (cap->args[0] & KVM_X86_DISABLE_EXITS_HLT)
 		x86_vm_of(vm)->hlt_in_guest = true;
+	if (cap->args[0] & KVM_X86_DISABLE_EXITS_PAUSE)
+		x86_vm_of(vm)->pause_in_guest = true;
 	return 0;
 }
 

@@ -25,6 +25,7 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("pdpte_loads"),
 	KVM_STAT_COUNTER("hypercalls_patched"),
 	KVM_STAT_COUNTER("ignored_msrs"),
+	KVM_STAT_COUNTER("pause_yields"),
 };
 
 _Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");
