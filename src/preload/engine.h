@@ -12,6 +12,7 @@ struct engine_facts {
 	bool intel;     /* the chosen CPU's vendor */
 	bool nested;    /* it has VMX or SVM */
 	bool vmware_backdoor;   /* enable_vmware_backdoor */
+	bool global_tdp;
 };
 
 /** engine_open - open("/dev/kvm", @flags): a descriptor or -errno. */

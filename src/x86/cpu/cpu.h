@@ -381,6 +381,8 @@ struct x86_env {
 	int (*service)(struct x86_cpu *cpu);
 	/* KVM_GUESTDBG: a #DB or #BP is the client's.  true: kvm_run is filled, exit. */
 	bool (*guest_debug)(struct x86_cpu *cpu, const struct x86_exception *exc);
+	/* Optional: the page at @gpa is used for the first time.  @access: enum mmu_access. */
+	void (*first_touch)(struct x86_cpu *cpu, gpa_t gpa, unsigned int access);
 	/* Optional, for tests: sees every exception before its delivery.  true: it is not delivered, exit. */
 	bool (*exception)(struct x86_cpu *cpu, const struct x86_exception *exc);
 };

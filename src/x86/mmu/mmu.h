@@ -109,6 +109,7 @@ int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n) must_c
 
 struct mmu_stats {
 	uint64_t fills, walks, flushes, contexts;
+	uint64_t touched;       /* pages used for the first time: what is a fault of KVM's own page tables */
 };
 const struct mmu_stats *mmu_stats(const struct x86_cpu *cpu);
 

@@ -7,6 +7,7 @@
 
 enum x86_parameter {
 	X86_PARAM_VMWARE_BACKDOOR,      /* enable_vmware_backdoor: its two ports are open whatever the TSS says */
+	X86_PARAM_GLOBAL_TDP,           /* global_tdp: memory is made resident with its slot; there is no SMM */
 	X86_PARAM_COUNT
 };
 
