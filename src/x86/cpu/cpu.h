@@ -300,6 +300,7 @@ struct x86_cpu {
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
 	uint64_t tsc_aux;
 	uint8_t maxphyaddr;             /* bits, from CPUID 0x80000008 */
+	uint8_t host_maxphyaddr;        /* what could be offered there */
 
 	/* --- events --- */
 	uint8_t shadow;                 /* enum x86_shadow bits: no interrupt before the next instruction ends */
@@ -327,6 +328,7 @@ struct x86_cpu {
 	struct host_guard guard;
 	_Atomic bool in_guest;          /* may hold pointers to blocks and slots */
 	bool bus_locked;
+	bool reports_unknown;           /* KVM_CAP_EXIT_ON_EMULATION_FAILURE */
 	bool vmware_backdoor;           /* ports 0x5658 and 0x5659 are open to CPL 3, env->vmware_pmc counts */
 	struct x86_cpu *code_next;      /* cpus that share `code` */
 	_Atomic uint64_t code_seen;     /* last drop generation served */

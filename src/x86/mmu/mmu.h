@@ -21,6 +21,8 @@ enum mmu_access { MMU_READ = 0, MMU_WRITE = 1, MMU_EXEC = 2 };
 #define PF_RSVD (1u << 3)
 #define PF_I (1u << 4)
 #define PF_PK (1u << 5)
+/* Ours, and never the guest's: with PF_RSVD, where a CPU with the host's MAXPHYADDR would have found nothing wrong. */
+#define PF_BEYOND (1u << 31)
 
 enum mmu_status {
 	MMU_OK,                 /* gpa is valid */

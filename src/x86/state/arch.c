@@ -314,6 +314,7 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_IOAPIC_POLARITY_IGNORED, .value = 1 },
 	{ .cap = KVM_CAP_SET_BOOT_CPU_ID, .value = 1 },
 	{ .cap = KVM_CAP_LAST_CPU, .value = 1 },
+	{ .cap = KVM_CAP_SMALLER_MAXPHYADDR, .value = 1 },
 	{ .cap = KVM_CAP_MAX_VCPU_ID, .value = KVM_MAX_VCPU_IDS, .enable_vm = set_max_vcpu_id },
 	{ .cap = KVM_CAP_MCE, .value = X86_MCE_BANKS },
 	{ .cap = KVM_CAP_GET_MSR_FEATURES, .value = 1 },
