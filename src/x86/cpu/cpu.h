@@ -302,6 +302,7 @@ struct x86_cpu {
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
 	uint64_t tsc_aux;
 	uint8_t maxphyaddr;             /* bits, from CPUID 0x80000008 */
+	uint8_t host_maxphyaddr;        /* what could be offered there */
 
 	/* --- events --- */
 	uint8_t shadow;                 /* enum x86_shadow bits: no interrupt before the next instruction ends */
@@ -335,6 +336,7 @@ struct x86_cpu {
 		uint64_t insns;         /* at the last one */
 		uint32_t count;         /* since env->spin() was called, or the run began */
 	} spin;
+	bool reports_unknown;           /* KVM_CAP_EXIT_ON_EMULATION_FAILURE */
 	bool vmware_backdoor;           /* ports 0x5658 and 0x5659 are open to CPL 3, env->vmware_pmc counts */
 	struct x86_cpu *code_next;      /* cpus that share `code` */
 	_Atomic uint64_t code_seen;     /* last drop generation served */
@@ -391,6 +393,8 @@ struct x86_env {
 	int (*service)(struct x86_cpu *cpu);
 	/* KVM_GUESTDBG: a #DB or #BP is the client's.  true: kvm_run is filled, exit. */
 	bool (*guest_debug)(struct x86_cpu *cpu, const struct x86_exception *exc);
+	/* Optional: the page at @gpa is used for the first time.  @access: enum mmu_access. */
+	void (*first_touch)(struct x86_cpu *cpu, gpa_t gpa, unsigned int access);
 	/* Optional, for tests: sees every exception before its delivery.  true: it is not delivered, exit. */
 	bool (*exception)(struct x86_cpu *cpu, const struct x86_exception *exc);
 };

@@ -613,6 +613,7 @@ static int run_guest(struct x86_vcpu *v)
 	v->ran = true;
 	if (unlikely(!entry_valid(&v->cpu)))
 		return fail_entry(v);
+	v->cpu.reports_unknown = v->vm->exit_on_emulation_failure;
 	if (unlikely(v->quirks_seen != v->vm->disabled_quirks))
 		x86_cpuid_update_mwait(v);
 	run->exit_reason = KVM_EXIT_UNKNOWN;

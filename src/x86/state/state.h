@@ -75,6 +75,7 @@ struct x86_vm {
 	bool exit_on_emulation_failure;
 	bool triple_fault_event;
 	bool vmware_backdoor;           /* enable_vmware_backdoor when the VM was made */
+	bool no_smm;                    /* global_tdp when the VM was made: no SMM, no address space for it */
 	bool no_platform_info;          /* guest reads of MSR_PLATFORM_INFO raise #GP */
 	bool no_pmu;                    /* KVM_PMU_CAP_DISABLE */
 	_Atomic(struct x86_msr_filter *) msr_filter;
@@ -247,6 +248,7 @@ void x86_vcpu_destroy(struct vcpu *vcpu);
 int x86_vcpu_precreate(struct vm *vm, uint32_t id);
 void x86_vcpu_kick(struct vcpu *vcpu);
 void x86_vcpu_sync(struct vcpu *vcpu, uint32_t what);
+unsigned int x86_vcpu_address_space(struct vcpu *vcpu);
 /** x86_vcpu_reset - power-on (@init false), or INIT. */
 void x86_vcpu_reset(struct x86_vcpu *v, bool init);
 

@@ -18,6 +18,7 @@ enum x86_vcpu_stat {
 	X86_STAT_IRQ_INJECTIONS,
 	X86_STAT_NMI_INJECTIONS,
 	X86_STAT_TLB_FLUSH,
+	X86_STAT_PF_FIXED,                      /* pages used for the first time */
 	X86_STAT_TLB_FILLS,                     /* from here on: not KVM's */
 	X86_STAT_PAGE_WALKS,
 	X86_STAT_INSTRUCTIONS,                  /* retired */
