@@ -36,6 +36,7 @@ struct path_parameter {
 static const struct path_parameter parameters[] = {
 	{ "kvm", "enable_pmu", FIXED("Y\n") },
 	{ "kvm", "enable_vmware_backdoor", FACT(vmware_backdoor, "N\n", "Y\n") },
+	{ "kvm", "global_tdp", FACT(global_tdp, "N\n", "Y\n") },
 	{ "kvm", "ignore_msrs", FACT(ignore_msrs, "N\n", "Y\n") },
 	{ "kvm", "nx_huge_pages", FIXED("N\n") },
 	{ "kvm", "report_ignored_msrs", FACT(report_ignored_msrs, "N\n", "Y\n") },

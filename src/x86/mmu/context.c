@@ -447,6 +447,7 @@ enum mmu_status mmu_fetch(struct x86_cpu *cpu, gva_t rip, uint8_t **hva, gfn_t *
 	slot = memslots_find(cpu->slots, gpa_to_gfn(result->gpa));
 	if (!slot)
 		return MMU_MMIO;
+	mmu_touch(cpu, slot, result->gpa, MMU_EXEC);
 	x->tag = tag;
 	x->gfn = *gfn = gpa_to_gfn(result->gpa);
 	x->hva = *hva = memslot_hva(slot, x->gfn);

@@ -11,10 +11,12 @@
 #include "x86/cpu/vec.h"
 #include "x86/pv/steal.h"
 #include "x86/state/model.h"
+#include "x86/state/parameter.h"
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 
+#define ADDRESS_SPACES 2        /* the second one is system management mode's */
 #define RAW KVM_IOCTL_RAW
 #define ATTR_KINDS KVM_VCPU
 
@@ -130,6 +132,21 @@ static int steal_time(struct vm *vm)
 	return x86_feature_feasible(X86_F_KVM_STEAL_TIME);
 }
 
+static bool has_smm(struct vm *vm)
+{
+	return vm ? !x86_vm_of(vm)->no_smm : !x86_parameter(X86_PARAM_GLOBAL_TDP);
+}
+
+static int smm(struct vm *vm)
+{
+	return has_smm(vm);
+}
+
+static int address_spaces(struct vm *vm)
+{
+	return has_smm(vm) ? ADDRESS_SPACES : 1;
+}
+
 static int xsave2_size(struct vm *vm)
 {
 	uint32_t size = x86_xsave_size(vec_supported_xcr0(), false);
@@ -149,7 +166,7 @@ static int disable_quirks(struct vm *vm, const struct kvm_enable_cap *cap)
 	return 0;
 }
 
-/* HLT can be the guest's own; its PAUSE always is.  No C-state is ever entered, MWAIT ends at once. */
+/* HLT and PAUSE can be the guest's own.  No C-state is ever entered, MWAIT ends at once. */
 #define FREE_EXITS (KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE)
 
 /* What is not offered is taken without effect; as in KVM. */
@@ -159,6 +176,8 @@ static int disable_exits(struct vm *vm, const struct kvm_enable_cap *cap)
 		return -EINVAL;
 	if (cap->args[0] & KVM_X86_DISABLE_EXITS_HLT)
 		x86_vm_of(vm)->hlt_in_guest = true;
+	if (cap->args[0] & KVM_X86_DISABLE_EXITS_PAUSE)
+		x86_vm_of(vm)->pause_in_guest = true;
 	return 0;
 }
 
@@ -329,7 +348,8 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_STEAL_TIME, .get = steal_time },
 	{ .cap = KVM_CAP_MP_STATE, .value = 1 },
 	{ .cap = KVM_CAP_USER_NMI, .value = 1 },
-	{ .cap = KVM_CAP_X86_SMM, .value = 1 },
+	{ .cap = KVM_CAP_X86_SMM, .get = smm },
+	{ .cap = KVM_CAP_MULTI_ADDRESS_SPACE, .get = address_spaces },
 	{ .cap = KVM_CAP_IRQ_INJECT_STATUS, .value = 1 },
 	{ .cap = KVM_CAP_VCPU_EVENTS, .value = 1 },
 	{ .cap = KVM_CAP_DEBUGREGS, .value = 1 },
@@ -348,6 +368,7 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_IOAPIC_POLARITY_IGNORED, .value = 1 },
 	{ .cap = KVM_CAP_SET_BOOT_CPU_ID, .value = 1 },
 	{ .cap = KVM_CAP_LAST_CPU, .value = 1 },
+	{ .cap = KVM_CAP_SMALLER_MAXPHYADDR, .value = 1 },
 	{ .cap = KVM_CAP_MAX_VCPU_ID, .value = KVM_MAX_VCPU_IDS, .enable_vm = set_max_vcpu_id },
 	{ .cap = KVM_CAP_MCE, .value = X86_MCE_BANKS },
 	{ .cap = KVM_CAP_GET_MSR_FEATURES, .value = 1 },
@@ -375,6 +396,12 @@ static const struct kvm_cap_row caps[] = {
 
 /* --- the table ---------------------------------------------------------------------------- */
 
+static int slot_prepare(struct vm *vm, const struct memslot *old, const struct memslot *new,
+			enum kvm_slot_change change)
+{
+	return new && new->as_id && x86_vm_of(vm)->no_smm ? -EINVAL : 0;
+}
+
 static void slot_commit(struct vm *vm, const struct memslot *old, const struct memslot *new,
 			enum kvm_slot_change change)
 {
@@ -393,12 +420,13 @@ const struct kvm_arch kvm_arch_x86 = {
 	.caps = { caps, ARRAY_SIZE(caps) },
 	.vm_stats = &x86_vm_stats,
 	.vcpu_stats = &x86_vcpu_stats,
-	.address_spaces = 2,
+	.address_spaces = ADDRESS_SPACES,
 	.gpa_bits = 52,
 	.irqchip_pins = { 8, 8, KVM_IOAPIC_NUM_PINS },
 	.vm_create = x86_vm_create,
 	.vm_stop = x86_vm_stop,
 	.vm_destroy = x86_vm_destroy,
+	.slot_prepare = slot_prepare,
 	.slot_commit = slot_commit,
 	.memory_written = memory_written,
 	.irqchip_in_kernel = x86_vm_irqchip_in_kernel,
@@ -415,6 +443,7 @@ const struct kvm_arch kvm_arch_x86 = {
 	.vcpu_run = x86_vcpu_run,
 	.vcpu_thread_changed = x86_steal_thread_changed,
 	.vcpu_kick = x86_vcpu_kick,
+	.vcpu_address_space = x86_vcpu_address_space,
 	.vcpu_sync = x86_vcpu_sync,
 };
 

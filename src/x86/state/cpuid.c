@@ -175,6 +175,7 @@ void x86_cpuid_init(struct x86_vcpu *v)
 	c->supported_xcr0 = XCR0_X87;
 	c->vendor = vendor(c);
 	v->cpu.maxphyaddr = c->maxphyaddr;
+	v->cpu.host_maxphyaddr = (uint8_t)x86_host_phys_bits();
 }
 
 /* --- runtime bits ------------------------------------------------------------------------ */

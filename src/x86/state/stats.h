@@ -18,6 +18,7 @@ enum x86_vcpu_stat {
 	X86_STAT_IRQ_INJECTIONS,
 	X86_STAT_NMI_INJECTIONS,
 	X86_STAT_TLB_FLUSH,
+	X86_STAT_PF_FIXED,                      /* pages used for the first time */
 	X86_STAT_TLB_FILLS,                     /* from here on: not KVM's */
 	X86_STAT_PAGE_WALKS,
 	X86_STAT_INSTRUCTIONS,                  /* retired */
@@ -25,6 +26,7 @@ enum x86_vcpu_stat {
 	X86_STAT_PDPTE_LOADS,                   /* of all four, by MOV CR0, CR3, CR4 or a task switch */
 	X86_STAT_HYPERCALLS_PATCHED,            /* the other vendor's instruction overwritten */
 	X86_STAT_IGNORED_MSRS,                  /* passed over by the parameter ignore_msrs */
+	X86_STAT_PAUSE_YIELDS,                  /* a run of PAUSEs gave the processor to others */
 	X86_STAT_BUS_LOCKS,                     /* that the client was told of */
 	X86_STAT_END
 };

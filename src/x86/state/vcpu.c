@@ -259,6 +259,11 @@ void x86_vcpu_kick(struct vcpu *vcpu)
 	x86_vcpu_poke(x86_vcpu_of(vcpu), X86_REQ_RELOAD_SLOTS);
 }
 
+unsigned int x86_vcpu_address_space(struct vcpu *vcpu)
+{
+	return x86_vcpu_of(vcpu)->cpu.smm;
+}
+
 void x86_vcpu_sync(struct vcpu *vcpu, uint32_t what)
 {
 	struct x86_vcpu *v = x86_vcpu_of(vcpu);
