@@ -62,6 +62,17 @@ ANYKVM_PUBLIC int anykvm_tracks(int fd);
  */
 ANYKVM_PUBLIC void anykvm_recheck(int first, int last);
 
+/**
+ * anykvm_sigaction - sigaction(2) for a client that wants its own handlers of
+ * SIGSEGV, SIGBUS or SIGFPE beside the library's: those stay in front and go on
+ * to @act with all that is not theirs, and @old is what the client set before.
+ * Any other signal: sigaction(2) itself.  Async-signal-safe.
+ * @sig 0: tells that every such call comes here from now on, which saves the
+ * library from looking for its handlers at each request.
+ */
+struct sigaction;
+ANYKVM_PUBLIC int anykvm_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
+
 /** anykvm_version - the library's version, "0.1.0"; static, never freed. */
 ANYKVM_PUBLIC const char *anykvm_version(void);
 
