@@ -3,7 +3,8 @@
 # shellcheck shell=sh disable=SC2034
 source=$1
 build=$2
-guest=$build/guest/cloud-amd64
+kernel=${KERNEL:-cloud-amd64}
+guest=$build/guest/$kernel
 work=$(mktemp -d)
 number=0
 trap 'rm -rf "$work"' EXIT
@@ -44,4 +45,12 @@ check() {
 	tail -n 20 "$log" | sed 's/^/# /'
 }
 
-"$source/tools/guest.sh" "$build" cloud-amd64 || skip 'cannot make the test guest'
+# guest_runs FILE: the test guest's initramfs, with standard input as the script that it runs, becomes FILE.
+guest_runs() {
+	cat >"$work/cmd"
+	printf 'dir\tanykvm\nfile\tanykvm/cmd\t%s\t644\n' "$work/cmd" | python3 "$source/tools/cpio.py" "$work/extra"
+	cat "$guest/initramfs" "$work/extra" >"$1"
+}
+
+. "$source/tools/apt.sh"
+"$source/tools/guest.sh" "$build" "$kernel" || skip 'cannot make the test guest'

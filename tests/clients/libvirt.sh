@@ -15,12 +15,10 @@ fi
 DESTDIR=$work/inst meson install -C "$build" --no-rebuild >/dev/null || skip 'cannot install'
 anykvm=$(find "$work/inst" -path '*/bin/anykvm')
 cp "$guest/vmlinuz" "$work"
-cat >"$work/cmd" <<'END'
+guest_runs "$work/initramfs" <<'END'
 echo clock $(cat /sys/devices/system/clocksource/*/current_clocksource)
 i=0; while :; do i=$((i + 1)); echo count $i; sleep 0.1; done
 END
-printf 'dir\tanykvm\nfile\tanykvm/cmd\t%s\t644\n' "$work/cmd" | python3 "$source/tools/cpio.py" "$work/extra"
-cat "$guest/initramfs" "$work/extra" >"$work/initramfs"
 cat >"$work/domain.xml" <<END
 <domain type='kvm'>
   <name>anykvm-test</name>
