@@ -130,7 +130,7 @@ static void test_eoi(void **state)
 		assert_false(in_service(&g, n == 2 ? 0x60 : 0x50));
 		assert_int_equal(g.mem[BYTE], 0);
 		if (!api_real())
-			assert_int_equal(guest_stat(&g, "pv_eois"), n);
+			assert_int_equal(guest_stat(g.vcpu, "pv_eois"), n);
 	}
 	guest_end(&g);
 }
@@ -143,7 +143,7 @@ static void test_eoi_off(void **state)
 	guest_port(&g, ENDED_BY_WRITE);
 	assert_false(in_service(&g, 0x50));
 	assert_int_equal(g.mem[BYTE], 0);
-	assert_int_equal(guest_stat(&g, "pv_eois"), 0);
+	assert_int_equal(guest_stat(g.vcpu, "pv_eois"), 0);
 	guest_end(&g);
 }
 
@@ -204,7 +204,7 @@ static void test_eoi_level(void **state)
 	line.level = 0;
 	api_ok(api_ioctl(g.vm, KVM_IRQ_LINE, &line));
 	api_ok(api_ioctl(g.vm, KVM_GET_IRQCHIP, &chip));
-	assert_int_equal(guest_stat(&g, "pv_eois"), 0);
+	assert_int_equal(guest_stat(g.vcpu, "pv_eois"), 0);
 	guest_end(&g);
 }
 
@@ -325,7 +325,7 @@ static void test_kick(void **state)
 	assert_int_equal(call(&p, KVM_HC_KICK_CPU, 0, 7, 0, 0), 0);
 	assert_int_equal(call(&p, KVM_HC_KICK_CPU, 0, 1, 0, 0), 0);
 	other_came_to(&p, 0x30);
-	assert_int_equal(guest_stat(&p.caller, "hypercalls"), 2);
+	assert_int_equal(guest_stat(p.caller.vcpu, "hypercalls"), 2);
 	pair_end(&p);
 }
 

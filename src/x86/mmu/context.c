@@ -449,6 +449,7 @@ enum mmu_status mmu_fetch(struct x86_cpu *cpu, gva_t rip, uint8_t **hva, gfn_t *
 		return MMU_MMIO;
 	*gfn = gpa_to_gfn(result->gpa);
 	*hva = memslot_hva(slot, *gfn);
+	mmu_touch(cpu, slot, result->gpa, MMU_EXEC);
 	mmu_await(cpu, *hva, result->gpa, false);
 	x->tag = tag;
 	x->gfn = *gfn;

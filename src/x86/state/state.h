@@ -71,10 +71,13 @@ struct x86_vm {
 	uint32_t user_msr;              /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	uint64_t hypercall_exits;       /* KVM_CAP_EXIT_HYPERCALL */
 	bool hlt_in_guest;              /* KVM_CAP_X86_DISABLE_EXITS: HLT is nobody's business but the vCPU's */
+	bool pause_in_guest;            /* the same of PAUSE: it yields to nobody */
+	bool bus_lock_exits;            /* KVM_BUS_LOCK_DETECTION_EXIT: for vCPUs made from then on */
 	bool exception_payload;
 	bool exit_on_emulation_failure;
 	bool triple_fault_event;
 	bool vmware_backdoor;           /* enable_vmware_backdoor when the VM was made */
+	bool no_smm;                    /* global_tdp when the VM was made: no SMM, no address space for it */
 	bool no_platform_info;          /* guest reads of MSR_PLATFORM_INFO raise #GP */
 	bool no_pmu;                    /* KVM_PMU_CAP_DISABLE */
 	_Atomic(struct x86_msr_filter *) msr_filter;
@@ -107,6 +110,7 @@ struct x86_msrs {
 	uint64_t poll_control;
 };
 
+#define X86_WATCHED 8
 /* How many unknown pages of a region of memory may be touched before one is tried out again; see pv/async_pf.c. */
 #define X86_ASYNC_PF_CREDITS 64
 struct x86_async_pf_credit {
@@ -137,7 +141,7 @@ struct x86_vcpu {
 	struct vcpu *vcpu;
 	struct x86_vm *vm;
 	struct x86_cpuid cpuid;
-	bool ran;                       /* KVM_RUN has run guest code: CPUID is fixed */
+	bool ran;                       /* KVM_RUN has entered the guest: CPUID is fixed */
 	bool has_lapic;
 	struct lapic lapic;
 	uint64_t apic_base;             /* without a local APIC of ours */
@@ -196,6 +200,11 @@ struct x86_vcpu {
 		uint64_t looked;        /* when that was, CLOCK_MONOTONIC in ns; 0: not yet */
 		uint64_t switches;      /* the thread's, just before it was asked for */
 	} steal;
+	struct {                        /* other vCPUs, while this one spins */
+		unsigned int first;     /* index of the first one looked at */
+		bool known;             /* insns[] is of these */
+		uint64_t insns[X86_WATCHED];
+	} watch;
 	struct x86_async_pf apf;
 	struct {
 		uint64_t msr;           /* MSR_KVM_PV_EOI_EN as written */
@@ -269,6 +278,7 @@ void x86_vcpu_destroy(struct vcpu *vcpu);
 int x86_vcpu_precreate(struct vm *vm, uint32_t id);
 void x86_vcpu_kick(struct vcpu *vcpu);
 void x86_vcpu_sync(struct vcpu *vcpu, uint32_t what);
+unsigned int x86_vcpu_address_space(struct vcpu *vcpu);
 /** x86_vcpu_reset - power-on (@init false), or INIT. */
 void x86_vcpu_reset(struct x86_vcpu *v, bool init);
 

@@ -166,6 +166,7 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	v->cpu.env = x->traced ? &x->env : &x86_kvm_env;
 	v->cpu.env_ptr = v;
 	v->cpu.vmware_backdoor = v->vm->vmware_backdoor;
+	v->cpu.watch_bus_locks = v->vm->bus_lock_exits;
 	v->cpu.code = x->code;
 	v->cpu.cpuid = &v->cpuid;
 	v->cpu.immediate_exit = &vcpu->run->immediate_exit;
@@ -237,6 +238,7 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init)
 	v->nmi_pending = 0;
 	v->smi_pending = false;
 	v->nmi_injected = v->triple_fault = false;
+	v->cpu.split_locked = false;
 	v->exception = (struct x86_queued){ 0 };
 	v->interrupt.injected = false;
 	v->external_vector = -1;
@@ -263,6 +265,11 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init)
 void x86_vcpu_kick(struct vcpu *vcpu)
 {
 	x86_vcpu_poke(x86_vcpu_of(vcpu), X86_REQ_RELOAD_SLOTS);
+}
+
+unsigned int x86_vcpu_address_space(struct vcpu *vcpu)
+{
+	return x86_vcpu_of(vcpu)->cpu.smm;
 }
 
 void x86_vcpu_sync(struct vcpu *vcpu, uint32_t what)

@@ -37,6 +37,8 @@ int x86_vm_create(struct vm *vm, unsigned long type)
 	x86_async_pf_vm_init(x);
 	pthread_mutex_init(&x->clock.lock, NULL);
 	x->vmware_backdoor = x86_parameter(X86_PARAM_VMWARE_BACKDOOR);
+	vm->populates = x86_parameter(X86_PARAM_GLOBAL_TDP);
+	x->no_smm = vm->populates;
 	x->default_tsc_khz = host_tsc_khz();
 	x->clock.tsc_khz = x->default_tsc_khz;
 	x->clock.ns = host_now_and_tsc(&x->clock.host_tsc);
