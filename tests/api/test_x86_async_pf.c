@@ -641,6 +641,40 @@ static void test_disabled_meanwhile(void **state)
 	end(&m);
 }
 
+/* What has come while the local APIC was off is told when it is on; a vCPU that halts then sleeps. */
+static void test_lapic_late(void **state)
+{
+	struct machine m = start();
+	struct kvm_lapic_state l;
+	uint64_t halts;
+	pthread_t t;
+
+	api_ok(api_ioctl(m.g.vcpu, KVM_GET_LAPIC, &l));
+	memcpy(l.regs + 0xf0, &(uint32_t){ 0xff }, 4);
+	api_ok(api_ioctl(m.g.vcpu, KVM_SET_LAPIC, &l));
+	enable(&m, ENABLED | SEND_ALWAYS | BY_INT);
+	aim(&m, 0, READ, IF);
+	SET(&m.g, rdi, VARS);
+	guest_port(&m.g, DONE);
+	assert_int_equal(m.area->token, 0);
+	/* Nothing but this switches it on. */
+	enable_lapic(&m.g);
+	take_wakeup(&m);
+	guest_port(&m.g, DONE);
+	/* hlt; jmp .-1; and an interrupt, when it has slept. */
+	memcpy(m.g.mem + 0x1f00, (uint8_t[]){ 0xf4, 0xeb, 0xfd }, 3);
+	aim(&m, 0, READ, IF);
+	SET(&m.g, rip, 0x1f00);
+	halts = guest_stat(m.g.vcpu, "halt_exits");
+	t = run_aside(&m);
+	usleep(20000);
+	send(&m, VECTOR_OTHER, 0);
+	expect_port(&m, t, INTERRUPTED);
+	if (!api_real())
+		assert_true(guest_stat(m.g.vcpu, "halt_exits") - halts <= 1);
+	end(&m);
+}
+
 /* INIT takes all of KVM's own MSRs back to zero, and what was under way. */
 static void test_init(void **state)
 {
@@ -762,6 +796,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_interrupts_off),
 	cmocka_unit_test(test_halt),
 	cmocka_unit_test(test_disabled_meanwhile),
+	cmocka_unit_test(test_lapic_late),
 	cmocka_unit_test(test_init),
 };
 

@@ -267,6 +267,7 @@ static void give_up(struct x86_vcpu *v)
 	v->apf.last_done = &v->apf.done;
 	atomic_store(&v->apf.any_done, false);
 	pthread_mutex_unlock(&v->apf.lock);
+	v->apf.no_lapic = false;
 	v->apf.all = NULL;
 	v->apf.queued = 0;
 }
@@ -422,7 +423,8 @@ static bool can_tell(struct x86_vcpu *v)
 
 	if (!enabled(v))
 		return true;
-	if (!lapic_hw_enabled(&v->lapic) || !lapic_sw_enabled(&v->lapic))
+	v->apf.no_lapic = !lapic_hw_enabled(&v->lapic) || !lapic_sw_enabled(&v->lapic);
+	if (v->apf.no_lapic)
 		return false;
 	return !x86_guest_read(v, area_of(v) + offsetof(struct area, token), &token, sizeof(token)) && !token;
 }
@@ -557,7 +559,7 @@ void x86_async_pf_destroy(struct x86_vcpu *v)
 void x86_async_pf_reset(struct x86_vcpu *v)
 {
 	v->apf.en = v->apf.vector = 0;
-	v->apf.halted = false;
+	v->apf.halted = v->apf.no_lapic = false;
 	v->cpu.watch = NULL;
 	give_up(v);
 }

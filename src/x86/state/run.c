@@ -347,9 +347,14 @@ static bool runnable(struct x86_vcpu *v)
 	return true;
 }
 
-/* Has a page come, or has the guest acknowledged one?  Anything else is no reason to look into its area. */
+/*
+ * Has a page come, or has the guest acknowledged one?  Anything else is no reason
+ * to look into its area, but that its local APIC, which was off, may be on now.
+ */
 static bool take_async_pf(struct x86_vcpu *v)
 {
+	if (unlikely(v->apf.no_lapic))
+		return true;
 	if (likely(!(atomic_load(&v->cpu.requests) & X86_REQ_ASYNC_PF)))
 		return false;
 	atomic_fetch_and(&v->cpu.requests, ~(uint32_t)X86_REQ_ASYNC_PF);

@@ -122,6 +122,7 @@ struct x86_async_pf_credit {
 struct x86_async_pf {
 	uint64_t en, vector;            /* MSR_KVM_ASYNC_PF_EN and _INT as written */
 	bool halted;                    /* asleep, since the guest could not be told */
+	bool no_lapic;                  /* pages have come, and the guest is told when it switches its local APIC on */
 	uint32_t id;                    /* of the next token */
 	unsigned int queued;            /* works in `all` */
 	struct x86_async_pf_work *all;
