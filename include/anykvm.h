@@ -62,6 +62,17 @@ ANYKVM_PUBLIC int anykvm_tracks(int fd);
  */
 ANYKVM_PUBLIC void anykvm_recheck(int first, int last);
 
+/**
+ * anykvm_sigaction - sigaction(2) for a client that wants its own handlers of
+ * SIGSEGV, SIGBUS or SIGFPE beside the library's: those stay in front and go on
+ * to @act with all that is not theirs, and @old is what the client set before.
+ * Any other signal: sigaction(2) itself.  Async-signal-safe.
+ * @sig 0: tells that every such call comes here from now on, which saves the
+ * library from looking for its handlers at each request.
+ */
+struct sigaction;
+ANYKVM_PUBLIC int anykvm_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
+
 /** anykvm_version - the library's version, "0.1.0"; static, never freed. */
 ANYKVM_PUBLIC const char *anykvm_version(void);
 
@@ -80,8 +91,13 @@ ANYKVM_PUBLIC int anykvm_set_cpu(const char *spec);
  * anykvm_set_parameters - sets parameters of KVM's modules, for VMs created from now on.
  * @spec: as on the kernel's command line, separated by commas:
  * "kvm.enable_vmware_backdoor=Y" lets code at CPL 3 use VMware's two ports
- * whatever its TSS says (default N); "kvm.global_tdp=Y" makes all memory of a slot
- * resident when the slot is made, and leaves system management mode out (default N).
+ * whatever its TSS says (default N);
+ * "kvm.ignore_msrs=Y": an MSR that does not exist reads as zero and takes any
+ * value, instead of #GP (default N; from now on, for all VMs);
+ * "kvm.report_ignored_msrs=N": without the line on standard error that tells of
+ * each such access, ten in five seconds at most (default Y);
+ * "kvm.global_tdp=Y" makes all memory of a slot resident when the slot is made,
+ * and leaves system management mode out (default N).
  * Returns 0, or -1 with errno and nothing set: ENOENT, there is no such
  * parameter that can be set; EINVAL, a value is neither true nor false.
  */

@@ -26,12 +26,16 @@ static void release_system(struct kvm_object *obj)
 	free(obj);
 }
 
-/* 0 or a positive result as it is; -errno as -1 with errno. */
+#define ERRNO_MAX 4095          /* the kernel's: what lies below is a result, whatever its sign */
+
+/* A result as it is, of which KVM too keeps 32 bits; -errno as -1 with errno. */
 static int result(long r)
 {
-	if (r >= 0)
-		return (int)r;
-	errno = (int)-r;
+	int low = (int)r;
+
+	if (low >= 0 || low < -ERRNO_MAX)
+		return low;
+	errno = -low;
 	return -1;
 }
 
@@ -136,34 +140,48 @@ static int run(int fd, uint32_t request, void *arg)
 	return result(r);
 }
 
-int anykvm_ioctl(int fd, unsigned long request, void *arg)
+static long request_of(int fd, uint32_t req, void *arg)
 {
-	/* The kernel takes 32 bits of the request and so do we: clients pass it sign-extended. */
-	uint32_t req = (uint32_t)request;
-	struct kvm_object *obj;
+	struct kvm_object *obj = kvm_object_get(fd, 0);
 	long r;
 
-	if (ends_by_signal(req))
-		return run(fd, req, arg);
-	obj = kvm_object_get(fd, 0);
 	if (!obj) {
 		r = adopt(fd);
 		obj = r ? NULL : kvm_object_get(fd, 0);
 		if (!obj)
-			return result(r ? r : -EBADF);
+			return r ? r : -EBADF;
 	}
-	if (is_of_any_file(req)) {
-		kvm_object_put(obj);
-		return (int)syscall(SYS_ioctl, fd, req, arg);
-	}
-	r = kvm_ioctl_call(obj, req, (unsigned long)arg, 0);
+	if (is_of_any_file(req))
+		r = syscall(SYS_ioctl, fd, req, arg) ? -errno : 0;
+	else
+		r = kvm_ioctl_call(obj, req, (unsigned long)arg, 0);
 	kvm_object_put(obj);
+	return r;
+}
+
+int anykvm_ioctl(int fd, unsigned long request, void *arg)
+{
+	/* The kernel takes 32 bits of the request and so do we: clients pass it sign-extended. */
+	uint32_t req = (uint32_t)request;
+	uint64_t blocked;
+	long r;
+
+	if (ends_by_signal(req))
+		return run(fd, req, arg);
+	blocked = host_faults_let();
+	r = request_of(fd, req, arg);
+	host_faults_restore(blocked);
 	return result(r);
 }
 
 int anykvm_close(int fd)
 {
 	return result(kvm_object_close(fd));
+}
+
+int anykvm_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
+{
+	return result(host_fault_sigaction(sig, act, old));
 }
 
 int anykvm_owns(int fd)

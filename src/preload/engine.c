@@ -237,6 +237,8 @@ static void ask(void)
 
 	pthread_once(&engine.chosen, make_choices);
 	engine.facts.vmware_backdoor = anykvm_get_parameter("kvm.enable_vmware_backdoor") == 1;
+	engine.facts.ignore_msrs = anykvm_get_parameter("kvm.ignore_msrs") == 1;
+	engine.facts.report_ignored_msrs = anykvm_get_parameter("kvm.report_ignored_msrs") == 1;
 	engine.facts.global_tdp = anykvm_get_parameter("kvm.global_tdp") == 1;
 	cpuid = engine.choice ? NULL : supported();
 	if (cpuid)

@@ -468,6 +468,41 @@ static void test_dirty_rings(void **state)
 	api_close(vm);
 }
 
+/* Memory encryption: there is none, as on a processor without SEV.  A region is read first. */
+static void no_encryption(bool amd)
+{
+	static const unsigned long requests[] = { KVM_MEMORY_ENCRYPT_REG_REGION, KVM_MEMORY_ENCRYPT_UNREG_REGION };
+	void *page = api_memory(PAGE);
+	struct kvm_enc_region region[] = {
+		{ (uintptr_t)page, PAGE }, { 0, 0 }, { (uintptr_t)page + 1, PAGE }, { ~0ULL - PAGE, 2 * PAGE },
+		{ (uintptr_t)page, 1ULL << 50 },
+	};
+	struct kvm_sev_cmd cmd = { .id = KVM_SEV_INIT };
+	int vm = api_vm(), vcpu = api_vcpu(vm, 0);
+
+	for (unsigned int n = 0; n < 2; n++) {
+		for (size_t i = 0; i < sizeof(region) / sizeof(region[0]); i++)
+			api_fails(ENOTTY, api_ioctl(vm, requests[n], &region[i]));
+		api_fails(EFAULT, api_ioctl(vm, requests[n], api_bad()));
+		api_fails(EINVAL, api_ioctl(vcpu, requests[n], region));
+	}
+	if (!api_real()) {      /* a kernel with SEV has more to say */
+		api_fails(ENOTTY, api_ioctl(vm, KVM_MEMORY_ENCRYPT_OP, &cmd));
+		api_fails(ENOTTY, api_ioctl(vm, KVM_MEMORY_ENCRYPT_OP, NULL));
+		api_fails(ENOTTY, api_ioctl(vm, KVM_MEMORY_ENCRYPT_OP, api_bad()));
+		api_fails(EINVAL, guest_enable(vm, KVM_CAP_VM_COPY_ENC_CONTEXT_FROM, (uint64_t)vm));
+		api_fails(EINVAL, guest_enable(vm, KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM, (uint64_t)vm));
+	}
+	munmap(page, PAGE);
+	api_close(vcpu);
+	api_close(vm);
+}
+
+static void test_no_encryption(void **state)
+{
+	guest_each_model(no_encryption);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_rows),
 	cmocka_unit_test(test_absent),
@@ -486,6 +521,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_pdptrs),
 	cmocka_unit_test(test_system_attribute),
 	cmocka_unit_test(test_dirty_rings),
+	cmocka_unit_test(test_no_encryption),
 };
 
 API_MAIN(tests)

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../cli/lib.sh"
 client=$2
 foreign=$3
-echo 1..43
+echo 1..45
 
 # ex ARGUMENT...: anykvm exec with them; sets $status, and $err to all that is said.
 ex() {
@@ -49,6 +49,13 @@ is 'a parameter' 0 "kvm.enable_vmware_backdoor=Y
 Y"
 ex -- cat /sys/module/kvm/parameters/enable_vmware_backdoor
 is 'a parameter that is not set' 0 N
+ex --param kvm.ignore_msrs=1,kvm.report_ignored_msrs=0 -- sh -c \
+	'cat /sys/module/kvm/parameters/ignore_msrs /sys/module/kvm/parameters/report_ignored_msrs'
+is 'parameters of MSRs' 0 "Y
+N"
+ex -- sh -c 'cat /sys/module/kvm/parameters/ignore_msrs /sys/module/kvm/parameters/report_ignored_msrs'
+is 'parameters of MSRs that are not set' 0 "N
+Y"
 ex --param kvm.enable_vmware_backdoor=N,kvm.global_tdp=1 -- sh -c 'cat /sys/module/kvm/parameters/global_tdp'
 is 'another parameter' 0 Y
 ex --param kvm.nothing=1 -- true

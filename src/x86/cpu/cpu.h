@@ -195,6 +195,8 @@ enum x86_request {
 	X86_REQ_HALT          = 1u << 11,
 	X86_REQ_COUNT         = 1u << 12,       /* stays: count what each block does, see count.h */
 	X86_REQ_PMU           = 1u << 13,       /* a counter may have overflowed */
+	X86_REQ_CODE_WRITTEN  = 1u << 14,       /* wrote to a page with code: other vCPUs are to compare theirs */
+	X86_REQ_PARK          = 1u << 15,       /* touch no guest memory while the bus is locked */
 };
 
 /* What an instruction needs of the vector state before its host stub may run. */
@@ -330,7 +332,13 @@ struct x86_cpu {
 	struct x86_counting count;
 	struct host_guard guard;
 	_Atomic bool in_guest;          /* may hold pointers to blocks and slots */
+	_Atomic bool parked;            /* in the guest, and touches none of its memory: see x86_bus_lock() */
 	bool bus_locked;
+	uint64_t hypercalls_patched;    /* the other vendor's instruction, overwritten */
+	struct {                        /* a run of PAUSEs */
+		uint64_t insns;         /* at the last one */
+		uint32_t count;         /* since env->spin() was called, or the run began */
+	} spin;
 	bool reports_unknown;           /* KVM_CAP_EXIT_ON_EMULATION_FAILURE */
 	bool vmware_backdoor;           /* ports 0x5658 and 0x5659 are open to CPL 3, env->vmware_pmc counts */
 	struct x86_cpu *code_next;      /* cpus that share `code` */
@@ -382,6 +390,8 @@ struct x86_env {
 	/* After so much work, and when a kick or immediate_exit is seen: 0, or X86_RUN_INTR where a
 	 * signal is pending. */
 	int (*slice)(struct x86_cpu *cpu);
+	/* The guest has executed PAUSE again and again: it waits for another vCPU.  Optional. */
+	void (*spin)(struct x86_cpu *cpu);
 	/* Requests are pending at a block boundary.  0: go on; else an enum x86_run_result. */
 	int (*service)(struct x86_cpu *cpu);
 	/* KVM_GUESTDBG: a #DB or #BP is the client's.  true: kvm_run is filled, exit. */

@@ -115,7 +115,7 @@ int phys_read(struct x86_cpu *cpu, gpa_t gpa, void *dst, size_t n) must_check;
 int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n) must_check;
 
 struct mmu_stats {
-	uint64_t fills, walks, flushes, contexts;
+	uint64_t fills, walks, flushes, contexts, pdpte_loads;
 	uint64_t recycled;      /* contexts that were taken from a space for another */
 	uint64_t touched;       /* pages used for the first time: what is a fault of KVM's own page tables */
 };

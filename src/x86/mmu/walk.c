@@ -312,5 +312,6 @@ int mmu_load_pdptes(struct x86_cpu *cpu, uint64_t cr3)
 			return -22;
 	for (int i = 0; i < 4; i++)
 		cpu->pdpte[i] = e[i];
+	cpu->mmu->stats.pdpte_loads++;
 	return 0;
 }

@@ -17,6 +17,12 @@
 #define RAW KVM_IOCTL_RAW
 #define ATTR_KINDS KVM_VCPU
 
+/* As a kernel's on a processor without SEV: a region is read first.  KVM_MEMORY_ENCRYPT_OP is just unknown. */
+static long no_encryption(struct kvm_call *c)
+{
+	return -ENOTTY;
+}
+
 static const struct kvm_ioctl_row ioctls[] = {
 	/* system */
 	KVM_IOCTL(KVM_GET_SUPPORTED_CPUID, KVM_SYSTEM, RAW, x86_ioctl_get_supported_cpuid),
@@ -49,6 +55,8 @@ static const struct kvm_ioctl_row ioctls[] = {
 	KVM_IOCTL(KVM_GET_TSC_KHZ, KVM_VM, 0, x86_ioctl_vm_get_tsc_khz),
 	KVM_IOCTL(KVM_X86_SET_MSR_FILTER, KVM_VM, 0, x86_ioctl_set_msr_filter),
 	KVM_IOCTL(KVM_SET_PMU_EVENT_FILTER, KVM_VM, RAW, x86_ioctl_set_pmu_event_filter),
+	KVM_IOCTL(KVM_MEMORY_ENCRYPT_REG_REGION, KVM_VM, KVM_IOCTL_IN, no_encryption),
+	KVM_IOCTL(KVM_MEMORY_ENCRYPT_UNREG_REGION, KVM_VM, KVM_IOCTL_IN, no_encryption),
 	/* vCPU */
 	KVM_IOCTL(KVM_SET_CPUID, KVM_VCPU, RAW, x86_ioctl_set_cpuid),
 	KVM_IOCTL(KVM_SET_CPUID2, KVM_VCPU, RAW, x86_ioctl_set_cpuid2),
@@ -155,7 +163,7 @@ static int disable_quirks(struct vm *vm, const struct kvm_enable_cap *cap)
 	return 0;
 }
 
-/* HLT can be the guest's own; its PAUSE always is.  No C-state is ever entered, MWAIT ends at once. */
+/* HLT and PAUSE can be the guest's own.  No C-state is ever entered, MWAIT ends at once. */
 #define FREE_EXITS (KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE)
 
 /* What is not offered is taken without effect; as in KVM. */
@@ -165,6 +173,8 @@ static int disable_exits(struct vm *vm, const struct kvm_enable_cap *cap)
 		return -EINVAL;
 	if (cap->args[0] & KVM_X86_DISABLE_EXITS_HLT)
 		x86_vm_of(vm)->hlt_in_guest = true;
+	if (cap->args[0] & KVM_X86_DISABLE_EXITS_PAUSE)
+		x86_vm_of(vm)->pause_in_guest = true;
 	return 0;
 }
 

@@ -24,7 +24,9 @@
 #define MISC_ENABLE_RO ((1ULL << 7) | (1ULL << 11) | (1ULL << 12))
 #define MISC_ENABLE_MWAIT (1ULL << 18)
 #define CPUID_FAULT_CAP (1ULL << 31)    /* MSR_PLATFORM_INFO */
-#define SPEC_CTRL_BITS 7ULL             /* IBRS, STIBP, SSBD */
+#define SPEC_CTRL_IBRS 1ULL
+#define SPEC_CTRL_STIBP 2ULL
+#define SPEC_CTRL_SSBD 4ULL
 #define EFER_KNOWN (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX | EFER_FFXSR)
 
 /* IA32_ARCH_CAPABILITIES: software executes no instruction speculatively, so a guest needs no workaround. */
@@ -364,9 +366,28 @@ static int get_spec_ctrl(struct x86_vcpu *v, uint32_t index, uint64_t *value, bo
 	return 0;
 }
 
+/*
+ * Which bits there are is the processor's affair, not the guest's CPUID's: as KVM, which tries the value.  STIBP is
+ * taken without effect where there is but IBRS; SDM 4, IA32_SPEC_CTRL.
+ */
+static uint64_t spec_ctrl_bits(void)
+{
+	struct x86_model m;
+	uint64_t bits = 0;
+
+	x86_model_get(&m);
+	if (x86_model_has(&m, X86_F_SPEC_CTRL) || x86_model_has(&m, X86_F_AMD_IBRS))
+		bits |= SPEC_CTRL_IBRS | SPEC_CTRL_STIBP;
+	if (x86_model_has(&m, X86_F_INTEL_STIBP) || x86_model_has(&m, X86_F_AMD_STIBP))
+		bits |= SPEC_CTRL_STIBP;
+	if (x86_model_has(&m, X86_F_SPEC_CTRL_SSBD) || x86_model_has(&m, X86_F_AMD_SSBD))
+		bits |= SPEC_CTRL_SSBD;
+	return bits;
+}
+
 static int set_spec_ctrl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	if ((!host && !has_spec_ctrl(v)) || (value & ~SPEC_CTRL_BITS))
+	if ((!host && !has_spec_ctrl(v)) || (value & ~spec_ctrl_bits()))
 		return -EINVAL;
 	v->msr.spec_ctrl = value;
 	return 0;
@@ -386,7 +407,7 @@ static int set_pred_cmd(struct x86_vcpu *v, uint32_t index, uint64_t value, bool
 
 static int write_only(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
 {
-	return -EINVAL;
+	return -ENOENT;
 }
 
 static int set_misc_enable(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
@@ -505,8 +526,8 @@ int x86_msr_feature(uint32_t index, uint64_t *value)
 	case 0x8b: *value = m.vendor == V_INTEL ? UCODE_INTEL : UCODE_AMD; return 0;
 	case 0x10a: *value = ARCH_CAP_VALUE; return 0;
 	case 0x345: *value = m.vendor == V_INTEL ? X86_PMU_CAPABILITIES : 0; return 0;
-	case 0xc0011029: *value = DE_CFG_LFENCE; return m.vendor == V_AMD ? 0 : -EINVAL;
-	default: return -EINVAL;
+	case 0xc0011029: *value = m.vendor == V_AMD ? DE_CFG_LFENCE : 0; return m.vendor == V_AMD ? 0 : -ENOENT;
+	default: return -ENOENT;
 	}
 }
 

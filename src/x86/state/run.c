@@ -237,6 +237,40 @@ static int env_slice(struct x86_cpu *cpu)
 	return kvm_vcpu_interrupted(v->vcpu) ? X86_RUN_INTR : 0;
 }
 
+/*
+ * Has another vCPU, inside the guest, done nothing since we looked last?  Then the host has given its processor to
+ * somebody else.  Of many vCPUs some are looked at, twice, and the next ones the next time.
+ */
+static bool sibling_preempted(struct x86_vcpu *v)
+{
+	unsigned int all = atomic_load(&v->vcpu->vm->nvcpus), some = all < X86_WATCHED ? all : X86_WATCHED;
+	bool found = false;
+
+	for (unsigned int n = 0; n < some; n++) {
+		const struct x86_cpu *c = &x86_vcpu_of(v->vcpu->vm->vcpu[(v->watch.first + n) % all])->cpu;
+		uint64_t insns = __atomic_load_n(&c->insns, __ATOMIC_RELAXED);
+
+		found |= c != &v->cpu && atomic_load(&c->in_guest) && insns == v->watch.insns[n];
+		v->watch.insns[n] = insns;
+	}
+	found &= v->watch.known;
+	v->watch.known = all == some || !v->watch.known;
+	if (!v->watch.known)
+		v->watch.first = (v->watch.first + some) % all;
+	return found;
+}
+
+/* KVM yields to the vCPU that was preempted; to whom we yield is the host's choice, so only where there is one. */
+static void env_spin(struct x86_cpu *cpu)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+
+	if (v->vm->pause_in_guest || !sibling_preempted(v))
+		return;
+	x86_stat_inc(v->vcpu, X86_STAT_PAUSE_YIELDS);
+	sched_yield();
+}
+
 static gva_t linear_rip(const struct x86_cpu *cpu)
 {
 	if (cpu->mode == CODE64)
@@ -434,7 +468,8 @@ const struct x86_env x86_kvm_env = {
 	.tsc = env_tsc, .rdpmc = env_rdpmc, .vmware_pmc = env_vmware_pmc, .work_ns = env_work_ns,
 	.get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8,
 	.hypercall = x86_hypercall, .replaces_hypercall = x86_replaces_hypercall,
-	.leave_smm = x86_smm_leave, .halt = env_halt, .slice = env_slice, .service = env_service, .guest_debug = env_guest_debug,
+	.leave_smm = x86_smm_leave, .halt = env_halt, .slice = env_slice, .spin = env_spin,
+	.service = env_service, .guest_debug = env_guest_debug,
 };
 
 /* --- KVM_RUN -------------------------------------------------------------------------------- */
@@ -576,9 +611,10 @@ static int run_guest(struct x86_vcpu *v)
 	uint32_t reason = run->exit_reason;
 	enum x86_run_result r;
 
+	/* An entry that fails is one. */
+	v->ran = true;
 	if (unlikely(!entry_valid(&v->cpu)))
 		return fail_entry(v);
-	v->ran = true;
 	v->cpu.reports_unknown = v->vm->exit_on_emulation_failure;
 	if (unlikely(v->quirks_seen != v->vm->disabled_quirks))
 		x86_cpuid_update_mwait(v);

@@ -71,6 +71,7 @@ struct x86_vm {
 	uint32_t user_msr;              /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	uint64_t hypercall_exits;       /* KVM_CAP_EXIT_HYPERCALL */
 	bool hlt_in_guest;              /* KVM_CAP_X86_DISABLE_EXITS: HLT is nobody's business but the vCPU's */
+	bool pause_in_guest;            /* the same of PAUSE: it yields to nobody */
 	bool exception_payload;
 	bool exit_on_emulation_failure;
 	bool triple_fault_event;
@@ -106,6 +107,8 @@ struct x86_msrs {
 	uint64_t poll_control;
 };
 
+#define X86_WATCHED 8
+
 /* What the client was asked, beside cpu.replay. */
 enum x86_completion { X86_COMPLETE_NONE, X86_COMPLETE_MSR, X86_COMPLETE_HYPERCALL };
 
@@ -114,7 +117,7 @@ struct x86_vcpu {
 	struct vcpu *vcpu;
 	struct x86_vm *vm;
 	struct x86_cpuid cpuid;
-	bool ran;                       /* KVM_RUN has run guest code: CPUID is fixed */
+	bool ran;                       /* KVM_RUN has entered the guest: CPUID is fixed */
 	bool has_lapic;
 	struct lapic lapic;
 	uint64_t apic_base;             /* without a local APIC of ours */
@@ -173,6 +176,11 @@ struct x86_vcpu {
 		uint64_t looked;        /* when that was, CLOCK_MONOTONIC in ns; 0: not yet */
 		uint64_t switches;      /* the thread's, just before it was asked for */
 	} steal;
+	struct {                        /* other vCPUs, while this one spins */
+		unsigned int first;     /* index of the first one looked at */
+		bool known;             /* insns[] is of these */
+		uint64_t insns[X86_WATCHED];
+	} watch;
 	struct x86_msrs msr;
 	struct x86_pmu pmu;
 	gpa_t vapic_gpa;                /* KVM_SET_VAPIC_ADDR; 0: none */

@@ -24,6 +24,10 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("mmu_recycled"),
 	KVM_STAT_COUNTER("instructions"),
 	KVM_STAT_COUNTER("pmis"),
+	KVM_STAT_COUNTER("pdpte_loads"),
+	KVM_STAT_COUNTER("hypercalls_patched"),
+	KVM_STAT_COUNTER("ignored_msrs"),
+	KVM_STAT_COUNTER("pause_yields"),
 };
 
 _Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");
@@ -52,6 +56,8 @@ void x86_stats_engine(struct vcpu *vcpu)
 	kvm_stat_set(&vcpu->stats, X86_STAT_PAGE_WALKS, mmu->walks);
 	kvm_stat_set(&vcpu->stats, X86_STAT_MMU_RECYCLED, mmu->recycled);
 	kvm_stat_set(&vcpu->stats, X86_STAT_INSTRUCTIONS, cpu->insns);
+	kvm_stat_set(&vcpu->stats, X86_STAT_PDPTE_LOADS, mmu->pdpte_loads);
+	kvm_stat_set(&vcpu->stats, X86_STAT_HYPERCALLS_PATCHED, cpu->hypercalls_patched);
 	kvm_stat_set(vm, X86_VM_STAT_DECODED, code->decoded);
 	kvm_stat_set(vm, X86_VM_STAT_DROPPED, code->dropped);
 	kvm_stat_set(vm, X86_VM_STAT_COMPARED, code->compared);

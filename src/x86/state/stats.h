@@ -24,6 +24,10 @@ enum x86_vcpu_stat {
 	X86_STAT_MMU_RECYCLED,                  /* contexts of translations given to another address space */
 	X86_STAT_INSTRUCTIONS,                  /* retired */
 	X86_STAT_PMIS,                          /* interrupts of the PMU */
+	X86_STAT_PDPTE_LOADS,                   /* of all four, by MOV CR0, CR3, CR4 or a task switch */
+	X86_STAT_HYPERCALLS_PATCHED,            /* the other vendor's instruction overwritten */
+	X86_STAT_IGNORED_MSRS,                  /* passed over by the parameter ignore_msrs */
+	X86_STAT_PAUSE_YIELDS,                  /* a run of PAUSEs gave the processor to others */
 	X86_STAT_END
 };
 

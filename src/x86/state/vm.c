@@ -119,9 +119,9 @@ long x86_ioctl_set_boot_cpu_id(struct kvm_call *c)
 void x86_vm_share_mmu_pages(struct vm *vm)
 {
 	struct x86_vm *x = x86_vm_of(vm);
-	uint64_t bytes = x->nr_mmu_pages * GUEST_PAGE_SIZE, n;
+	uint64_t pages = (mmu_ctx_bytes() + GUEST_PAGE_SIZE - 1) / GUEST_PAGE_SIZE;
+	uint64_t n = x->nr_mmu_pages / pages / (vm->created_vcpus ? vm->created_vcpus : 1);
 
-	n = bytes / mmu_ctx_bytes() / (vm->created_vcpus ? vm->created_vcpus : 1);
 	if (x->nr_mmu_pages)
 		atomic_store(&x->ctx_limit, n < 1 ? 1 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n);
 }
@@ -131,8 +131,7 @@ long x86_ioctl_set_nr_mmu_pages(struct kvm_call *c)
 	if (c->arg < MIN_MMU_PAGES)
 		return -EINVAL;
 	pthread_mutex_lock(&c->vm->lock);
-	/* In bytes it is still a number. */
-	x86_vm_of(c->vm)->nr_mmu_pages = c->arg < UINT32_MAX ? c->arg : UINT32_MAX;
+	x86_vm_of(c->vm)->nr_mmu_pages = c->arg;
 	x86_vm_share_mmu_pages(c->vm);
 	pthread_mutex_unlock(&c->vm->lock);
 	kvm_vm_sync_vcpus(c->vm, KVM_SYNC_QUIESCE);
