@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "anykvm.h"
 #include "fuzz.h"
 #include "kvm/arch.h"
 
@@ -45,6 +46,15 @@ static void clear_log(struct fuzz_world *w, void *arg)
 	log->num_pages = (uint32_t)(one_in(4) ? number() : 64 * below(2));
 	log->first_page = one_in(4) ? number() : 0;
 	log->dirty_bitmap = (char *)arg + PAGE;
+}
+
+static void range(struct fuzz_world *w, void *arg)
+{
+	struct kvm_pre_fault_memory *m = arg;
+
+	m->gpa = one_in(8) ? number() : below(ARENA_PAGES) * PAGE;
+	m->size = one_in(8) ? number() : below(ARENA_PAGES) * PAGE;
+	m->flags = one_in(8);
 }
 
 static void zone(struct fuzz_world *w, void *arg)
@@ -222,6 +232,7 @@ static const struct shape shapes[] = {
 	{ KVM_SET_USER_MEMORY_REGION, memory_region, 0 },
 	{ KVM_GET_DIRTY_LOG, dirty_log, 0 },
 	{ KVM_CLEAR_DIRTY_LOG, clear_log, 0 },
+	{ KVM_PRE_FAULT_MEMORY, range, 0 },
 	{ KVM_REGISTER_COALESCED_MMIO, zone, 0 },
 	{ KVM_UNREGISTER_COALESCED_MMIO, zone, 0 },
 	{ KVM_IOEVENTFD, ioeventfd, 0 },
@@ -354,6 +365,7 @@ static const struct {
 	{ KVM_SET_USER_MEMORY_REGION, { EEXIST } },
 	{ KVM_GET_DIRTY_LOG, { ENOENT, ENXIO } },
 	{ KVM_CLEAR_DIRTY_LOG, { ENOENT, ENXIO } },
+	{ KVM_PRE_FAULT_MEMORY, { ENOENT, EINTR } },
 	{ KVM_ENABLE_CAP, { EEXIST, EPERM, E2BIG } },
 	{ KVM_IRQFD, { EBUSY } },
 	{ KVM_IOEVENTFD, { EEXIST, ENOENT, ENOSPC } },
