@@ -573,6 +573,7 @@ static int resume(struct x86_cpu *cpu, int how)
 	case X86_LEAVE_REPLAY:
 		replay = true;
 		break;
+	case X86_LEAVE_RETRY:
 	case X86_LEAVE_BREAK:
 		x86_replay_done(cpu);
 		break;

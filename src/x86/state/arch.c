@@ -346,6 +346,8 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_REINJECT_CONTROL, .value = 1 },
 	{ .cap = KVM_CAP_NOP_IO_DELAY, .value = 1 },
 	{ .cap = KVM_CAP_STEAL_TIME, .get = steal_time },
+	{ .cap = KVM_CAP_ASYNC_PF, .value = 1 },
+	{ .cap = KVM_CAP_ASYNC_PF_INT, .value = 1 },
 	{ .cap = KVM_CAP_MP_STATE, .value = 1 },
 	{ .cap = KVM_CAP_USER_NMI, .value = 1 },
 	{ .cap = KVM_CAP_X86_SMM, .get = smm },
