@@ -127,6 +127,47 @@ void guest_set_reg(struct guest *g, size_t offset, uint64_t value)
 	api_ok(api_ioctl(g->vcpu, KVM_SET_REGS, &r));
 }
 
+struct one_msr {
+	struct kvm_msrs head;
+	struct kvm_msr_entry e;
+};
+
+int guest_set_msr(struct guest *g, uint32_t index, uint64_t value)
+{
+	struct one_msr m = { .head.nmsrs = 1, .e = { .index = index, .data = value } };
+
+	return api_ioctl(g->vcpu, KVM_SET_MSRS, &m);
+}
+
+int guest_get_msr(struct guest *g, uint32_t index, uint64_t *value)
+{
+	struct one_msr m = { .head.nmsrs = 1, .e = { .index = index } };
+	int r = api_ioctl(g->vcpu, KVM_GET_MSRS, &m);
+
+	*value = m.e.data;
+	return r;
+}
+
+uint32_t guest_kvm_features(struct guest *g, uint32_t mask)
+{
+	static struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 e[256];
+	} c;
+	uint32_t offered = 0;
+
+	c.head.nent = 256;
+	api_ok(api_ioctl(api_sys(), KVM_GET_SUPPORTED_CPUID, &c));
+	for (uint32_t i = 0; i < c.head.nent; i++) {
+		if (c.e[i].function != 0x40000001)
+			continue;
+		offered = c.e[i].eax;
+		c.e[i].eax &= mask;
+	}
+	api_ok(api_ioctl(g->vcpu, KVM_SET_CPUID2, &c));
+	return offered;
+}
+
 int guest_enable(int fd, uint32_t cap, uint64_t arg)
 {
 	struct kvm_enable_cap c = { .cap = cap, .args = { arg } };
@@ -205,9 +246,20 @@ struct cpuid_table *guest_supported(void)
 	return table(api_sys(), KVM_GET_SUPPORTED_CPUID);
 }
 
+/* Linux 6.1 leaves the number of entries as the client gave it: then the smallest that does is the true one. */
 struct cpuid_table *guest_cpuid(int vcpu)
 {
-	return table(vcpu, KVM_GET_CPUID2);
+	struct cpuid_table *t = table(vcpu, KVM_GET_CPUID2);
+	uint32_t n = t->head.nent;
+
+	if (n < 256)
+		return t;
+	do
+		t->head.nent = --n;
+	while (n && !api_ioctl(vcpu, KVM_GET_CPUID2, t));
+	t->head.nent = n ? n + 1 : 0;
+	api_ok(api_ioctl(vcpu, KVM_GET_CPUID2, t));
+	return t;
 }
 
 struct kvm_cpuid_entry2 *guest_leaf(struct cpuid_table *t, uint32_t function, uint32_t index)

@@ -91,6 +91,15 @@ struct cpuid_table *guest_cpuid(int vcpu);
 /** guest_leaf - an entry of @t; the test fails where there is none.  guest_drop_leaf - takes all of a leaf's away. */
 struct kvm_cpuid_entry2 *guest_leaf(struct cpuid_table *t, uint32_t function, uint32_t index);
 void guest_drop_leaf(struct cpuid_table *t, uint32_t function);
+/** guest_set_msr, guest_get_msr - KVM_SET_MSRS and KVM_GET_MSRS of one: how many were done. */
+int guest_set_msr(struct guest *g, uint32_t index, uint64_t value);
+int guest_get_msr(struct guest *g, uint32_t index, uint64_t *value);
+
+/**
+ * guest_kvm_features - gives the vCPU the device's own CPUID, but of KVM's features (EAX of 0x40000001) only those in
+ * @mask.  Returns those that the device has.
+ */
+uint32_t guest_kvm_features(struct guest *g, uint32_t mask);
 
 /* mov dword [addr],value in real mode with 32-bit addresses. */
 #define STORE32(a, v) \

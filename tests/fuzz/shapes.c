@@ -355,6 +355,7 @@ static const struct {
 	int err[5];
 } allowed[] = {
 	{ KVM_RUN, { EINTR, EAGAIN } },
+	{ KVM_PRE_FAULT_MEMORY, { ENOENT, EINTR } },
 	{ KVM_CREATE_VCPU, { EEXIST, EMFILE } },
 	{ KVM_CREATE_VM, { EMFILE } },
 	{ KVM_GET_STATS_FD, { EMFILE } },

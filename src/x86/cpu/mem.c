@@ -551,3 +551,26 @@ void x86_bus_unlock(struct x86_cpu *cpu)
 	cpu->bus_locked = false;
 	host_unlock(&cpu->code->bus_lock);
 }
+
+/* ... and those across cache lines, where the client wants to hear of them. */
+
+#define CACHE_LINE 64u
+
+static bool is_split(gva_t gva, unsigned int size)
+{
+	return gva % CACHE_LINE + size > CACHE_LINE;
+}
+
+void x86_split_lock_begin(struct x86_cpu *cpu, gva_t gva, unsigned int size)
+{
+	if (cpu->running && is_split(gva, size))
+		x86_leave(cpu, X86_LEAVE_RESTART);
+}
+
+void x86_split_lock_end(struct x86_cpu *cpu, gva_t gva, unsigned int size)
+{
+	if (!is_split(gva, size))
+		return;
+	cpu->split_locked = true;
+	x86_request(cpu, X86_REQ_EVENT);
+}

@@ -123,6 +123,8 @@ static struct block *find_checked(struct x86_cpu *cpu, gva_t lin, unsigned int m
 			b = NULL;
 		}
 	}
+	if (b)
+		code_count_compared(cpu->code);
 	if (b && !code_same(b, host, host2)) {
 		code_kill(cpu->code, b);
 		b = NULL;
@@ -573,6 +575,7 @@ static int resume(struct x86_cpu *cpu, int how)
 	case X86_LEAVE_REPLAY:
 		replay = true;
 		break;
+	case X86_LEAVE_RETRY:
 	case X86_LEAVE_BREAK:
 		x86_replay_done(cpu);
 		break;

@@ -51,6 +51,7 @@ enum mmu_status mmu_access(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 		return MMU_OK;
 	mmu_touch(cpu, slot, r.gpa, access);
 	page = memslot_hva(slot, gfn);
+	mmu_await(cpu, page, t->gpa, access == MMU_WRITE);
 	t->hva = page + (gva & ~GUEST_PAGE_MASK);
 	t->guarded = code_gfn_guarded(cpu->code, gfn);
 	if (access == MMU_WRITE)

@@ -63,6 +63,16 @@ static inline void mmu_touch(struct x86_cpu *cpu, const struct memslot *slot, gp
 	cpu->env->first_touch(cpu, gpa, access);
 }
 
+/* Asks env->page() for the page at @hva, unless that was done a moment ago.  May leave the instruction. */
+void mmu_await_asked(struct x86_cpu *cpu, uint8_t *hva, gpa_t gpa, bool write);
+
+/* A page of a slot is about to be used, where the guest wants to know of those that the host has to fetch. */
+static inline void mmu_await(struct x86_cpu *cpu, uint8_t *hva, gpa_t gpa, bool write)
+{
+	if (unlikely(cpu->watch))
+		mmu_await_asked(cpu, hva, gpa, write);
+}
+
 /* Drops all of @c's entries. */
 void mmu_ctx_flush(struct mmu_ctx *c);
 /* Drops what @c knows of the page at @gva, large pages included. */

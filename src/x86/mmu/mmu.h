@@ -48,7 +48,7 @@ void mmu_destroy(struct mmu *mmu);
 
 /**
  * mmu_walk - translates @gva for @access in class @cls, setting accessed and
- * dirty bits when @set_ad.  Never raises.  SDM 3A chapter 4.
+ * dirty bits when @set_ad.  Raises nothing of its own; see mmu_await().  SDM 3A chapter 4.
  */
 struct mmu_result mmu_walk(struct x86_cpu *cpu, gva_t gva, enum mmu_access access, enum mmu_class cls,
 			   bool set_ad);

@@ -88,7 +88,9 @@ static bool fetch_entry(struct x86_cpu *cpu, struct walk *w, unsigned int level,
 
 	if (!slot)
 		return false;
-	p = memslot_hva(slot, gpa_to_gfn(at)) + (at & ~GUEST_PAGE_MASK);
+	p = memslot_hva(slot, gpa_to_gfn(at));
+	mmu_await(cpu, p, at, false);
+	p += at & ~GUEST_PAGE_MASK;
 	*entry = w->fmt->entry_bytes == 4 ? *(volatile uint32_t *)p : *(volatile uint64_t *)p;
 	w->where[level - 1] = p;
 	w->slot[level - 1] = slot;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* What x86 gives to src/kvm: the tables of ioctls and capabilities, and the functions behind struct kvm_arch. */
 #include <errno.h>
+#include <linux/capability.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "anykvm.h"
 #include "x86/cpu/block.h"
@@ -178,6 +181,47 @@ static int disable_exits(struct vm *vm, const struct kvm_enable_cap *cap)
 	return 0;
 }
 
+#define BUS_LOCK_MODES (KVM_BUS_LOCK_DETECTION_OFF | KVM_BUS_LOCK_DETECTION_EXIT)
+
+/* Linux 6.1 knows of Intel's processors alone that they tell. */
+static int bus_lock_modes(struct vm *vm)
+{
+	struct x86_model m;
+
+	x86_model_get(&m);
+	return m.vendor == V_INTEL ? BUS_LOCK_MODES : 0;
+}
+
+/* As KVM: where there is none the mode is taken without effect, and nothing turns it off again. */
+static int enable_bus_lock(struct vm *vm, const struct kvm_enable_cap *cap)
+{
+	if (cap->flags || (cap->args[0] & ~(__u64)BUS_LOCK_MODES) || cap->args[0] == BUS_LOCK_MODES)
+		return -EINVAL;
+	if ((cap->args[0] & KVM_BUS_LOCK_DETECTION_EXIT) && bus_lock_modes(vm))
+		x86_vm_of(vm)->bus_lock_exits = true;
+	return 0;
+}
+
+/*
+ * Nothing of ours slows the execution from huge pages down.  But who asks for that vouches for the guest, and has to be
+ * one who could as well reboot the machine; api.rst 8.38.
+ */
+static int disable_nx_huge_pages(struct vm *vm, const struct kvm_enable_cap *cap)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	int r;
+
+	if (cap->flags)
+		return -EINVAL;
+	if (syscall(SYS_capget, &head, data) || !(data[0].effective >> CAP_SYS_BOOT & 1))
+		return -EPERM;
+	pthread_mutex_lock(&vm->lock);
+	r = cap->args[0] || vm->created_vcpus ? -EINVAL : 0;
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
 static int enable_split(struct vm *vm, const struct kvm_enable_cap *cap)
 {
 	struct x86_vm *x = x86_vm_of(vm);
@@ -302,6 +346,8 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_REINJECT_CONTROL, .value = 1 },
 	{ .cap = KVM_CAP_NOP_IO_DELAY, .value = 1 },
 	{ .cap = KVM_CAP_STEAL_TIME, .get = steal_time },
+	{ .cap = KVM_CAP_ASYNC_PF, .value = 1 },
+	{ .cap = KVM_CAP_ASYNC_PF_INT, .value = 1 },
 	{ .cap = KVM_CAP_MP_STATE, .value = 1 },
 	{ .cap = KVM_CAP_USER_NMI, .value = 1 },
 	{ .cap = KVM_CAP_X86_SMM, .get = smm },
@@ -345,6 +391,8 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_PMU_EVENT_FILTER, .value = 1 },
 	{ .cap = KVM_CAP_PMU_CAPABILITY, .value = KVM_PMU_CAP_DISABLE, .enable_vm = x86_pmu_capability },
 	{ .cap = KVM_CAP_EXIT_HYPERCALL, .value = 1 << 12, .enable_vm = enable_hypercall_exit },
+	{ .cap = KVM_CAP_X86_BUS_LOCK_EXIT, .get = bus_lock_modes, .enable_vm = enable_bus_lock },
+	{ .cap = KVM_CAP_VM_DISABLE_NX_HUGE_PAGES, .value = 1, .enable_vm = disable_nx_huge_pages },
 	{ .cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .value = 1, .enable_vcpu = enforce_pv },
 };
 

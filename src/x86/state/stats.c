@@ -28,6 +28,11 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("hypercalls_patched"),
 	KVM_STAT_COUNTER("ignored_msrs"),
 	KVM_STAT_COUNTER("pause_yields"),
+	KVM_STAT_COUNTER("bus_locks"),
+	KVM_STAT_COUNTER("async_pf_not_present"),
+	KVM_STAT_COUNTER("async_pf_ready"),
+	KVM_STAT_COUNTER("async_pf_halts"),
+	KVM_STAT_COUNTER("pv_eois"),
 };
 
 _Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");

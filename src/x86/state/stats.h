@@ -28,6 +28,11 @@ enum x86_vcpu_stat {
 	X86_STAT_HYPERCALLS_PATCHED,            /* the other vendor's instruction overwritten */
 	X86_STAT_IGNORED_MSRS,                  /* passed over by the parameter ignore_msrs */
 	X86_STAT_PAUSE_YIELDS,                  /* a run of PAUSEs gave the processor to others */
+	X86_STAT_BUS_LOCKS,                     /* that the client was told of */
+	X86_STAT_ASYNC_PF_NOT_PRESENT,
+	X86_STAT_ASYNC_PF_READY,
+	X86_STAT_ASYNC_PF_HALTS,                /* the guest could not be told of a page and slept */
+	X86_STAT_PV_EOIS,                       /* interrupts ended without a write to the local APIC */
 	X86_STAT_END
 };
 
