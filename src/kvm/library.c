@@ -113,22 +113,28 @@ static int is_of_any_file(uint32_t request)
 	return 0;
 }
 
+/* Requests that a signal ends. */
+static int ends_by_signal(uint32_t request)
+{
+	return request == (uint32_t)KVM_RUN || request == (uint32_t)KVM_PRE_FAULT_MEMORY;
+}
+
 /*
  * A signal that comes while a guest runs has its handler run when all is done: the handler may call us, leave by a
  * jump, or end the thread.
  */
-static int run(int fd, void *arg)
+static int run(int fd, uint32_t request, void *arg)
 {
 	uint64_t mask = host_signals_block();
-	struct kvm_object *obj = kvm_object_get(fd, 1);
+	struct kvm_object *obj = kvm_object_get(fd, request == (uint32_t)KVM_RUN);
 	long r = -EBADF;
 
 	if (obj) {
-		r = kvm_ioctl_call(obj, (uint32_t)KVM_RUN, (unsigned long)arg, mask);
+		r = kvm_ioctl_call(obj, request, (unsigned long)arg, mask);
 		kvm_object_put(obj);
 	} else {
 		r = adopt(fd);
-		r = r ? r : -EINVAL; /* KVM_RUN of a system descriptor */
+		r = r ? r : -EINVAL; /* of a system descriptor */
 	}
 	host_signals_restore(mask);
 	return result(r);
@@ -160,8 +166,8 @@ int anykvm_ioctl(int fd, unsigned long request, void *arg)
 	uint64_t blocked;
 	long r;
 
-	if (req == (uint32_t)KVM_RUN)
-		return run(fd, arg);
+	if (ends_by_signal(req))
+		return run(fd, req, arg);
 	blocked = host_faults_let();
 	r = request_of(fd, req, arg);
 	host_faults_restore(blocked);

@@ -279,6 +279,9 @@ static void ask(void)
 
 	pthread_once(&engine.chosen, make_choices);
 	engine.facts.vmware_backdoor = anykvm_get_parameter("kvm.enable_vmware_backdoor") == 1;
+	engine.facts.ignore_msrs = anykvm_get_parameter("kvm.ignore_msrs") == 1;
+	engine.facts.report_ignored_msrs = anykvm_get_parameter("kvm.report_ignored_msrs") == 1;
+	engine.facts.global_tdp = anykvm_get_parameter("kvm.global_tdp") == 1;
 	cpuid = engine.choice ? NULL : supported();
 	if (cpuid)
 		learn(cpuid);
@@ -336,8 +339,8 @@ bool engine_ioctl(int fd, unsigned long request, void *arg, int *result)
 	/* A descriptor that the table does not know may still be a duplicate of one: but it is asked KVM's things. */
 	if (!anykvm_tracks(fd) && _IOC_TYPE(request) != KVMIO)
 		return false;
-	/* This one does with signals, and with the one that cancels a thread, as KVM does: they end it. */
-	if ((uint32_t)request == (uint32_t)KVM_RUN)
+	/* These do with signals, and with the one that cancels a thread, as KVM does: they end them. */
+	if ((uint32_t)request == (uint32_t)KVM_RUN || (uint32_t)request == (uint32_t)KVM_PRE_FAULT_MEMORY)
 		*result = anykvm_ioctl(fd, request, arg);
 	else
 		*result = guarded_ioctl(fd, request, arg);

@@ -12,6 +12,8 @@ struct engine_facts {
 	bool intel;     /* the chosen CPU's vendor */
 	bool nested;    /* it has VMX or SVM */
 	bool vmware_backdoor;   /* enable_vmware_backdoor */
+	bool ignore_msrs, report_ignored_msrs;
+	bool global_tdp;
 };
 
 /** engine_open - open("/dev/kvm", @flags): a descriptor or -errno. */
