@@ -20,7 +20,8 @@ import time
 
 SIDES = ('native', 'anykvm', 'tcg')
 VALUE = re.compile(r'^([a-z0-9-]+) ([0-9]+(?:\.[0-9]+)?) (ns|us|ms|s|MiB)$')
-SMP = 'threads,locked'
+SMP = 'int-two,mem-two,sys-two,threads,locked'
+SHARES = (('int', 'integer work'), ('mem', 'memory'), ('sys', 'system calls'))
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -203,8 +204,19 @@ class Bench:
             if sides.get('host KVM'):
                 row.append('  host KVM: %.4g' % min(sides['host KVM']))
             print(' '.join(row))
+        self.report_shares()
         print("own-memory is what the machine's process holds beside the memory that the guest has touched.")
         print('The first figure of a pair is the best of %d runs; ratios are of the best.' % self.options.rounds)
+
+    def report_shares(self):
+        """What a second CPU is worth: work in two threads on two, against one on one."""
+        for name, what in SHARES:
+            one, two = self.samples.get(name + '-one', {}), self.samples.get(name + '-two', {})
+            shares = ['%s %.2f (median %.2f)' % (side, 2 * min(one[side]) / min(two[side]),
+                                                 2 * statistics.median(one[side]) / statistics.median(two[side]))
+                      for side in SIDES if one.get(side) and two.get(side)]
+            if shares:
+                print('two CPUs over one, %s: %s' % (what, ', '.join(shares)))
 
     def write(self):
         path = os.path.join(self.options.build, 'bench.json')

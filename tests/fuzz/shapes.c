@@ -48,6 +48,15 @@ static void clear_log(struct fuzz_world *w, void *arg)
 	log->dirty_bitmap = (char *)arg + PAGE;
 }
 
+static void range(struct fuzz_world *w, void *arg)
+{
+	struct kvm_pre_fault_memory *m = arg;
+
+	m->gpa = one_in(8) ? number() : below(ARENA_PAGES) * PAGE;
+	m->size = one_in(8) ? number() : below(ARENA_PAGES) * PAGE;
+	m->flags = one_in(8);
+}
+
 static void zone(struct fuzz_world *w, void *arg)
 {
 	struct kvm_coalesced_mmio_zone *z = arg;
@@ -231,6 +240,7 @@ static const struct shape shapes[] = {
 	{ KVM_SET_USER_MEMORY_REGION, memory_region, 0 },
 	{ KVM_GET_DIRTY_LOG, dirty_log, 0 },
 	{ KVM_CLEAR_DIRTY_LOG, clear_log, 0 },
+	{ KVM_PRE_FAULT_MEMORY, range, 0 },
 	{ KVM_REGISTER_COALESCED_MMIO, zone, 0 },
 	{ KVM_UNREGISTER_COALESCED_MMIO, zone, 0 },
 	{ KVM_IOEVENTFD, ioeventfd, 0 },
@@ -354,6 +364,7 @@ static const struct {
 	int err[5];
 } allowed[] = {
 	{ KVM_RUN, { EINTR, EAGAIN } },
+	{ KVM_PRE_FAULT_MEMORY, { ENOENT, EINTR } },
 	{ KVM_CREATE_VCPU, { EEXIST, EMFILE } },
 	{ KVM_CREATE_VM, { EMFILE } },
 	{ KVM_GET_STATS_FD, { EMFILE } },
@@ -364,6 +375,7 @@ static const struct {
 	{ KVM_SET_USER_MEMORY_REGION, { EEXIST } },
 	{ KVM_GET_DIRTY_LOG, { ENOENT, ENXIO } },
 	{ KVM_CLEAR_DIRTY_LOG, { ENOENT, ENXIO } },
+	{ KVM_PRE_FAULT_MEMORY, { ENOENT, EINTR } },
 	{ KVM_ENABLE_CAP, { EEXIST, EPERM, E2BIG } },
 	{ KVM_IRQFD, { EBUSY } },
 	{ KVM_IOEVENTFD, { EEXIST, ENOENT, ENOSPC } },

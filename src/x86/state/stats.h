@@ -21,6 +21,7 @@ enum x86_vcpu_stat {
 	X86_STAT_PF_FIXED,                      /* pages used for the first time */
 	X86_STAT_TLB_FILLS,                     /* from here on: not KVM's */
 	X86_STAT_PAGE_WALKS,
+	X86_STAT_MMU_RECYCLED,                  /* contexts of translations given to another address space */
 	X86_STAT_INSTRUCTIONS,                  /* retired */
 	X86_STAT_PMIS,                          /* interrupts of the PMU */
 	X86_STAT_PDPTE_LOADS,                   /* of all four, by MOV CR0, CR3, CR4 or a task switch */
