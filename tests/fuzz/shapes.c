@@ -228,6 +228,14 @@ static void mce_setup(struct fuzz_world *w, void *arg)
 	*(uint64_t *)arg = 0x01000100 | below(33);
 }
 
+static void pre_fault(struct fuzz_world *w, void *arg)
+{
+	struct kvm_pre_fault_memory *p = arg;
+
+	p->gpa = guest_address() & ~(PAGE - 1);
+	p->size = (one_in(8) ? number() : below(ARENA_PAGES) * PAGE) & ~(PAGE - 1);
+}
+
 static const struct shape shapes[] = {
 	{ KVM_SET_USER_MEMORY_REGION, memory_region, 0 },
 	{ KVM_GET_DIRTY_LOG, dirty_log, 0 },
@@ -280,6 +288,7 @@ static const struct shape shapes[] = {
 	{ KVM_TPR_ACCESS_REPORTING, small, 0 },
 	{ KVM_REINJECT_CONTROL, small, 0 },
 	{ KVM_X86_SETUP_MCE, mce_setup, 0 },
+	{ KVM_PRE_FAULT_MEMORY, pre_fault, 0 },
 };
 
 static const struct shape *find(uint32_t request)
@@ -400,6 +409,7 @@ static const struct {
 	{ KVM_GET_DEVICE_ATTR, { ENXIO } },
 	{ KVM_HAS_DEVICE_ATTR, { ENXIO } },
 	{ KVM_SET_BOOT_CPU_ID, { EBUSY } },
+	{ KVM_PRE_FAULT_MEMORY, { ENOENT, EINTR } },
 };
 
 bool error_allowed(uint32_t request, int err)
