@@ -27,6 +27,14 @@ static inline long host_futex(_Atomic uint32_t *word, int op, uint32_t value)
 	return ret;
 }
 
+/** host_yield - sched_yield(), of general registers only. */
+static inline void host_yield(void)
+{
+	long ret = SYS_sched_yield;
+
+	__asm__ volatile("syscall" : "+a"(ret) : : "rcx", "r11", "memory");
+}
+
 static inline void host_lock(struct host_lock *l)
 {
 	uint32_t free = 0;

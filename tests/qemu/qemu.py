@@ -77,11 +77,18 @@ class Qemu:
         """The next message of QEMU, which is noted if it is an event."""
         line = self.qmp.readline()
         if not line:
-            raise RuntimeError('QEMU has ended: ' + self.said())
+            raise ConnectionError('QEMU has ended: ' + self.said())
         message = json.loads(line)
         if 'event' in message:
             self.events.append(message)
         return message
+
+    def read_rest(self):
+        try:
+            while True:
+                self.read()
+        except OSError:
+            pass
 
     def ask(self, command, **arguments):
         """The answer to a command."""
@@ -101,17 +108,16 @@ class Qemu:
     def event(self, name, **data):
         """Wait for an event that was not taken yet and has that in its data."""
         def come():
-            if self.process.poll() is None:
-                try:
-                    self.ask('query-status')
-                except (RuntimeError, OSError):
-                    pass
+            try:
+                self.ask('query-status')
+            except OSError:  # it has ended; what it said before may be unread
+                self.read_rest()
             for index, event in enumerate(self.events):
                 if event['event'] == name and data.items() <= event.get('data', {}).items():
                     del self.events[index]
                     return True
-            return False
-        return wait(come)
+            return self.process.poll() is not None and 'ended'
+        return wait(come) is True
 
     def console(self):
         """What the guest has written."""

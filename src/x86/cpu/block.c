@@ -3,6 +3,7 @@
 #include "x86/cpu/block.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "host/bytes.h"
 #include "x86/cpu/code.h"
@@ -23,10 +24,11 @@ static unsigned int page_slot(gfn_t gfn)
 
 struct code_cache *code_cache_create(void)
 {
-	struct code_cache *cc = calloc(1, sizeof(*cc));
+	struct code_cache *cc = aligned_alloc(_Alignof(struct code_cache), sizeof(*cc));
 
 	if (!cc)
 		return NULL;
+	memset(cc, 0, sizeof(*cc));
 	cc->decoder = decoder_create();
 	if (!cc->decoder) {
 		free(cc);
@@ -179,6 +181,53 @@ void code_globals_flushed(struct code_cache *cc)
 	atomic_fetch_add_explicit(&cc->globals_gen, 1, memory_order_relaxed);
 }
 
+/* ------------------------------------------------------------------ code that others write */
+
+/*
+ * A vCPU finds by its flags in memory that another has written code, executes a
+ * serializing instruction, and then that code (SDM 3A 9.1.3).  A block made of
+ * the old bytes may be at hand in two cases: the writer was about to write when
+ * the block was made (CODE_WRITTEN, set before it writes), or it did not know of
+ * code in that page (GUARD_CODE, set before the block is to be found).  In both
+ * the writer's request stays set until it has raised the epoch, at its next
+ * boundary: either we see the request, or what it raised.
+ */
+#define CHANGES (X86_REQ_CODE_WRITTEN | X86_REQ_GUARD_CODE)
+
+static void ask(struct code_cache *cc, struct x86_cpu *c, uint32_t bit)
+{
+	if (!(atomic_fetch_or(&c->requests, bit) & bit))
+		atomic_fetch_add(&cc->changes_asked, 1);
+}
+
+void code_changes_settle(struct x86_cpu *cpu)
+{
+	uint32_t had;
+
+	if (likely(!(atomic_load_explicit(&cpu->requests, memory_order_relaxed) & CHANGES)))
+		return;
+	code_cache_touched(cpu->code);
+	had = atomic_fetch_and(&cpu->requests, ~(uint32_t)CHANGES) & CHANGES;
+	atomic_fetch_add(&cpu->code->changes_served, (had & (had - 1)) ? 2 : 1);
+	if (had & X86_REQ_GUARD_CODE)
+		mmu_drop_writes(cpu);
+}
+
+void code_serialize(struct x86_cpu *cpu)
+{
+	struct code_cache *cc = cpu->code;
+	bool due = false;
+
+	if (likely(atomic_load(&cc->changes_asked) == atomic_load(&cc->changes_served)))
+		return;
+	host_lock(&cc->lock);
+	for (struct x86_cpu *c = cc->cpus; c; c = c->code_next)
+		due |= c != cpu && atomic_load(&c->in_guest) && (atomic_load(&c->requests) & CHANGES);
+	host_unlock(&cc->lock);
+	if (due)
+		code_cache_touched(cc);
+}
+
 /* The page's record, made if need be, with every vCPU told to guard it if it held no code before. */
 static struct code_page *page_get(struct x86_cpu *cpu, gfn_t gfn)
 {
@@ -199,7 +248,7 @@ static struct code_page *page_get(struct x86_cpu *cpu, gfn_t gfn)
 		mmu_guard_gfn(cpu, gfn);
 		for (struct x86_cpu *c = cc->cpus; c; c = c->code_next)
 			if (c != cpu)
-				x86_request(c, X86_REQ_GUARD_CODE);
+				ask(cc, c, X86_REQ_GUARD_CODE);
 	}
 	return p;
 }
@@ -357,6 +406,8 @@ bool code_written(struct x86_cpu *cpu, gpa_t gpa, unsigned int n, const struct b
 	host_lock(&cc->lock);
 	p = page_find(cc, gpa_to_gfn(gpa));
 	if (p) {
+		if (cc->cpus != cpu || cpu->code_next)
+			ask(cc, cpu, X86_REQ_CODE_WRITTEN);
 		hit = kill_overlapping(cc, p, gpa, n, running);
 		if (!p->hot && ++p->writes > CODE_HOT_WRITES) {
 			p->hot = true;

@@ -8,8 +8,10 @@
  * 2. A block keeps the bytes that it was decoded from.  It may be entered when
  *    its `epoch` is the code cache's; otherwise its bytes are compared first.
  *    The epoch grows whenever memory may have been written behind our back:
- *    KVM_RUN, an executable mapping established, a serializing instruction.
- *    A dead block has epoch 0, which never matches.
+ *    KVM_RUN, a page's blocks found by a new executable mapping, a serializing
+ *    instruction while another vCPU has written code or may still write to a
+ *    page that it does not know to hold some.  A dead block has epoch 0, which
+ *    never matches.
  * 3. The guest's own writes are caught by the missing tag_w of pages that hold
  *    blocks.  A page written too often stops being guarded (`hot`): its blocks
  *    are compared at every entry.
@@ -73,10 +75,21 @@ void code_globals_flushed(struct code_cache *cc);
 
 /**
  * code_written - the guest (or the library for it) writes @n bytes at @gpa:
- * drops the blocks they overlap.  Called before the write.  Returns true if
+ * drops the blocks they overlap.  Called before the write: blocks that another
+ * vCPU makes of the old bytes meanwhile are compared once @cpu has come to its
+ * block's end, or that vCPU to a serializing instruction.  Returns true if
  * @running was among them: the instruction must then run alone.
  */
 bool code_written(struct x86_cpu *cpu, gpa_t gpa, unsigned int n, const struct block *running);
+
+/**
+ * code_serialize - a serializing instruction: if another vCPU may have written
+ * code whose blocks were made before, blocks are compared.  SDM 3A 9.1.3.
+ */
+void code_serialize(struct x86_cpu *cpu);
+
+/** code_changes_settle - at @cpu's block boundary: serves X86_REQ_CODE_WRITTEN and X86_REQ_GUARD_CODE. */
+void code_changes_settle(struct x86_cpu *cpu);
 
 /** code_drop_all - after a memslot change. */
 void code_drop_all(struct code_cache *cc);

@@ -28,8 +28,10 @@ struct code_page {
 };
 
 struct code_cache {
-	_Atomic uint64_t epoch;         /* 2 and up */
-	struct host_lock lock;          /* everything below; never held over a guest access */
+	_Atomic uint64_t epoch;         /* 2 and up; alone in its cache line: every block's entry reads it */
+	/* X86_REQ_CODE_WRITTEN and X86_REQ_GUARD_CODE: how many were set, and how many of them are served. */
+	_Atomic uint64_t changes_asked __attribute__((aligned(64))), changes_served;
+	struct host_lock lock __attribute__((aligned(64))); /* everything below; never held over a guest access */
 	struct decoder *decoder;
 	struct block *hash[CODE_HASH];
 	struct code_page *page[CODE_PAGE_HASH];
@@ -44,7 +46,7 @@ struct code_cache {
 	struct x86_cpu *cpus;           /* by code_next */
 	_Atomic uint64_t globals_gen;   /* grows when global translations are dropped */
 	struct code_stats stats;
-	struct host_lock bus_lock;      /* x86_bus_lock() */
+	struct host_lock bus_lock;      /* x86_bus_lock(); before `lock` */
 
 	struct stub_area *stubs;        /* where new ones go; NULL: none could be had */
 	struct stub_area *stubs_dead, *stubs_dying;     /* full ones, with the blocks that use them */

@@ -50,6 +50,17 @@ static void op_check_protected(struct x86_cpu *cpu, const struct insn *i)
 	NEXT(cpu, i);
 }
 
+/*
+ * What precedes it is done and seen by all; and what follows is code as it is in memory then, since the block ends
+ * with it.
+ */
+static void op_serialize(struct x86_cpu *cpu, const struct insn *i)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	code_serialize(cpu);
+	NEXT(cpu, i);
+}
+
 void insn_end(struct x86_cpu *cpu, const struct insn *i)
 {
 	cpu->regs[R_RIP] += i->off;
@@ -249,7 +260,7 @@ static uint8_t prefix_flags(const ZydisDecodedInstruction *zi)
 	return f;
 }
 
-/* A check planted before the instruction: its off, but no length, so that it counts as none. */
+/* Something planted before the instruction: its off, but no length, so that it counts as none. */
 static struct insn *plant(struct insn *out, insn_fn *fn)
 {
 	out[1] = out[0];
@@ -368,9 +379,13 @@ struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, e
 		i = plant(out, op_check_protected);
 		r.n = 2;
 	}
+	if (b.row->flags & ROW_SERIAL) {
+		i = plant(i, op_serialize);
+		r.n++;
+	}
 	r.len = zi.length;
 	r.end = b.row->flags & ROW_END;
-	r.barrier = b.row->flags & ROW_BARRIER;
+	r.barrier = b.row->flags & (ROW_BARRIER | ROW_SERIAL);
 	r.branch = r.end && is_branch(&zi);
 	for (unsigned int n = 0; n < zi.operand_count; n++)
 		r.writes |= op[n].type == ZYDIS_OPERAND_TYPE_MEMORY &&

@@ -18,7 +18,7 @@ void decoder_destroy(struct decoder *d);
 
 struct decode_result {
 	enum decode_status status;
-	uint8_t n;              /* entries of out[] used: the instruction, and a check planted before it */
+	uint8_t n;              /* entries of out[] used: the instruction, and what is planted before it */
 	uint8_t len;            /* bytes */
 	bool end;               /* the block ends with it; it sets R_RIP itself */
 	bool barrier;           /* the block ends after it */
@@ -26,7 +26,7 @@ struct decode_result {
 	bool branch;            /* near or far, interrupts and system calls among them */
 };
 
-#define DECODE_MAX_ENTRIES 2
+#define DECODE_MAX_ENTRIES 3
 
 /**
  * decode_insn - decodes the instruction in @bytes (@avail of them, up to 15 are

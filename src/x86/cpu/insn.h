@@ -102,6 +102,7 @@ enum insn_row_flags {
 	ROW_ONLY_64  = 1 << 5,  /* #UD outside 64-bit mode */
 	ROW_BARRIER  = 1 << 6,  /* the block ends after it, R_RIP set by the loop (state that decoding
 				 * depends on, or interruptibility, may have changed) */
+	ROW_SERIAL   = 1 << 8,  /* serializing, SDM 3A 9.3: the decoder plants that before it; ends the block */
 	ROW_NO_UNDEF = 1 << 7,  /* `undef` below is complete: do not add Zydis' undefined flags */
 };
 

@@ -80,6 +80,7 @@ static void mmio_bytes(struct x86_cpu *cpu, gpa_t gpa, uint8_t *data, unsigned i
 static void host_load(uint8_t *dst, const uint8_t *src, unsigned int len)
 {
 	switch (len) {
+	case 1: *dst = *(const volatile uint8_t *)src; break;
 	case 2: *(uint16_t *)dst = *(const volatile uint16_t *)src; break;
 	case 4: *(uint32_t *)dst = *(const volatile uint32_t *)src; break;
 	case 8: *(uint64_t *)dst = *(const volatile uint64_t *)src; break;
@@ -90,6 +91,7 @@ static void host_load(uint8_t *dst, const uint8_t *src, unsigned int len)
 static void host_store(uint8_t *dst, const uint8_t *src, unsigned int len)
 {
 	switch (len) {
+	case 1: *(volatile uint8_t *)dst = *src; break;
 	case 2: *(volatile uint16_t *)dst = *(const uint16_t *)src; break;
 	case 4: *(volatile uint32_t *)dst = *(const uint32_t *)src; break;
 	case 8: *(volatile uint64_t *)dst = *(const uint64_t *)src; break;
@@ -97,8 +99,21 @@ static void host_store(uint8_t *dst, const uint8_t *src, unsigned int len)
 	}
 }
 
+/*
+ * Pages that are neighbours in host memory too: an access split over them is one to the host, which does with it
+ * what the processor does.  Returns how many pieces are left; what is asked of each page has been done.
+ */
+static unsigned int join(struct piece *p, unsigned int n)
+{
+	if (n == 1 || !p[0].t.hva || p[1].t.hva != p[0].t.hva + p[0].len)
+		return n;
+	p[0].len += p[1].len;
+	return 1;
+}
+
 static void read_pieces(struct x86_cpu *cpu, struct piece *p, unsigned int n, uint8_t *dst)
 {
+	n = join(p, n);
 	for (unsigned int i = 0; i < n; i++) {
 		if (p[i].t.hva)
 			host_load(dst, p[i].t.hva, p[i].len);
@@ -122,6 +137,7 @@ static void write_pieces(struct x86_cpu *cpu, struct piece *p, unsigned int n, c
 {
 	for (unsigned int i = 0; i < n; i++)
 		unguard(cpu, &p[i]);
+	n = join(p, n);
 	/* Devices last: they may leave the instruction, and memory written twice with the same is no harm. */
 	for (unsigned int i = 0, at = 0; i < n; at += p[i++].len)
 		if (p[i].t.hva)
@@ -162,7 +178,7 @@ void *mem_read_ptr_slow(struct x86_cpu *cpu, gva_t gva, unsigned int size)
 	unsigned int n;
 
 	checks(cpu, gva, size, false);
-	n = pieces(cpu, gva, size, MMU_READ, cpu->ctx->cls, p);
+	n = join(p, pieces(cpu, gva, size, MMU_READ, cpu->ctx->cls, p));
 	if (n == 1 && p[0].t.hva)
 		return p[0].t.hva;
 	read_pieces(cpu, p, n, cpu->rmw_buf);
@@ -178,6 +194,7 @@ void *mem_rmw_slow(struct x86_cpu *cpu, gva_t gva, unsigned int size, bool read)
 	n = pieces(cpu, gva, size, MMU_WRITE, cpu->ctx->cls, p);
 	for (unsigned int i = 0; i < n; i++)
 		unguard(cpu, &p[i]);
+	n = join(p, n);
 	if (n == 1 && p[0].t.hva)
 		return p[0].t.hva;
 	if (read)
@@ -192,12 +209,17 @@ void mem_commit_slow(struct x86_cpu *cpu, gva_t gva, unsigned int size)
 	write_pieces(cpu, p, pieces(cpu, gva, size, MMU_WRITE, cpu->ctx->cls, p), cpu->rmw_buf);
 }
 
+static void bus_lock(struct x86_cpu *cpu);
+
 /* What a device answered stays: it must not be asked twice. */
-void mem_reload(struct x86_cpu *cpu, gva_t gva, unsigned int size)
+void mem_lock(struct x86_cpu *cpu, gva_t gva, unsigned int size)
 {
 	struct piece p[2];
 	unsigned int n = pieces(cpu, gva, size, MMU_WRITE, cpu->ctx->cls, p);
 
+	if (!p[0].t.hva && (n == 1 || !p[1].t.hva))
+		return;
+	bus_lock(cpu);
 	for (unsigned int i = 0, at = 0; i < n; at += p[i++].len)
 		if (p[i].t.hva)
 			host_load(cpu->rmw_buf + at, p[i].t.hva, p[i].len);
@@ -276,6 +298,26 @@ void sys_store(struct x86_cpu *cpu, gva_t gva, unsigned int size, uint64_t value
 	write_pieces(cpu, p, pieces(cpu, gva, size, MMU_WRITE, MMU_SUPERVISOR, p), (const uint8_t *)&value);
 }
 
+uint8_t sys_update(struct x86_cpu *cpu, gva_t gva, uint8_t clear, uint8_t set)
+{
+	struct piece p = { .gva = gva, .len = 1 };
+	uint8_t old;
+
+	resolve(cpu, &p, MMU_WRITE, MMU_SUPERVISOR);
+	unguard(cpu, &p);
+	if (!p.t.hva) {
+		x86_mmio_access(cpu, p.t.gpa, &old, 1, false);
+		set |= old & ~clear;
+		x86_mmio_access(cpu, p.t.gpa, &set, 1, true);
+		return old;
+	}
+	old = *(volatile uint8_t *)p.t.hva;
+	while (!__atomic_compare_exchange_n(p.t.hva, &old, (uint8_t)((old & ~clear) | set), false, __ATOMIC_SEQ_CST,
+					    __ATOMIC_RELAXED))
+		;
+	return old;
+}
+
 void sys_probe_write(struct x86_cpu *cpu, gva_t gva, unsigned int size)
 {
 	struct piece p[2];
@@ -341,7 +383,8 @@ static void device_access(struct x86_cpu *cpu, uint64_t addr, void *data, uint8_
 	bool done;
 
 	if (r->next < r->count) {
-		if (r->frag[r->next].addr != addr || r->frag[r->next].len != len ||
+		/* A port has been asked, whatever the client has made of DX since; KVM does not ask again either. */
+		if ((!pio && r->frag[r->next].addr != addr) || r->frag[r->next].len != len ||
 		    r->frag[r->next].is_write != write || r->frag[r->next].is_pio != pio) {
 			/* The client changed registers in between: what it answered is void. */
 			x86_replay_done(cpu);
@@ -355,6 +398,8 @@ static void device_access(struct x86_cpu *cpu, uint64_t addr, void *data, uint8_
 	n = noted(cpu);
 	x86_charge(cpu, 16);
 	x86_vec_put(cpu);
+	/* Port accesses and those to uncached memory wait for the stores before them; SDM 3A 9.3, 12.3. */
+	atomic_thread_fence(memory_order_seq_cst);
 	if (pio)
 		done = cpu->env->pio(cpu, addr, data, len, write);
 	else
@@ -453,10 +498,50 @@ gva_t stack_ea(struct x86_cpu *cpu, uint64_t off, unsigned int size, bool write)
 
 /* ------------------------------------------------------------ split locked accesses */
 
-void x86_bus_lock(struct x86_cpu *cpu)
+/*
+ * Atomic against everybody: the other vCPUs are asked to park, and waited for
+ * until each is outside the guest or parked, which is at its next block
+ * boundary, or here, waiting for the same lock.  The bus lock is taken before
+ * the code cache's.
+ */
+static bool all_parked(const struct x86_cpu *cpu)
 {
+	bool parked = true;
+
+	host_lock(&cpu->code->lock);
+	for (struct x86_cpu *c = cpu->code->cpus; c; c = c->code_next)
+		parked &= c == cpu || !atomic_load(&c->in_guest) || atomic_load(&c->parked);
+	host_unlock(&cpu->code->lock);
+	return parked;
+}
+
+static void bus_take(struct x86_cpu *cpu)
+{
+	atomic_store(&cpu->parked, true);
 	host_lock(&cpu->code->bus_lock);
+	atomic_store(&cpu->parked, false);
+}
+
+static void bus_lock(struct x86_cpu *cpu)
+{
+	struct code_cache *cc = cpu->code;
+
+	bus_take(cpu);
 	cpu->bus_locked = true;
+	host_lock(&cc->lock);
+	for (struct x86_cpu *c = cc->cpus; c; c = c->code_next)
+		if (c != cpu)
+			x86_request(c, X86_REQ_PARK);
+	host_unlock(&cc->lock);
+	while (!all_parked(cpu))
+		host_yield();
+}
+
+void x86_bus_park(struct x86_cpu *cpu)
+{
+	bus_take(cpu);
+	atomic_fetch_and(&cpu->requests, ~(uint32_t)X86_REQ_PARK);
+	host_unlock(&cpu->code->bus_lock);
 }
 
 void x86_bus_unlock(struct x86_cpu *cpu)
@@ -465,4 +550,27 @@ void x86_bus_unlock(struct x86_cpu *cpu)
 		return;
 	cpu->bus_locked = false;
 	host_unlock(&cpu->code->bus_lock);
+}
+
+/* ... and those across cache lines, where the client wants to hear of them. */
+
+#define CACHE_LINE 64u
+
+static bool is_split(gva_t gva, unsigned int size)
+{
+	return gva % CACHE_LINE + size > CACHE_LINE;
+}
+
+void x86_split_lock_begin(struct x86_cpu *cpu, gva_t gva, unsigned int size)
+{
+	if (cpu->running && is_split(gva, size))
+		x86_leave(cpu, X86_LEAVE_RESTART);
+}
+
+void x86_split_lock_end(struct x86_cpu *cpu, gva_t gva, unsigned int size)
+{
+	if (!is_split(gva, size))
+		return;
+	cpu->split_locked = true;
+	x86_request(cpu, X86_REQ_EVENT);
 }

@@ -101,6 +101,12 @@ void sys_store(struct x86_cpu *cpu, gva_t gva, unsigned int size, uint64_t value
 void sys_probe_write(struct x86_cpu *cpu, gva_t gva, unsigned int size);
 
 /**
+ * sys_update - clears and sets bits of a byte, LOCKed: of a descriptor that another vCPU may use.  Returns what the
+ * byte was before.  SDM 3A 9.1.2.1.
+ */
+uint8_t sys_update(struct x86_cpu *cpu, gva_t gva, uint8_t clear, uint8_t set);
+
+/**
  * x86_port_access - IN, OUT and one iteration of INS, OUTS, permissions checked:
  * @len 1, 2 or 4 bytes at @data.  x86_mmio_access - the same for a gpa outside
  * slots, @len 1 to 8.  They leave with an exit where the client must answer,
@@ -109,15 +115,30 @@ void sys_probe_write(struct x86_cpu *cpu, gva_t gva, unsigned int size);
 void x86_port_access(struct x86_cpu *cpu, uint16_t port, void *data, uint8_t len, bool write);
 void x86_mmio_access(struct x86_cpu *cpu, gpa_t gpa, void *data, uint8_t len, bool write);
 
-/*
- * A LOCKed access whose operand lies in two pages, so that no host instruction
- * can be atomic on it: holds every other such access of the VM off.  Call after
- * mem_rmw() gave cpu->rmw_buf; reload the operand with mem_reload() inside.
- * The run loop unlocks when the instruction is left in the middle.
+/**
+ * mem_lock - for a LOCKed access that mem_rmw() gave cpu->rmw_buf for: its operand lies in two pages that are not
+ * neighbours in host memory, so that no host instruction can be atomic on it, or is a device's.  Keeps the VM's
+ * other vCPUs out of guest memory and takes the operand anew.  A device is not asked again.
  */
-void x86_bus_lock(struct x86_cpu *cpu);
+void mem_lock(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+
+/** x86_bus_unlock - ends mem_lock(), if there was one; also where the instruction is left in the middle. */
 void x86_bus_unlock(struct x86_cpu *cpu);
-void mem_reload(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+
+/**
+ * x86_split_lock_begin, x86_split_lock_end - around a LOCKed access where cpu->watch_bus_locks is set.  One across
+ * cache lines runs alone, so that the exit that it asks for is due right behind it.
+ */
+void x86_split_lock_begin(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+void x86_split_lock_end(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+
+/** x86_bus_wait - @cpu is about to touch guest memory: not while another has locked it. */
+void x86_bus_park(struct x86_cpu *cpu);
+static ALWAYS_INLINE void x86_bus_wait(struct x86_cpu *cpu)
+{
+	if (unlikely(atomic_load(&cpu->requests) & X86_REQ_PARK))
+		x86_bus_park(cpu);
+}
 
 /*
  * The stack.  `off` is an offset in SS; wraps and segment-checks outside 64-bit

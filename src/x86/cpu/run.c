@@ -324,15 +324,20 @@ static int check_kick(struct x86_cpu *cpu)
 	return cpu->env->slice ? cpu->env->slice(cpu) : 0;
 }
 
+/* From here on guest memory may be touched, unless somebody has the bus. */
+static void enter(struct x86_cpu *cpu)
+{
+	atomic_store(&cpu->in_guest, true);
+	x86_bus_wait(cpu);
+}
+
 static void serve_engine(struct x86_cpu *cpu)
 {
+	x86_bus_wait(cpu);
 	if (take_request(cpu, X86_REQ_TLB_FLUSH))
 		mmu_flush_all(cpu);
-	if (take_request(cpu, X86_REQ_GUARD_CODE)) {
-		/* Writes until now may have hit code decoded meanwhile. */
-		mmu_drop_writes(cpu);
-		code_cache_touched(cpu->code);
-	}
+	/* Writes until now may have hit code decoded meanwhile. */
+	code_changes_settle(cpu);
 	if (take_request(cpu, X86_REQ_DROP_CODE)) {
 		x86_vec_put(cpu);
 		mmu_forget_blocks(cpu);
@@ -362,7 +367,7 @@ static int boundary(struct x86_cpu *cpu)
 		x86_vec_put(cpu);
 		atomic_store(&cpu->in_guest, false);
 		r = cpu->env->service(cpu);
-		atomic_store(&cpu->in_guest, true);
+		enter(cpu);
 		if (r)
 			return r;
 		/* Blocks that died while we counted as outside may be gone already: see code_quiesce(). */
@@ -542,7 +547,7 @@ static int resume(struct x86_cpu *cpu, int how)
 	vec_undo(cpu);
 	/* What the instruction had asked devices for counts only where it is replayed. */
 	cpu->replay.done = 0;
-	atomic_store(&cpu->in_guest, true);
+	enter(cpu);
 	if (how == X86_LEAVE_INTERNAL)
 		note_internal(cpu);
 	if (how != X86_LEAVE_BREAK && !(how == X86_LEAVE_EXCEPTION && cpu->exc.trap)) {
@@ -568,6 +573,7 @@ static int resume(struct x86_cpu *cpu, int how)
 	case X86_LEAVE_REPLAY:
 		replay = true;
 		break;
+	case X86_LEAVE_RETRY:
 	case X86_LEAVE_BREAK:
 		x86_replay_done(cpu);
 		break;
@@ -611,7 +617,7 @@ enum x86_run_result x86_cpu_run(struct x86_cpu *cpu)
 
 	cpu->internal.ours = false;
 	host_guard_arm(&cpu->guard);
-	atomic_store(&cpu->in_guest, true);
+	enter(cpu);
 	cpu->slice = SLICE_UNITS;
 	cpu->running = NULL;
 	cpu->cur = &x86_no_insn;
@@ -624,6 +630,8 @@ enum x86_run_result x86_cpu_run(struct x86_cpu *cpu)
 	x86_vec_put(cpu);
 	count_work(cpu);
 	cpu->count.entered = false;
+	/* Nobody asks one that is outside what it has written. */
+	code_changes_settle(cpu);
 	atomic_store(&cpu->in_guest, false);
 	host_guard_disarm(&cpu->guard);
 	return r;

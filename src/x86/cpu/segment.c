@@ -48,7 +48,7 @@ void x86_desc_access(struct x86_cpu *cpu, struct x86_desc *d)
 	if (desc_type(d) & SEG_ACCESSED)
 		return;
 	d->raw |= (uint64_t)SEG_ACCESSED << 40;
-	sys_store(cpu, d->addr + 5, 1, (uint8_t)(d->raw >> 40));
+	sys_update(cpu, d->addr + 5, 0, SEG_ACCESSED);
 }
 
 void x86_seg_unpack(struct x86_seg *seg, uint16_t sel, const struct x86_desc *d)
@@ -234,8 +234,10 @@ void x86_tr_load(struct x86_cpu *cpu, uint16_t sel)
 	if (sel_null(sel))
 		x86_raise_ec(cpu, X86_GP, 0);
 	system_check(cpu, sel, types, &d);
-	d.raw |= 2ULL << 40;            /* busy */
-	sys_store(cpu, d.addr + 5, 1, (uint8_t)(d.raw >> 40));
+	d.raw |= (uint64_t)SYS_BUSY << 40;
+	/* Another processor may have taken it meanwhile. */
+	if (sys_update(cpu, d.addr + 5, 0, SYS_BUSY) & SYS_BUSY)
+		x86_raise_ec(cpu, X86_GP, sel & ~3u);
 	system_commit(&cpu->tr, sel, &d);
 }
 

@@ -18,6 +18,7 @@ enum x86_sys_type {
 	SYS_TSS16 = 1, SYS_LDT = 2, SYS_TSS16_BUSY = 3, SYS_CALL16 = 4, SYS_TASK_GATE = 5, SYS_INT16 = 6,
 	SYS_TRAP16 = 7, SYS_TSS32 = 9, SYS_TSS32_BUSY = 11, SYS_CALL32 = 12, SYS_INT32 = 14, SYS_TRAP32 = 15,
 };
+#define SYS_BUSY 2              /* a TSS that is in use */
 #define SEG_ACCESSED 1
 #define SEG_WRITABLE 2          /* data */
 #define SEG_READABLE 2          /* code */

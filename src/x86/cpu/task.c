@@ -37,7 +37,6 @@ static const struct tss_layout tss32 = {
 
 #define TSS32_CR3 28
 #define TSS32_TRAP 100
-#define TYPE_BUSY 2
 
 static const struct tss_layout *tss_layout(unsigned int type)
 {
@@ -116,10 +115,7 @@ static gva_t desc_type_byte(struct x86_cpu *cpu, uint16_t sel)
 
 static void set_busy(struct x86_cpu *cpu, uint16_t sel, bool busy)
 {
-	gva_t a = desc_type_byte(cpu, sel);
-	uint8_t v = (uint8_t)sys_load(cpu, a, 1);
-
-	sys_store(cpu, a, 1, busy ? v | TYPE_BUSY : v & ~TYPE_BUSY);
+	sys_update(cpu, desc_type_byte(cpu, sel), busy ? 0 : SYS_BUSY, busy ? SYS_BUSY : 0);
 }
 
 static bool nests(const struct x86_task_switch *t)
@@ -261,7 +257,7 @@ void x86_task_switch(struct x86_cpu *cpu, const struct x86_task_switch *t)
 		m.flags |= FL_NT;
 	}
 
-	d.raw |= (uint64_t)TYPE_BUSY << 40;
+	d.raw |= (uint64_t)SYS_BUSY << 40;
 	x86_seg_unpack(&cpu->tr.seg, t->sel, &d);
 	cpu->tr.base = desc_base(&d);
 	set_registers(cpu, &m, new == &tss32);

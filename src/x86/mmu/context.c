@@ -447,9 +447,13 @@ enum mmu_status mmu_fetch(struct x86_cpu *cpu, gva_t rip, uint8_t **hva, gfn_t *
 	slot = memslots_find(cpu->slots, gpa_to_gfn(result->gpa));
 	if (!slot)
 		return MMU_MMIO;
+	*gfn = gpa_to_gfn(result->gpa);
+	*hva = memslot_hva(slot, *gfn);
+	mmu_touch(cpu, slot, result->gpa, MMU_EXEC);
+	mmu_await(cpu, *hva, result->gpa, false);
 	x->tag = tag;
-	x->gfn = *gfn = gpa_to_gfn(result->gpa);
-	x->hva = *hva = memslot_hva(slot, x->gfn);
+	x->gfn = *gfn;
+	x->hva = *hva;
 	ctx_note_page(c, c->large_x, rip, result->page_shift);
 	code_gfn_recheck(cpu->code, x->gfn, result->global ? rip & GUEST_PAGE_MASK : 0);
 	return MMU_OK;

@@ -2,6 +2,7 @@
 #include "x86/state/cpuid.h"
 
 #include <errno.h>
+#include <linux/kvm_para.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,6 +63,16 @@ static uint32_t kvm_base(const struct x86_cpuid *c)
 			return base;
 	}
 	return 0;
+}
+
+/* As KVM: PV spinlocks would wait for HLT to be seen by somebody.  The client may have moved KVM's leaves. */
+static void hide_unhalt(struct x86_vcpu *v)
+{
+	uint32_t base = kvm_base(&v->cpuid);
+	struct kvm_cpuid_entry2 *e = base ? x86_cpuid_find(&v->cpuid, base + 1, 0) : NULL;
+
+	if (e && v->vm->hlt_in_guest)
+		e->eax &= ~(1u << x86_feature_rows[X86_F_KVM_PV_UNHALT].bit);
 }
 
 static void derive_features(struct x86_cpuid *c)
@@ -142,6 +153,7 @@ static void derive(struct x86_vcpu *v)
 	struct x86_cpuid *c = &v->cpuid;
 	const struct kvm_cpuid_entry2 *e = x86_cpuid_find(c, 0xd, 0);
 
+	hide_unhalt(v);
 	derive_features(c);
 	x86_cpuid_update_mwait(v);
 	c->maxphyaddr = maxphyaddr(c);
@@ -174,6 +186,7 @@ void x86_cpuid_init(struct x86_vcpu *v)
 	c->supported_xcr0 = XCR0_X87;
 	c->vendor = vendor(c);
 	v->cpu.maxphyaddr = c->maxphyaddr;
+	v->cpu.host_maxphyaddr = (uint8_t)x86_host_phys_bits();
 }
 
 /* --- runtime bits ------------------------------------------------------------------------ */
@@ -181,6 +194,16 @@ void x86_cpuid_init(struct x86_vcpu *v)
 static void set_bit32(uint32_t *reg, unsigned int bit, bool on)
 {
 	*reg = (*reg & ~(1u << bit)) | (uint32_t)on << bit;
+}
+
+/* A guest that halts by itself is not woken by a kick: no PV spinlocks for it. */
+static void withdraw_unhalt(const struct x86_cpuid *c)
+{
+	uint32_t base = kvm_base(c);
+	struct kvm_cpuid_entry2 *e = base ? x86_cpuid_find(c, base + (KVM_FEATURES - KVM_BASE_FIRST), 0) : NULL;
+
+	if (e)
+		e->eax &= ~(1u << KVM_FEATURE_PV_UNHALT);
 }
 
 static void update_entries(struct x86_vcpu *v, const struct x86_cpuid *c)
@@ -193,6 +216,8 @@ static void update_entries(struct x86_vcpu *v, const struct x86_cpuid *c)
 		if (v->vm->disabled_quirks & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT)
 			set_bit32(&e->ecx, 3, v->msr.misc_enable & MISC_ENABLE_MWAIT);
 	}
+	if (v->vm->hlt_in_guest)
+		withdraw_unhalt(c);
 	e = x86_cpuid_find(c, 7, 0);
 	if (e && x86_feature_feasible(X86_F_PKU))
 		set_bit32(&e->ecx, 4, v->cpu.cr4 & CR4_PKE);

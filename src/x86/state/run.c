@@ -15,6 +15,7 @@
 #include "host/clock.h"
 #include "x86/cpu/debug.h"
 #include "x86/mmu/mmu.h"
+#include "x86/pv/async_pf.h"
 #include "x86/pv/kvmclock.h"
 #include "x86/pv/steal.h"
 #include "x86/pv/vmware.h"
@@ -237,6 +238,40 @@ static int env_slice(struct x86_cpu *cpu)
 	return kvm_vcpu_interrupted(v->vcpu) ? X86_RUN_INTR : 0;
 }
 
+/*
+ * Has another vCPU, inside the guest, done nothing since we looked last?  Then the host has given its processor to
+ * somebody else.  Of many vCPUs some are looked at, twice, and the next ones the next time.
+ */
+static bool sibling_preempted(struct x86_vcpu *v)
+{
+	unsigned int all = atomic_load(&v->vcpu->vm->nvcpus), some = all < X86_WATCHED ? all : X86_WATCHED;
+	bool found = false;
+
+	for (unsigned int n = 0; n < some; n++) {
+		const struct x86_cpu *c = &x86_vcpu_of(v->vcpu->vm->vcpu[(v->watch.first + n) % all])->cpu;
+		uint64_t insns = __atomic_load_n(&c->insns, __ATOMIC_RELAXED);
+
+		found |= c != &v->cpu && atomic_load(&c->in_guest) && insns == v->watch.insns[n];
+		v->watch.insns[n] = insns;
+	}
+	found &= v->watch.known;
+	v->watch.known = all == some || !v->watch.known;
+	if (!v->watch.known)
+		v->watch.first = (v->watch.first + some) % all;
+	return found;
+}
+
+/* KVM yields to the vCPU that was preempted; to whom we yield is the host's choice, so only where there is one. */
+static void env_spin(struct x86_cpu *cpu)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+
+	if (v->vm->pause_in_guest || !sibling_preempted(v))
+		return;
+	x86_stat_inc(v->vcpu, X86_STAT_PAUSE_YIELDS);
+	sched_yield();
+}
+
 static gva_t linear_rip(const struct x86_cpu *cpu)
 {
 	if (cpu->mode == CODE64)
@@ -298,12 +333,26 @@ static bool runnable(struct x86_vcpu *v)
 		v->halted_inside = !x86_has_event(v);
 		return !v->halted_inside;
 	}
-	if (state == KVM_MP_STATE_RUNNABLE)
+	if (likely(state == KVM_MP_STATE_RUNNABLE && !v->apf.halted))
 		return true;
+	if (state == KVM_MP_STATE_RUNNABLE) {
+		v->apf.halted = !x86_has_event(v);
+		return !v->apf.halted;
+	}
 	if ((state != KVM_MP_STATE_HALTED && state != KVM_MP_STATE_AP_RESET_HOLD) || !x86_has_event(v))
 		return false;
+	v->apf.halted = false;
 	atomic_store(&v->unhalted, false);
 	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
+	return true;
+}
+
+/* Has a page come, or has the guest acknowledged one?  Anything else is no reason to look into its area. */
+static bool take_async_pf(struct x86_vcpu *v)
+{
+	if (likely(!(atomic_load(&v->cpu.requests) & X86_REQ_ASYNC_PF)))
+		return false;
+	atomic_fetch_and(&v->cpu.requests, ~(uint32_t)X86_REQ_ASYNC_PF);
 	return true;
 }
 
@@ -317,6 +366,8 @@ static int wait_runnable(struct x86_vcpu *v)
 		if (v->has_lapic)
 			serve_timer(v);
 		x86_accept_events(v);
+		if (unlikely(take_async_pf(v)))
+			x86_async_pf_tell(v);
 		if (runnable(v))
 			return 0;
 		if (kvm_vcpu_immediate_exit(v->vcpu))
@@ -339,6 +390,11 @@ static bool pending_exit(struct x86_vcpu *v)
 	if (v->io_exit) {
 		v->io_exit = false;
 		run->exit_reason = KVM_EXIT_IO;
+		return true;
+	}
+	/* The flag says it too, and is set where another exit has come first. */
+	if (v->cpu.split_locked) {
+		run->exit_reason = KVM_EXIT_X86_BUS_LOCK;
 		return true;
 	}
 	if (v->hlt_exit) {
@@ -430,11 +486,12 @@ static int env_service(struct x86_cpu *cpu)
 }
 
 const struct x86_env x86_kvm_env = {
-	.pio = env_pio, .mmio = env_mmio, .rdmsr = env_rdmsr, .wrmsr = env_wrmsr, .cpuid = env_cpuid,
+	.pio = env_pio, .mmio = env_mmio, .page = x86_async_pf_page, .rdmsr = env_rdmsr, .wrmsr = env_wrmsr, .cpuid = env_cpuid,
 	.tsc = env_tsc, .rdpmc = env_rdpmc, .vmware_pmc = env_vmware_pmc, .work_ns = env_work_ns,
 	.get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8,
 	.hypercall = x86_hypercall, .replaces_hypercall = x86_replaces_hypercall,
-	.leave_smm = x86_smm_leave, .halt = env_halt, .slice = env_slice, .service = env_service, .guest_debug = env_guest_debug,
+	.leave_smm = x86_smm_leave, .halt = env_halt, .slice = env_slice, .spin = env_spin,
+	.service = env_service, .guest_debug = env_guest_debug,
 };
 
 /* --- KVM_RUN -------------------------------------------------------------------------------- */
@@ -535,6 +592,11 @@ static void save_run_state(struct x86_vcpu *v)
 
 	x86_vapic_collect(v);
 	run->flags = v->cpu.smm ? KVM_RUN_X86_SMM : 0;
+	if (unlikely(v->cpu.split_locked)) {
+		v->cpu.split_locked = false;
+		run->flags |= KVM_RUN_X86_BUS_LOCK;
+		x86_stat_inc(v->vcpu, X86_STAT_BUS_LOCKS);
+	}
 	run->if_flag = !!(v->cpu.rflags & FL_IF);
 	run->cr8 = x86_get_cr8(&v->cpu);
 	run->apic_base = x86_get_apic_base(v);
@@ -574,9 +636,11 @@ static int run_guest(struct x86_vcpu *v)
 	uint32_t reason = run->exit_reason;
 	enum x86_run_result r;
 
+	/* An entry that fails is one. */
+	v->ran = true;
 	if (unlikely(!entry_valid(&v->cpu)))
 		return fail_entry(v);
-	v->ran = true;
+	v->cpu.reports_unknown = v->vm->exit_on_emulation_failure;
 	if (unlikely(v->quirks_seen != v->vm->disabled_quirks))
 		x86_cpuid_update_mwait(v);
 	run->exit_reason = KVM_EXIT_UNKNOWN;

@@ -6,6 +6,7 @@
 #include "host/clock.h"
 #include "kvm/trace.h"
 #include "x86/cpu/block.h"
+#include "x86/pv/async_pf.h"
 #include "x86/state/msr.h"
 #include "x86/state/parameter.h"
 #include "x86/state/state.h"
@@ -33,8 +34,11 @@ int x86_vm_create(struct vm *vm, unsigned long type)
 		return -ENOMEM;
 	}
 	apic_bus_init(&x->bus, &x86_apic_bus_ops, x);
+	x86_async_pf_vm_init(x);
 	pthread_mutex_init(&x->clock.lock, NULL);
 	x->vmware_backdoor = x86_parameter(X86_PARAM_VMWARE_BACKDOOR);
+	vm->populates = x86_parameter(X86_PARAM_GLOBAL_TDP);
+	x->no_smm = vm->populates;
 	x->default_tsc_khz = host_tsc_khz();
 	x->clock.tsc_khz = x->default_tsc_khz;
 	x->clock.ns = host_now_and_tsc(&x->clock.host_tsc);
@@ -49,8 +53,10 @@ void x86_vm_stop(struct vm *vm)
 {
 	struct x86_vm *x = x86_vm_of(vm);
 
-	if (x)
-		x86_irqchip_destroy(x);
+	if (!x)
+		return;
+	x86_async_pf_vm_stop(x);
+	x86_irqchip_destroy(x);
 }
 
 void x86_vm_destroy(struct vm *vm)

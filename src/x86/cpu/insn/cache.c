@@ -73,11 +73,11 @@ static void op_nothing(struct x86_cpu *cpu, const struct insn *i)
 }
 
 static const struct insn_row rows[] = {
-	{ ZYDIS_MNEMONIC_INVLPG, 0, ROW_CPL0 | ROW_BARRIER, 0, build_invlpg, NULL },
-	{ ZYDIS_MNEMONIC_INVPCID, X86_F_INVPCID, ROW_CPL0 | ROW_BARRIER, 0, build_invpcid, NULL },
-	{ ZYDIS_MNEMONIC_INVD, 0, ROW_CPL0, 0, build_plain, PLAIN(op_nothing) },
+	{ ZYDIS_MNEMONIC_INVLPG, 0, ROW_CPL0 | ROW_SERIAL, 0, build_invlpg, NULL },
+	{ ZYDIS_MNEMONIC_INVPCID, X86_F_INVPCID, ROW_CPL0 | ROW_SERIAL, 0, build_invpcid, NULL },
+	{ ZYDIS_MNEMONIC_INVD, 0, ROW_CPL0 | ROW_SERIAL, 0, build_plain, PLAIN(op_nothing) },
 	/* WBNOINVD, too: Zydis gives F3 0F 09 this name. */
-	{ ZYDIS_MNEMONIC_WBINVD, 0, ROW_CPL0, 0, build_plain, PLAIN(op_nothing) },
+	{ ZYDIS_MNEMONIC_WBINVD, 0, ROW_CPL0 | ROW_SERIAL, 0, build_plain, PLAIN(op_nothing) },
 };
 
 const struct insn_rows insn_rows_cache = { rows, ARRAY_SIZE(rows) };

@@ -324,11 +324,11 @@ static void wrpkru(struct x86_cpu *cpu, const struct insn *i)
 
 static const struct insn_row rows[] = {
 	{ ZYDIS_MNEMONIC_MOV, 0, ROW_CPL0, 0, build_read_cr, NULL },
-	{ ZYDIS_MNEMONIC_MOV, 0, ROW_CPL0 | ROW_BARRIER, 0, build_write_cr, NULL },
+	{ ZYDIS_MNEMONIC_MOV, 0, ROW_CPL0 | ROW_SERIAL, 0, build_write_cr, NULL },
 	{ ZYDIS_MNEMONIC_MOV, 0, ROW_CPL0, 0, build_read_dr, NULL },
-	{ ZYDIS_MNEMONIC_MOV, 0, ROW_CPL0 | ROW_BARRIER, 0, build_write_dr, NULL },
+	{ ZYDIS_MNEMONIC_MOV, 0, ROW_CPL0 | ROW_SERIAL, 0, build_write_dr, NULL },
 	{ ZYDIS_MNEMONIC_CLTS, 0, ROW_CPL0, 0, build_plain, PLAIN(clts) },
-	{ ZYDIS_MNEMONIC_LMSW, 0, ROW_CPL0 | ROW_BARRIER, 0, build_lmsw, NULL },
+	{ ZYDIS_MNEMONIC_LMSW, 0, ROW_CPL0 | ROW_SERIAL, 0, build_lmsw, NULL },
 	{ ZYDIS_MNEMONIC_SMSW, 0, 0, 0, build_smsw, NULL },
 	{ ZYDIS_MNEMONIC_XGETBV, X86_F_XSAVE, 0, 0, build_plain, PLAIN(xgetbv) },
 	{ ZYDIS_MNEMONIC_XSETBV, X86_F_XSAVE, ROW_BARRIER, 0, build_plain, PLAIN(xsetbv) },

@@ -305,12 +305,12 @@ static int build_arpl(struct insn *i, const struct insn_build *b)
 #define TABLE(fn, idt) (&(const struct table_form){ fn, idt })
 
 static const struct insn_row rows[] = {
-	{ ZYDIS_MNEMONIC_LGDT, 0, ROW_CPL0, 0, build_table, TABLE(load_table, 0) },
-	{ ZYDIS_MNEMONIC_LIDT, 0, ROW_CPL0, 0, build_table, TABLE(load_table, 1) },
+	{ ZYDIS_MNEMONIC_LGDT, 0, ROW_CPL0 | ROW_SERIAL, 0, build_table, TABLE(load_table, 0) },
+	{ ZYDIS_MNEMONIC_LIDT, 0, ROW_CPL0 | ROW_SERIAL, 0, build_table, TABLE(load_table, 1) },
 	{ ZYDIS_MNEMONIC_SGDT, 0, 0, 0, build_table, TABLE(store_table, 0) },
 	{ ZYDIS_MNEMONIC_SIDT, 0, 0, 0, build_table, TABLE(store_table, 1) },
-	{ ZYDIS_MNEMONIC_LLDT, 0, ROW_NO_VM86, 0, build_source, PLAIN(lldt) },
-	{ ZYDIS_MNEMONIC_LTR, 0, ROW_NO_VM86, 0, build_source, PLAIN(ltr) },
+	{ ZYDIS_MNEMONIC_LLDT, 0, ROW_NO_VM86 | ROW_SERIAL, 0, build_source, PLAIN(lldt) },
+	{ ZYDIS_MNEMONIC_LTR, 0, ROW_NO_VM86 | ROW_SERIAL, 0, build_source, PLAIN(ltr) },
 	{ ZYDIS_MNEMONIC_SLDT, 0, ROW_NO_VM86, 0, build_store_selector, OF_TR(0) },
 	{ ZYDIS_MNEMONIC_STR, 0, ROW_NO_VM86, 0, build_store_selector, OF_TR(1) },
 	{ ZYDIS_MNEMONIC_LAR, 0, ROW_NO_VM86, 0, build_query, PLAIN(lar) },

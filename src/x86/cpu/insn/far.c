@@ -558,9 +558,9 @@ static const struct insn_row rows[] = {
 	{ ZYDIS_MNEMONIC_JMP, 0, ROW_END, 0, build_far_jmp, NULL },
 	{ ZYDIS_MNEMONIC_CALL, 0, ROW_END, 0, build_far_call, NULL },
 	{ ZYDIS_MNEMONIC_RET, 0, ROW_END, 0, build_retf, NULL },
-	{ ZYDIS_MNEMONIC_IRET, 0, ROW_END, 0, build_iret, SIZE(2) },
-	{ ZYDIS_MNEMONIC_IRETD, 0, ROW_END, 0, build_iret, SIZE(4) },
-	{ ZYDIS_MNEMONIC_IRETQ, 0, ROW_END | ROW_ONLY_64, 0, build_iret, SIZE(8) },
+	{ ZYDIS_MNEMONIC_IRET, 0, ROW_END | ROW_SERIAL, 0, build_iret, SIZE(2) },
+	{ ZYDIS_MNEMONIC_IRETD, 0, ROW_END | ROW_SERIAL, 0, build_iret, SIZE(4) },
+	{ ZYDIS_MNEMONIC_IRETQ, 0, ROW_END | ROW_SERIAL | ROW_ONLY_64, 0, build_iret, SIZE(8) },
 };
 
 const struct insn_rows insn_rows_far = { rows, ARRAY_SIZE(rows) };

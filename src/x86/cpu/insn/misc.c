@@ -27,9 +27,31 @@ static int build_nop(struct insn *i, const struct insn_build *b)
 	return 0;
 }
 
+/*
+ * So many PAUSEs, with at most so many instructions from one to the next, are a wait for another vCPU, which may
+ * have no processor to run on.  Some 10 us; shorter waits cost nothing but a look at the count.
+ */
+#define SPIN_PAUSES 256
+#define SPIN_GAP 128
+
+SLOW_FN static void spin(struct x86_cpu *cpu)
+{
+	cpu->spin.count = 0;
+	if (!cpu->env->spin)
+		return;
+	x86_vec_put(cpu);
+	x86_charge(cpu, 16);
+	cpu->env->spin(cpu);
+}
+
 static void pause_hint(struct x86_cpu *cpu, const struct insn *i)
 {
 	asm volatile("pause");
+	if (cpu->insns - cpu->spin.insns > SPIN_GAP)
+		cpu->spin.count = 0;
+	cpu->spin.insns = cpu->insns;
+	if (unlikely(++cpu->spin.count >= SPIN_PAUSES))
+		spin(cpu);
 	NEXT(cpu, i);
 }
 
@@ -374,7 +396,7 @@ static const struct insn_row rows[] = {
 	PLAIN(MFENCE, X86_F_SSE2, 0, mfence),
 	PLAIN(SFENCE, X86_F_SSE, 0, sfence),
 	PLAIN(LFENCE, X86_F_SSE2, 0, lfence),
-	PLAIN(SERIALIZE, X86_F_SERIALIZE, ROW_BARRIER, mfence),
+	PLAIN(SERIALIZE, X86_F_SERIALIZE, ROW_SERIAL, nop),
 	PLAIN(UD0, 0, 0, undefined), PLAIN(UD1, 0, 0, undefined), PLAIN(UD2, 0, 0, undefined),
 	{ ZYDIS_MNEMONIC_RDRAND, X86_F_RDRAND, 0, 0, build_forms, &rdrand_forms },
 	{ ZYDIS_MNEMONIC_RDSEED, X86_F_RDSEED, 0, 0, build_forms, &rdseed_forms },
@@ -382,7 +404,7 @@ static const struct insn_row rows[] = {
 	PLAIN(RDTSCP, X86_F_RDTSCP, 0, rdtscp),
 	PLAIN(RDPMC, 0, 0, rdpmc),
 	{ ZYDIS_MNEMONIC_RDPID, X86_F_RDPID, 0, 0, build_rdpid, NULL },
-	PLAIN(CPUID, 0, ROW_BARRIER, cpuid),
+	PLAIN(CPUID, 0, ROW_SERIAL, cpuid),
 	{ ZYDIS_MNEMONIC_CLFLUSH, X86_F_CLFLUSH, 0, 0, build_clflush, NULL },
 	{ ZYDIS_MNEMONIC_CLFLUSHOPT, X86_F_CLFLUSHOPT, 0, 0, build_clflush, NULL },
 	{ ZYDIS_MNEMONIC_CLWB, X86_F_CLWB, 0, 0, build_clflush, NULL },

@@ -109,7 +109,7 @@ static int build_base(struct insn *i, const struct insn_build *b)
 
 static const struct insn_row rows[] = {
 	{ ZYDIS_MNEMONIC_RDMSR, X86_F_MSR, ROW_CPL0, 0, build_plain, PLAIN(rdmsr) },
-	{ ZYDIS_MNEMONIC_WRMSR, X86_F_MSR, ROW_CPL0 | ROW_BARRIER, 0, build_plain, PLAIN(wrmsr) },
+	{ ZYDIS_MNEMONIC_WRMSR, X86_F_MSR, ROW_CPL0 | ROW_SERIAL, 0, build_plain, PLAIN(wrmsr) },
 	{ ZYDIS_MNEMONIC_SWAPGS, X86_F_LM, ROW_CPL0 | ROW_ONLY_64, 0, build_plain, PLAIN(swapgs) },
 	{ ZYDIS_MNEMONIC_RDFSBASE, X86_F_FSGSBASE, ROW_ONLY_64, 0, build_base, BASE(rdbase, SEG_FS) },
 	{ ZYDIS_MNEMONIC_RDGSBASE, X86_F_FSGSBASE, ROW_ONLY_64, 0, build_base, BASE(rdbase, SEG_GS) },

@@ -173,16 +173,17 @@ int build_op_count(const struct insn_build *b);
 
 /*
  * mem_rmw() and mem_commit() of a LOCKed instruction.  On host memory the host's
- * own LOCK does; a copy (operand in two pages) is worked on with the VM's bus lock.
+ * own LOCK does, split or not; a copy is worked on with the VM's bus locked.
  */
 static ALWAYS_INLINE void *locked_rmw(struct x86_cpu *cpu, gva_t gva, unsigned int size)
 {
-	void *p = mem_rmw(cpu, gva, size);
+	void *p;
 
-	if (unlikely(p == (void *)cpu->rmw_buf)) {
-		x86_bus_lock(cpu);
-		mem_reload(cpu, gva, size);
-	}
+	if (unlikely(cpu->watch_bus_locks))
+		x86_split_lock_begin(cpu, gva, size);
+	p = mem_rmw(cpu, gva, size);
+	if (unlikely(p == (void *)cpu->rmw_buf))
+		mem_lock(cpu, gva, size);
 	return p;
 }
 
@@ -192,6 +193,8 @@ static ALWAYS_INLINE void locked_commit(struct x86_cpu *cpu, gva_t gva, unsigned
 		mem_commit_slow(cpu, gva, size);
 		x86_bus_unlock(cpu);
 	}
+	if (unlikely(cpu->watch_bus_locks))
+		x86_split_lock_end(cpu, gva, size);
 }
 
 #endif

@@ -209,6 +209,7 @@ static void replace_hypercall(struct x86_cpu *cpu, const struct insn *i)
 	for (unsigned int n = 0; n < sizeof(vmcall); n++)
 		p[n] = own[n];
 	mem_commit(cpu, gva, sizeof(vmcall), p);
+	cpu->hypercalls_patched++;
 	cpu->regs[R_RIP] = insn_rip(cpu, i);
 }
 
@@ -279,7 +280,7 @@ static int build_monitor(struct insn *i, const struct insn_build *b)
 static const struct insn_row rows[] = {
 	{ ZYDIS_MNEMONIC_SYSCALL, X86_F_SYSCALL, ROW_END, 0, build_plain, PLAIN(op_syscall) },
 	{ ZYDIS_MNEMONIC_SYSRET, X86_F_SYSCALL, ROW_END, 0, build_plain, PLAIN(op_sysret) },
-	{ ZYDIS_MNEMONIC_RSM, 0, ROW_END, 0, build_plain, PLAIN(op_rsm) },
+	{ ZYDIS_MNEMONIC_RSM, 0, ROW_END | ROW_SERIAL, 0, build_plain, PLAIN(op_rsm) },
 	{ ZYDIS_MNEMONIC_SYSENTER, X86_F_SEP, ROW_END, 0, build_plain, PLAIN(op_sysenter) },
 	{ ZYDIS_MNEMONIC_SYSEXIT, X86_F_SEP, ROW_END, 0, build_plain, PLAIN(op_sysexit) },
 	{ ZYDIS_MNEMONIC_HLT, 0, ROW_CPL0 | ROW_END, 0, build_plain, PLAIN(op_hlt) },
