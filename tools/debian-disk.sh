@@ -67,7 +67,7 @@ END
 echo "anykvm: making a disk with Debian $suite on it" >&2
 # shellcheck disable=SC2016
 mmdebstrap --quiet --variant=minbase --format=null \
-	--include=linux-image-cloud-amd64,systemd-sysv,udev,kmod,grub-common,grub-pc-bin,grub-efi-amd64-bin \
+	--include=linux-image-cloud-amd64,systemd-sysv,dbus,udev,kmod,grub-common,grub-pc-bin,grub-efi-amd64-bin \
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 	--dpkgopt='path-exclude=/usr/share/locale/*' \
 	--customize-hook="sh '$part/hook' \"\$1\"" \
