@@ -18,6 +18,7 @@ done
 part=$dir.$$
 mkdir -p "$part"
 trap 'rm -rf "$part"' EXIT
+trap 'exit 1' INT TERM HUP
 
 # From where this machine gets its own packages, where that is Debian's.
 suite=bookworm
@@ -34,13 +35,16 @@ cat >"$root/etc/fstab" <<FSTAB
 LABEL=root / ext4 errors=remount-ro 0 1
 FSTAB
 mkdir -p "$root/boot/grub"
+# A slow machine is no broken one: by default each of these gives up after one to three minutes.
+patience="rootdelay=1800 udev.event_timeout=1800 systemd.default_timeout_start_sec=1800"
+patience="$patience systemd.default_device_timeout_sec=1800"
 cat >"$root/boot/grub/grub.cfg" <<GRUB
 serial --unit=0 --speed=115200
 terminal_input serial
 terminal_output serial
 set timeout=0
 echo "GRUB on \$grub_platform"
-linux $(cd "$root" && ls boot/vmlinuz-*) root=LABEL=root console=ttyS0 quiet
+linux $(cd "$root" && ls boot/vmlinuz-*) root=LABEL=root console=ttyS0 quiet $patience
 initrd $(cd "$root" && ls boot/initrd.img-*)
 boot
 GRUB
