@@ -33,6 +33,7 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("async_pf_ready"),
 	KVM_STAT_COUNTER("async_pf_halts"),
 	KVM_STAT_COUNTER("pv_eois"),
+	KVM_STAT_COUNTER("smm_entries"),
 };
 
 _Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");

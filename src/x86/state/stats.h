@@ -33,6 +33,7 @@ enum x86_vcpu_stat {
 	X86_STAT_ASYNC_PF_READY,
 	X86_STAT_ASYNC_PF_HALTS,                /* the guest could not be told of a page and slept */
 	X86_STAT_PV_EOIS,                       /* interrupts ended without a write to the local APIC */
+	X86_STAT_SMM_ENTRIES,                   /* into system management mode */
 	X86_STAT_END
 };
 
