@@ -10,7 +10,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 programs='stress-ng cyclictest hackbench signaltest pi_stress'
-# With --verify where they have it; 'cpu-online' takes processors away and brings them back.
+# With --verify where they have it; 'cpu-online', which has to be asked for twice, takes processors away and brings
+# them back.
 stressors='cpu vm atomic mutex futex sem pthread fork clone vfork mmap mprotect mremap switch tlb-shootdown membarrier
 	timer hrtimers itimer timerfd x86syscall lockbus mcontend dekker peterson misaligned icache cache rdrand
 	sigsegv sigfpe sigq pipe eventfd msg yield affinity schedpolicy fault brk vecmath tsc cpu-online'
@@ -53,7 +54,7 @@ run() {
 ulimit -c 0
 echo "CPUS \$(nproc)"
 for stressor in $(echo $stressors); do
-	run \$stressor stress-ng --verify --timeout $seconds --temp-path /tmp --\$stressor \$(nproc)
+	run \$stressor stress-ng --verify --pathological --timeout $seconds --temp-path /tmp --vm-bytes 32m --\$stressor \$(nproc)
 done
 run cyclictest cyclictest -q -S -p 80 -i 5000 -l \$(($seconds * 100))
 run signaltest signaltest -q -t 2 -l \$(($seconds * 500))

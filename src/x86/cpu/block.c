@@ -150,37 +150,6 @@ static bool page_hot(struct code_cache *cc, gfn_t gfn)
 	return hot;
 }
 
-/* Has this very mapping been in force since the page was last rechecked?  Notes it if not. */
-static bool known_global(struct code_cache *cc, struct code_page *p, gva_t global)
-{
-	uint64_t gen = cc->globals_gen;
-
-	if (global && p->global == global && p->globals_gen == gen)
-		return true;
-	p->global = global;
-	p->globals_gen = gen;
-	return false;
-}
-
-void code_gfn_recheck(struct code_cache *cc, gfn_t gfn, gva_t global)
-{
-	struct code_page *p;
-
-	if (!filter_test(cc, gfn))
-		return;
-	host_lock(&cc->lock);
-	p = page_find(cc, gfn);
-	if (p && !known_global(cc, p, global))
-		for (struct block *b = p->blocks; b; b = b->page_next)
-			b->epoch = EPOCH_STALE;
-	host_unlock(&cc->lock);
-}
-
-void code_globals_flushed(struct code_cache *cc)
-{
-	atomic_fetch_add_explicit(&cc->globals_gen, 1, memory_order_relaxed);
-}
-
 /* ------------------------------------------------------------------ code that others write */
 
 /*
@@ -426,13 +395,11 @@ bool code_written(struct x86_cpu *cpu, gpa_t gpa, unsigned int n, const struct b
 
 struct block *code_find(struct code_cache *cc, gpa_t gpa, unsigned int mode)
 {
-	struct block *b;
+	struct block *b = __atomic_load_n(&cc->hash[block_slot(gpa, mode)], __ATOMIC_ACQUIRE);
 
-	host_lock(&cc->lock);
-	b = cc->hash[block_slot(gpa, mode)];
-	while (b && (b->gpa != gpa || b->mode != mode))
-		b = b->hash_next;
-	host_unlock(&cc->lock);
+	/* Without the lock: what was unlinked meanwhile leads on to where it did, and is not freed before we are through. */
+	while (b && (b->gpa != gpa || b->mode != mode || b->dead))
+		b = __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE);
 	return b;
 }
 
@@ -551,7 +518,7 @@ static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, 
 	}
 	slot = &cc->hash[block_slot(gpa, mode)];
 	b->hash_next = *slot;
-	*slot = b;
+	__atomic_store_n(slot, b, __ATOMIC_RELEASE);
 	cc->stats.decoded++;
 	/* The last vCPU that held dying blocks may have left without a word, for good. */
 	unheld = take_unheld(cc);

@@ -23,8 +23,6 @@ struct code_page {
 	struct block *tails;            /* by page2_next; crossing ones that end here */
 	unsigned int writes;
 	bool hot;
-	gva_t global;                   /* mapped executable and global here, as of globals_gen; 0: nowhere */
-	uint64_t globals_gen;
 };
 
 struct code_cache {
@@ -44,7 +42,6 @@ struct code_cache {
 	struct code_page *pages_dead, *pages_dying;     /* records that their blocks still point to */
 	_Atomic uint64_t drop_gen;
 	struct x86_cpu *cpus;           /* by code_next */
-	_Atomic uint64_t globals_gen;   /* grows when global translations are dropped */
 	struct code_stats stats;
 	struct host_lock bus_lock;      /* x86_bus_lock(); before `lock` */
 
@@ -65,7 +62,7 @@ struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_pag
 struct block *code_build_cross(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, gfn_t gfn2,
 			       const uint8_t *host2, unsigned int mode);
 
-/** code_find - the block at @gpa in @mode, or NULL. */
+/** code_find - the block at @gpa in @mode, or NULL.  Only by a vCPU in the guest. */
 struct block *code_find(struct code_cache *cc, gpa_t gpa, unsigned int mode);
 
 /** code_kill - unlinks @b: it will not be entered again. */

@@ -11,7 +11,6 @@
 
 #define GEN_LAST 4094
 #define JUMP_GEN_ONE (1ULL << 57)       /* jump keys: 57 address bits, 5 of generation, 2 of code mode */
-#define JUMP_GEN_MASK (31ULL << 57)
 
 static void clear_words(uint64_t *p, size_t n, uint64_t value)
 {
@@ -21,9 +20,11 @@ static void clear_words(uint64_t *p, size_t n, uint64_t value)
 static void flush_jumps(struct mmu_ctx *c)
 {
 	c->jump_key = (c->jump_key + JUMP_GEN_ONE) & JUMP_GEN_MASK;
-	if (!c->jump_key)
+	if (!c->jump_key) {
 		for (unsigned int i = 0; i < JUMP_SIZE; i++)
 			c->jump[i].key = ~0ULL;
+		c->jump_floor = 0;
+	}
 	clear_words(c->jump_bloom, ARRAY_SIZE(c->jump_bloom), 0);
 	clear_words(c->jump_regions, ARRAY_SIZE(c->jump_regions), 0);
 }
@@ -331,7 +332,6 @@ static void for_each_ctx(struct x86_cpu *cpu, void (*fn)(struct mmu_ctx *c))
 
 void mmu_flush_all(struct x86_cpu *cpu)
 {
-	code_globals_flushed(cpu->code);
 	for_each_ctx(cpu, mmu_ctx_flush);
 }
 
@@ -450,9 +450,15 @@ void mmu_debug_changed(struct x86_cpu *cpu)
 	for_each_ctx(cpu, flush_tags);
 }
 
+static void forget_blocks(struct mmu_ctx *c)
+{
+	flush_jumps(c);
+	c->jump_floor = c->jump_key;
+}
+
 void mmu_forget_blocks(struct x86_cpu *cpu)
 {
-	for_each_ctx(cpu, flush_jumps);
+	for_each_ctx(cpu, forget_blocks);
 }
 
 void mmu_note_jump(struct mmu_ctx *c, gva_t gva)
@@ -500,6 +506,5 @@ enum mmu_status mmu_fetch(struct x86_cpu *cpu, gva_t rip, uint8_t **hva, gfn_t *
 	x->gfn = *gfn;
 	x->hva = *hva;
 	ctx_note_page(c, c->large_x, rip, result->page_shift);
-	code_gfn_recheck(cpu->code, x->gfn, result->global ? rip & GUEST_PAGE_MASK : 0);
 	return MMU_OK;
 }
