@@ -34,6 +34,12 @@ static const struct work works[] = {
 	{ "calls", "us", 1, CALLS_OPS, NULL, work_calls, NULL },
 	{ "memcpy", "us", 1, MEMCPY_OPS, work_memcpy_setup, work_memcpy, NULL },
 	{ "chase", "ns", 1, CHASE_OPS, work_chase_setup, work_chase, NULL },
+	{ "int-one", "us", 1, SHARE_OPS, NULL, work_int_one, NULL },
+	{ "int-two", "us", 2, SHARE_OPS, NULL, work_int_two, NULL },
+	{ "mem-one", "us", 1, SHARE_OPS, NULL, work_mem_one, NULL },
+	{ "mem-two", "us", 2, SHARE_OPS, NULL, work_mem_two, NULL },
+	{ "sys-one", "us", 1, SHARE_OPS, NULL, work_sys_one, NULL },
+	{ "sys-two", "us", 2, SHARE_OPS, NULL, work_sys_two, NULL },
 	{ "threads", "us", 2, THREADS_OPS, NULL, work_threads, NULL },
 	{ "locked", "ns", 2, LOCKED_OPS, NULL, work_locked, NULL },
 };

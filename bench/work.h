@@ -46,6 +46,14 @@ void work_memcpy(void);
 void work_chase_setup(void);
 void work_chase(void);
 
+/* The same work in one thread, and in two at once: what a second CPU is worth. */
+void work_int_one(void);
+void work_int_two(void);
+void work_mem_one(void);
+void work_mem_two(void);
+void work_sys_one(void);
+void work_sys_two(void);
+
 void work_threads(void);
 void work_locked(void);
 
@@ -67,6 +75,7 @@ _Noreturn void work_die(const char *what);
 #define MEMCPY_OPS 8
 #define CHASE_OPS 20000
 #define THREADS_OPS 1
+#define SHARE_OPS 1
 #define LOCKED_OPS 40000
 
 #endif

@@ -3,12 +3,110 @@
 #include "work.h"
 
 #include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #define THREADS 2
 #define ARITHMETIC_STEPS 1000000
+#define MIX_STEPS 200000
+#define WORDS (1 << 17)         /* 1 MiB for each thread */
+#define MEM_STEPS 100000
+#define SYS_STEPS 2000
 
 static volatile uint64_t results[THREADS][8];
 static uint64_t counter;
+
+/* The main thread is one of the two, so that one of them costs no more than work in one. */
+static void on_two(void *(*body)(void *))
+{
+	pthread_t other;
+
+	if (pthread_create(&other, NULL, body, (void *)1))
+		work_die("pthread_create");
+	body(NULL);
+	pthread_join(other, NULL);
+}
+
+/* A hash of numbers: arithmetic, branches and calls, no memory to speak of. */
+static void *mix(void *arg)
+{
+	uint64_t x = (uintptr_t)arg + 1, sum = 0;
+
+	for (int i = 0; i < MIX_STEPS; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		sum += x & 1 ? x >> 3 : x * 5;
+	}
+	results[(uintptr_t)arg][0] = sum;
+	return NULL;
+}
+
+/* Reads and writes all over a MiB of its own. */
+static void *touch(void *arg)
+{
+	static uint64_t *words[THREADS];
+	uint64_t *w = words[(uintptr_t)arg], at = 1;
+
+	if (!w) {
+		w = words[(uintptr_t)arg] = calloc(WORDS, sizeof(*w));
+		if (!w)
+			work_die("calloc");
+	}
+	for (int i = 0; i < MEM_STEPS; i++) {
+		at = at * 69069 + 1;
+		w[at >> 8 & (WORDS - 1)] += at;
+		w[i & (WORDS - 1)]++;
+	}
+	return NULL;
+}
+
+/* System calls that change between the two halves of the machine and share nothing. */
+static void *call(void *arg)
+{
+	static int pipes[THREADS][2];
+	int *fd = pipes[(uintptr_t)arg];
+	char byte = 0;
+
+	if (!fd[1] && pipe(fd))
+		work_die("pipe");
+	for (int i = 0; i < SYS_STEPS; i++) {
+		getppid();
+		if (i % 4 == 0 && (write(fd[1], &byte, 1) != 1 || read(fd[0], &byte, 1) != 1))
+			work_die("pipe");
+	}
+	return NULL;
+}
+
+void work_int_one(void)
+{
+	mix(NULL);
+}
+
+void work_int_two(void)
+{
+	on_two(mix);
+}
+
+void work_mem_one(void)
+{
+	touch(NULL);
+}
+
+void work_mem_two(void)
+{
+	on_two(touch);
+}
+
+void work_sys_one(void)
+{
+	call(NULL);
+}
+
+void work_sys_two(void)
+{
+	on_two(call);
+}
 
 static void on_both(void *(*body)(void *))
 {

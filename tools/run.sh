@@ -8,6 +8,7 @@
 #   PARAMS=   more parameters for the kernel
 #   KERNEL=   cloud-amd64 (the default) or amd64: which of Debian's kernels
 #   ANYKVM=   another anykvm than BUILDDIR's
+#   EXTRA=    a list of files, as tools/cpio.py reads it, to add to the initramfs
 # Exit status: the command's, or else that of anykvm run (man anykvm-run).
 set -eu
 tools=$(cd "$(dirname "$0")" && pwd)
@@ -32,7 +33,10 @@ elif [ ! -t 0 ]; then
 fi
 if [ -e "$work/cmd" ]; then
 	# A second archive behind the first adds to it (the kernel's buffer-format.rst).
-	printf 'dir\tanykvm\nfile\tanykvm/cmd\t%s\t644\n' "$work/cmd" | python3 "$tools/cpio.py" "$work/extra"
+	{
+		printf 'dir\tanykvm\nfile\tanykvm/cmd\t%s\t644\n' "$work/cmd"
+		[ -z "${EXTRA:-}" ] || cat "$EXTRA"
+	} | python3 "$tools/cpio.py" "$work/extra"
 	cat "$guest/initramfs" "$work/extra" >"$work/initramfs"
 	initramfs=$work/initramfs
 	# Level 1 still shows a panic; 0 would hide even that.

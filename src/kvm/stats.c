@@ -29,6 +29,9 @@ _Static_assert(sizeof(struct kvm_stats_desc) == 16, "UAPI");
 static const struct kvm_stats_row vm_rows[] = {
 	KVM_STAT_COUNTER("remote_tlb_flush"),
 	KVM_STAT_COUNTER("remote_tlb_flush_requests"),
+	KVM_STAT_COUNTER("dirty_ring_pages"),
+	KVM_STAT_COUNTER("ioeventfd_signals"),
+	KVM_STAT_COUNTER("irqfd_signals"),
 	KVM_STAT_COUNTER("pages_populated"),
 };
 

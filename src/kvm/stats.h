@@ -47,6 +47,9 @@ struct kvm_stats_rows {
 enum kvm_vm_stat {
 	KVM_VM_STAT_TLB_FLUSH,
 	KVM_VM_STAT_TLB_FLUSH_REQUESTS,
+	KVM_VM_STAT_DIRTY_RING_PAGES,   /* that the client was told of and gave back */
+	KVM_VM_STAT_IOEVENTFD_SIGNALS,
+	KVM_VM_STAT_IRQFD_SIGNALS,
 	KVM_VM_STAT_PAGES_POPULATED,    /* not KVM's: when their slot was made */
 	KVM_VM_STAT_ARCH
 };

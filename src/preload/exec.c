@@ -44,18 +44,28 @@ static const char *find(char *const env[], const char *assignment)
 	return NULL;
 }
 
-/* LD_PRELOAD as it has to be: NULL where @env has it so. */
-static const char *preload_for(char *const env[], char *room)
+static char *append(char *to, const char *text)
+{
+	size_t n = strlen(text);
+
+	memcpy(to, text, n + 1);
+	return to + n;
+}
+
+/* Whether @env lacks LD_PRELOAD as it has to be; then that is put to @room. */
+static bool preload_for(char *const env[], char *room)
 {
 	const char *now = find(env, PRELOAD), *ours = engine_preload(), *value;
 
 	if (!ours)
-		return NULL;
+		return false;
 	value = now ? now + strlen(PRELOAD) : NULL;
 	if (value && (!*value || strstr(value, ours)))
-		return NULL;
-	sprintf(room, PRELOAD "%s%s%s", ours, value ? ":" : "", value ? value : "");
-	return room;
+		return false;
+	room = append(append(room, PRELOAD), ours);
+	if (value)
+		append(append(room, ":"), value);
+	return true;
 }
 
 static size_t count(char *const env[])
@@ -80,7 +90,7 @@ static char *const *environment(char *const env[], void *room)
 {
 	size_t n = 0, old = count(env);
 	char **to = room, *text = (char *)&to[old + ENGINE_SETTINGS + 2];
-	const char *preload = preload_for(env, text);
+	bool preload = preload_for(env, text);
 
 	for (size_t i = 0; i < old; i++)
 		if (!preload || strncmp(env[i], PRELOAD, strlen(PRELOAD)))

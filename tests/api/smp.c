@@ -97,15 +97,17 @@ static struct kvm_segment flat(uint16_t selector, uint8_t type)
 
 static void make_tables(uint8_t *mem)
 {
-	uint64_t *p4 = (uint64_t *)(mem + SMP_TABLES), *p3 = p4 + 512, *p2 = p3 + 512, *p1 = p2 + 512;
+	uint64_t *p4 = (uint64_t *)(mem + SMP_TABLES), *p3 = p4 + 512, *p2 = p3 + 512, *p1 = p2 + 512, *high = p1 + 512;
 	uint64_t *gdt = (uint64_t *)(mem + SMP_GDT);
 
 	p4[0] = (SMP_TABLES + 0x1000) | 7;
 	p3[0] = (SMP_TABLES + 0x2000) | 7;
-	p3[3] = 0xc0000000 | 0x87;              /* the interrupt controllers are in the fourth GiB */
+	p3[3] = (SMP_TABLES + 0x4000) | 7;      /* the interrupt controllers are in the fourth GiB */
 	p2[0] = (SMP_TABLES + 0x3000) | 7;
 	for (unsigned int i = 0; i < 512; i++)
 		p1[i] = i * 0x1000ULL | 7;
+	for (unsigned int i = 0; i < 512; i++)
+		high[i] = 0xc0000000ULL + i * 0x200000ULL + 0x87;
 	gdt[1] = 0x00af9b000000ffffULL;
 	gdt[2] = 0x00cf93000000ffffULL;
 }
@@ -200,6 +202,29 @@ void smp_gate(struct smp *s, unsigned int n, const void *code)
 
 	gate[0] = (at & 0xffff) | (uint64_t)SMP_CS << 16 | 0x8e0000000000ULL | (at >> 16 & 0xffff) << 48;
 	gate[1] = at >> 32;
+}
+
+/* What the tests' guests use that a KVM which has to emulate them may not have. */
+SMP_GUEST(
+"probe:\n"
+"	movl $0xfee00000, %ebx\n	movl $0x1ff, 0xf0(%rbx)\n	fildll -64(%rsp)\n	fistpll -64(%rsp)\n	movdqa %xmm0, -56(%rsp)\n"
+"	lock cmpxchg8b -64(%rsp)\n	lock incw 63(%rsp)\n	wbinvd\n	movq %rax, %dr0\n	outb %al, $0x10\n");
+extern const uint8_t probe[];
+
+bool smp_able(void)
+{
+	struct smp *s;
+	bool able;
+
+	if (!guest_runs_long_mode())
+		return false;
+	s = smp_new(1, true);
+	smp_call(s, 0, probe);
+	able = !api_ioctl(s->vcpu[0], KVM_RUN, NULL) && s->run[0]->exit_reason == KVM_EXIT_IO;
+	if (!able)
+		print_message("# exit %u: this KVM does not run such guests\n", s->run[0]->exit_reason);
+	smp_free(s);
+	return able;
 }
 
 uint64_t smp_stat(struct smp *s, unsigned int n, const char *name)

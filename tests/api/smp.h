@@ -16,7 +16,7 @@
 /* Where things lie in it. */
 #define SMP_GDT 0x1000UL
 #define SMP_IDT 0x2000UL
-#define SMP_TABLES 0x3000UL             /* four pages; the last is the page table of the memory */
+#define SMP_TABLES 0x3000UL             /* five pages; the fourth is the page table of the memory */
 #define SMP_STACK(n) (0x10000UL + 0x2000UL * (n))       /* upper ends; the page below is its own */
 #define SMP_ARGS(n) (0x1a000UL + 0x100UL * (n))
 #define SMP_TRAMPOLINE 0x1b000UL        /* real mode, for INIT and SIPI: vector 0x1b */
@@ -35,6 +35,9 @@ struct smp {
 	struct kvm_run *run[SMP_MAX];
 	uint8_t *mem;
 };
+
+/** smp_able - the device runs such guests: not every kernel that has one does. */
+bool smp_able(void);
 
 /** smp_new - @cpus vCPUs that wait; @irqchip: with the kernel's interrupt controllers.  Code is copied to SMP_CODE. */
 struct smp *smp_new(unsigned int cpus, bool irqchip);

@@ -275,6 +275,12 @@ static void test_nr_mmu_pages(void **state)
 		api_close(vm);
 		skip();
 	}
+	/* Until it is set, a share of what the slots have. */
+	assert_int_equal(api_ioctl(vm, KVM_GET_NR_MMU_PAGES, NULL), 0);
+	api_ok(api_set_slot(vm, 0, 0, 0, PAGE, api_memory(PAGE)));
+	assert_int_equal(api_ioctl(vm, KVM_GET_NR_MMU_PAGES, NULL), 64);
+	api_ok(api_set_slot(vm, 1, 0, 1 << 30, 10000 * PAGE, api_memory(10000 * PAGE)));
+	assert_int_equal(api_ioctl(vm, KVM_GET_NR_MMU_PAGES, NULL), 200);
 	api_ok(api_ioctl(vm, KVM_SET_NR_MMU_PAGES, (void *)1000));
 	assert_int_equal(api_ioctl(vm, KVM_GET_NR_MMU_PAGES, NULL), 1000);
 	api_fails(EINVAL, api_ioctl(vm, KVM_SET_NR_MMU_PAGES, (void *)63));

@@ -410,7 +410,7 @@ static void bus_lock(bool amd)
 	assert_int_equal(guest_stat(g.vcpu, "bus_locks"), amd ? 0 : 4);
 	assert_int_equal(*(uint16_t *)(g.mem + 0x203e), 2);
 	assert_int_equal(*(uint16_t *)(g.mem + 0x203c), 1);
-	assert_int_equal(*(uint32_t *)(g.mem + 0x207d), 5);
+	assert_memory_equal(g.mem + 0x207d, &(uint32_t){ 5 }, 4);
 	guest_end(&g);
 	/* Off, by default or said. */
 	for (uint64_t mode = 0; mode <= KVM_BUS_LOCK_DETECTION_OFF; mode++) {

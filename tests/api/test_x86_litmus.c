@@ -439,7 +439,7 @@ static struct tally run_native(const struct litmus *t, const uint8_t *const body
 
 static struct smp *start(unsigned int cpus)
 {
-	if (!guest_runs_long_mode())
+	if (!smp_able())
 		skip();
 	return smp_new(cpus, false);
 }

@@ -15,6 +15,12 @@
 #define AREA 0x6000
 #define IF 0x200
 
+/* How many interrupts were ended by the bit in memory; a kernel does not count them. */
+static uint64_t pv_eois(struct guest *g)
+{
+	return api_real() ? 0 : guest_stat(g->vcpu, "pv_eois");
+}
+
 /* All that KVM of Linux 6.1 offers, but stolen time, which depends on the host. */
 #define FEATURES 0x01007edbU
 
@@ -130,7 +136,7 @@ static void test_eoi(void **state)
 		assert_false(in_service(&g, n == 2 ? 0x60 : 0x50));
 		assert_int_equal(g.mem[BYTE], 0);
 		if (!api_real())
-			assert_int_equal(guest_stat(g.vcpu, "pv_eois"), n);
+			assert_int_equal(pv_eois(&g), n);
 	}
 	guest_end(&g);
 }
@@ -143,7 +149,7 @@ static void test_eoi_off(void **state)
 	guest_port(&g, ENDED_BY_WRITE);
 	assert_false(in_service(&g, 0x50));
 	assert_int_equal(g.mem[BYTE], 0);
-	assert_int_equal(guest_stat(g.vcpu, "pv_eois"), 0);
+	assert_int_equal(pv_eois(&g), 0);
 	guest_end(&g);
 }
 
@@ -204,7 +210,7 @@ static void test_eoi_level(void **state)
 	line.level = 0;
 	api_ok(api_ioctl(g.vm, KVM_IRQ_LINE, &line));
 	api_ok(api_ioctl(g.vm, KVM_GET_IRQCHIP, &chip));
-	assert_int_equal(guest_stat(g.vcpu, "pv_eois"), 0);
+	assert_int_equal(pv_eois(&g), 0);
 	guest_end(&g);
 }
 

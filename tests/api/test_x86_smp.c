@@ -21,7 +21,7 @@ static unsigned long rounds(unsigned long n)
 
 static struct smp *start(unsigned int cpus, bool irqchip)
 {
-	if (!guest_runs_long_mode())
+	if (!smp_able())
 		skip();
 	return smp_new(cpus, irqchip);
 }

@@ -96,6 +96,6 @@ qemu "$pmem; $fsdax; mke2fs -b 4096 /dev/pmem0 >/dev/null 2>&1; mount -t ext4 -o
 head -c 2000000 /dev/urandom >/mnt/a; cp /mnt/a /mnt/b; umount /mnt; mount -t ext4 -o dax /dev/pmem0 /mnt
 cmp /mnt/a /mnt/b && grep -o 'dax[=a-z]*' /proc/mounts; echo kept-999999-kept >/mnt/c; umount /mnt; exit 4" \
 	kvm.global_tdp=Y -M q35,nvdimm=on -m 160,slots=2,maxmem=512M -device nvdimm,memdev=nv \
-	-object "memory-backend-file,id=nv,size=32M,mem-path=$files/nv,share=on"
+	-object "memory-backend-file,id=nv,size=32M,mem-path=$files/nv,share=on,pmem=on"
 check 'a file system with its files in it (DAX)' 'grep -q "^dax" "$out.text" && [ "$status" = 9 ]'
 check 'the file has them' 'grep -qa "kept-999999-kept" "$files/nv"'

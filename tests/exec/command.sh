@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../cli/lib.sh"
 client=$2
 foreign=$3
-echo 1..45
+echo 1..46
 
 # ex ARGUMENT...: anykvm exec with them; sets $status, and $err to all that is said.
 ex() {
@@ -82,6 +82,9 @@ for line in lines:
     assert len(line['vcpus']) == 1 and line['vcpus'][0]['exits'] >= 2 and 'remote_tlb_flush' in line['vm']
 END
 is 'the statistics are JSON' 0 ''
+ex --stats "$work/quick" -- "$client" quick
+[ -s "$work/quick" ] || status=bad
+is 'statistics of one that ends by quick_exit' 0 ''
 (cd "$work" && ex --stats relative -- sh -c "cd /; '$client' guest")
 [ -s "$work/relative" ] || status=bad
 is 'a relative file' 0 ''

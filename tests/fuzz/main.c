@@ -335,9 +335,13 @@ static int report(int status)
 	bool good = true, whole;
 	unsigned int count = request_count(), uncalled = never(board->called, "came", true),
 		     failed = never(board->succeeded, "succeeded", true);
-	static const char *const means[] = { "the process ends as it wants to", "no call hangs, no error is out of place, "
-					     "nothing is left", "nothing is printed", "guests ran",
-					     "most requests were accepted" };
+	static const char *const means[] = {
+		"the process ends as it wants to",
+		"no call hangs, no error is out of place, nothing is left",
+		"nothing is printed",
+		"guests ran",
+		"most requests were accepted",
+	};
 
 	printf("# %llu episodes, %llu of %llu KVM_RUNs ended with an exit\n", (unsigned long long)board->episodes,
 	       (unsigned long long)board->exits, (unsigned long long)board->runs);

@@ -142,19 +142,28 @@ static bool gives_descriptor(uint32_t request)
 	       request == (uint32_t)KVM_GET_STATS_FD;
 }
 
+static void ask(int fd, unsigned long request, void *arg)
+{
+	int r = fuzz_ioctl(fd, request, arg);
+
+	if (r > 2 && gives_descriptor((uint32_t)request))
+		fuzz_close(r);
+}
+
 void request_any(struct fuzz_world *w)
 {
 	const struct kvm_ioctl_row *row = request_row((unsigned int)below(request_count()));
-	int fd = descriptor_for(w, row), r;
+	int fd = descriptor_for(w, row);
+	unsigned long request = row->request;
+	void *arg;
 
 	if (one_in(64)) {
-		fuzz_ioctl(fd, one_in(2) ? rnd() & 0xffffffff : row->request ^ 1UL << below(30), no_place());
-		return;
+		request = one_in(2) ? rnd() & 0xffffffff : request ^ 1UL << below(30);
+		arg = no_place();
+	} else {
+		arg = argument(w, fd, row);
 	}
 	/* KVM_RUN is the business of those who are sent kicks. */
-	if (row->request == (uint32_t)KVM_RUN)
-		return;
-	r = fuzz_ioctl(fd, row->request, argument(w, fd, row));
-	if (r > 2 && gives_descriptor(row->request))
-		fuzz_close(r);
+	if ((uint32_t)request != (uint32_t)KVM_RUN)
+		ask(fd, request, arg);
 }

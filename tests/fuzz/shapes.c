@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "anykvm.h"
 #include "fuzz.h"
 #include "kvm/arch.h"
 
@@ -45,6 +46,15 @@ static void clear_log(struct fuzz_world *w, void *arg)
 	log->num_pages = (uint32_t)(one_in(4) ? number() : 64 * below(2));
 	log->first_page = one_in(4) ? number() : 0;
 	log->dirty_bitmap = (char *)arg + PAGE;
+}
+
+static void range(struct fuzz_world *w, void *arg)
+{
+	struct kvm_pre_fault_memory *m = arg;
+
+	m->gpa = one_in(8) ? number() : below(ARENA_PAGES) * PAGE;
+	m->size = one_in(8) ? number() : below(ARENA_PAGES) * PAGE;
+	m->flags = one_in(8);
 }
 
 static void zone(struct fuzz_world *w, void *arg)
@@ -218,10 +228,19 @@ static void mce_setup(struct fuzz_world *w, void *arg)
 	*(uint64_t *)arg = 0x01000100 | below(33);
 }
 
+static void pre_fault(struct fuzz_world *w, void *arg)
+{
+	struct kvm_pre_fault_memory *p = arg;
+
+	p->gpa = guest_address() & ~(PAGE - 1);
+	p->size = (one_in(8) ? number() : below(ARENA_PAGES) * PAGE) & ~(PAGE - 1);
+}
+
 static const struct shape shapes[] = {
 	{ KVM_SET_USER_MEMORY_REGION, memory_region, 0 },
 	{ KVM_GET_DIRTY_LOG, dirty_log, 0 },
 	{ KVM_CLEAR_DIRTY_LOG, clear_log, 0 },
+	{ KVM_PRE_FAULT_MEMORY, range, 0 },
 	{ KVM_REGISTER_COALESCED_MMIO, zone, 0 },
 	{ KVM_UNREGISTER_COALESCED_MMIO, zone, 0 },
 	{ KVM_IOEVENTFD, ioeventfd, 0 },
@@ -269,6 +288,7 @@ static const struct shape shapes[] = {
 	{ KVM_TPR_ACCESS_REPORTING, small, 0 },
 	{ KVM_REINJECT_CONTROL, small, 0 },
 	{ KVM_X86_SETUP_MCE, mce_setup, 0 },
+	{ KVM_PRE_FAULT_MEMORY, pre_fault, 0 },
 };
 
 static const struct shape *find(uint32_t request)
@@ -344,6 +364,7 @@ static const struct {
 	int err[5];
 } allowed[] = {
 	{ KVM_RUN, { EINTR, EAGAIN } },
+	{ KVM_PRE_FAULT_MEMORY, { ENOENT, EINTR } },
 	{ KVM_CREATE_VCPU, { EEXIST, EMFILE } },
 	{ KVM_CREATE_VM, { EMFILE } },
 	{ KVM_GET_STATS_FD, { EMFILE } },
@@ -354,6 +375,7 @@ static const struct {
 	{ KVM_SET_USER_MEMORY_REGION, { EEXIST } },
 	{ KVM_GET_DIRTY_LOG, { ENOENT, ENXIO } },
 	{ KVM_CLEAR_DIRTY_LOG, { ENOENT, ENXIO } },
+	{ KVM_PRE_FAULT_MEMORY, { ENOENT, EINTR } },
 	{ KVM_ENABLE_CAP, { EEXIST, EPERM, E2BIG } },
 	{ KVM_IRQFD, { EBUSY } },
 	{ KVM_IOEVENTFD, { EEXIST, ENOENT, ENOSPC } },
@@ -387,6 +409,7 @@ static const struct {
 	{ KVM_GET_DEVICE_ATTR, { ENXIO } },
 	{ KVM_HAS_DEVICE_ATTR, { ENXIO } },
 	{ KVM_SET_BOOT_CPU_ID, { EBUSY } },
+	{ KVM_PRE_FAULT_MEMORY, { ENOENT, EINTR } },
 };
 
 bool error_allowed(uint32_t request, int err)

@@ -161,25 +161,25 @@ void world_make(struct fuzz_world *w)
 		fuzz_complain("no VM can be made: %s", strerror(errno));
 }
 
-static void close_at(_Atomic int *place, int (*how)(int fd))
+static void close_at(_Atomic int *place)
 {
 	int fd = atomic_exchange(place, -1);
 
-	if (fd >= 0 && how(fd))
+	if (fd >= 0 && fuzz_close(fd) && close(fd))
 		fuzz_complain("close(%d): %s", fd, strerror(errno));
 }
 
 void world_end(struct fuzz_world *w)
 {
 	for (unsigned int i = 0; i < FUZZ_VCPUS; i++) {
-		close_at(&w->vcpu[i], fuzz_close);
+		close_at(&w->vcpu[i]);
 		must(mmap(w->run[i], RUN_PAGES * PAGE, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
 	}
-	close_at(&w->stats, fuzz_close);
-	close_at(&w->vm, fuzz_close);
-	close_at(&w->sys, fuzz_close);
+	close_at(&w->stats);
+	close_at(&w->vm);
+	close_at(&w->sys);
 	for (unsigned int i = 0; i < FUZZ_EVENTS; i++)
-		close_at(&w->event[i], close);
+		close_at(&w->event[i]);
 	must(mmap(w->arena, ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0));
 }

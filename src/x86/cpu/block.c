@@ -30,13 +30,13 @@ struct code_cache *code_cache_create(void)
 		return NULL;
 	memset(cc, 0, sizeof(*cc));
 	cc->decoder = decoder_create();
-	if (!cc->decoder) {
+	if (!cc->decoder || stub_init(cc)) {
+		decoder_destroy(cc->decoder);
 		free(cc);
 		return NULL;
 	}
 	cc->epoch = EPOCH_STALE + 1;
 	cc->drop_gen = 1;
-	stub_init(cc);
 	return cc;
 }
 
@@ -148,37 +148,6 @@ static bool page_hot(struct code_cache *cc, gfn_t gfn)
 	hot = p && p->hot;
 	host_unlock(&cc->lock);
 	return hot;
-}
-
-/* Has this very mapping been in force since the page was last rechecked?  Notes it if not. */
-static bool known_global(struct code_cache *cc, struct code_page *p, gva_t global)
-{
-	uint64_t gen = cc->globals_gen;
-
-	if (global && p->global == global && p->globals_gen == gen)
-		return true;
-	p->global = global;
-	p->globals_gen = gen;
-	return false;
-}
-
-void code_gfn_recheck(struct code_cache *cc, gfn_t gfn, gva_t global)
-{
-	struct code_page *p;
-
-	if (!filter_test(cc, gfn))
-		return;
-	host_lock(&cc->lock);
-	p = page_find(cc, gfn);
-	if (p && !known_global(cc, p, global))
-		for (struct block *b = p->blocks; b; b = b->page_next)
-			b->epoch = EPOCH_STALE;
-	host_unlock(&cc->lock);
-}
-
-void code_globals_flushed(struct code_cache *cc)
-{
-	atomic_fetch_add_explicit(&cc->globals_gen, 1, memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------ code that others write */
@@ -426,13 +395,11 @@ bool code_written(struct x86_cpu *cpu, gpa_t gpa, unsigned int n, const struct b
 
 struct block *code_find(struct code_cache *cc, gpa_t gpa, unsigned int mode)
 {
-	struct block *b;
+	struct block *b = __atomic_load_n(&cc->hash[block_slot(gpa, mode)], __ATOMIC_ACQUIRE);
 
-	host_lock(&cc->lock);
-	b = cc->hash[block_slot(gpa, mode)];
-	while (b && (b->gpa != gpa || b->mode != mode))
-		b = b->hash_next;
-	host_unlock(&cc->lock);
+	/* Without the lock: what was unlinked meanwhile leads on to where it did, and is not freed before we are through. */
+	while (b && (b->gpa != gpa || b->mode != mode || b->dead))
+		b = __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE);
 	return b;
 }
 
@@ -461,6 +428,7 @@ struct draft {
 	bool hot;               /* made as blocks of a hot page are */
 	bool branch;            /* ends with one */
 	bool outdated;          /* install(): what it was made for has changed meanwhile */
+	bool no_memory;         /* an instruction could not be had for that */
 	uint64_t stub_gen;      /* whose stubs it uses */
 };
 
@@ -470,7 +438,8 @@ static void add_end(struct draft *d)
 }
 
 /*
- * Decodes from @bytes into @d.  Returns false when the first instruction does not fit in them.  On a hot page
+ * Decodes from @bytes into @d.  Returns false when the first instruction does not fit in them, and where there is
+ * no memory (d->no_memory).  On a hot page
  * writes are not watched, so a store, which may be to the next instruction, ends the block.
  */
 static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int avail, unsigned int mode,
@@ -479,12 +448,16 @@ static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int 
 	unsigned int max = mode & MODE_SINGLE ? 1 : BLOCK_MAX_INSNS;
 
 	d->n = d->insns = d->len = 0;
-	d->outdated = d->branch = false;
+	d->outdated = d->branch = d->no_memory = false;
 	d->stub_gen = cpu->code->stub_gen;
 	while (d->insns < max) {
 		struct decode_result r = decode_insn(cpu->code->decoder, cpu, mode & 3, bytes + d->len,
 						     avail - d->len, d->len, &d->insn[d->n]);
 
+		if (r.status == DECODE_NO_MEMORY) {
+			d->no_memory = true;
+			return false;
+		}
 		if (r.status == DECODE_MORE)
 			break;
 		d->n += r.n;
@@ -522,13 +495,16 @@ static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, 
 
 	host_lock(&cc->lock);
 	cc->bytes += size;
-	if (cc->bytes > CODE_BUDGET)
+	if (cc->bytes > CODE_BUDGET) {
 		code_drop_all_locked(cc);
+		cc->bytes = size;
+	}
 	page = page_get(cpu, gpa_to_gfn(gpa));
 	if (cross)
 		page2 = page_get(cpu, gfn2);
 	d->outdated = page && ((page->hot && !d->hot) || d->stub_gen != cc->stub_gen);
 	if (!page || (cross && !page2) || d->outdated) {
+		cc->bytes -= size;
 		host_unlock(&cc->lock);
 		free(b);
 		return NULL;
@@ -542,7 +518,7 @@ static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, 
 	}
 	slot = &cc->hash[block_slot(gpa, mode)];
 	b->hash_next = *slot;
-	*slot = b;
+	__atomic_store_n(slot, b, __ATOMIC_RELEASE);
 	cc->stats.decoded++;
 	/* The last vCPU that held dying blocks may have left without a word, for good. */
 	unheld = take_unheld(cc);
@@ -551,7 +527,7 @@ static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, 
 	return b;
 }
 
-struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, unsigned int mode)
+struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, unsigned int mode, bool *crosses)
 {
 	unsigned int off = gpa & ~GUEST_PAGE_MASK;
 	unsigned int avail = GUEST_PAGE_SIZE - off;
@@ -559,13 +535,16 @@ struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_pag
 	struct block *b;
 	struct draft d;
 
+	*crosses = false;
 	if (avail > sizeof(bytes))
 		avail = sizeof(bytes);
 	do {
 		d.hot = page_hot(cpu->code, gpa_to_gfn(gpa));
 		copy_bytes(bytes, host_page + off, avail);
-		if (!draft_block(cpu, bytes, avail, mode, &d))
+		if (!draft_block(cpu, bytes, avail, mode, &d)) {
+			*crosses = !d.no_memory;
 			return NULL;
+		}
 		b = install(cpu, gpa, mode, &d, bytes, false, 0);
 	} while (!b && d.outdated);
 	return b;

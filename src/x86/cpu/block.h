@@ -8,10 +8,10 @@
  * 2. A block keeps the bytes that it was decoded from.  It may be entered when
  *    its `epoch` is the code cache's; otherwise its bytes are compared first.
  *    The epoch grows whenever memory may have been written behind our back:
- *    KVM_RUN, a page's blocks found by a new executable mapping, a serializing
- *    instruction while another vCPU has written code or may still write to a
- *    page that it does not know to hold some.  A dead block has epoch 0, which
- *    never matches.
+ *    KVM_RUN, a serializing instruction while another vCPU has written code or
+ *    may still write to a page that it does not know to hold some.  A block that
+ *    is not in the jump cache, as after every flush of its page, is compared
+ *    too.  A dead block has epoch 0, which never matches.
  * 3. The guest's own writes are caught by the missing tag_w of pages that hold
  *    blocks.  A page written too often stops being guarded (`hot`): its blocks
  *    are compared at every entry.
@@ -61,17 +61,6 @@ void code_cache_touched(struct code_cache *cc);
 
 /** code_gfn_guarded - true if writes to @gfn must go through code_written(). */
 bool code_gfn_guarded(struct code_cache *cc, gfn_t gfn);
-
-/**
- * code_gfn_recheck - an executable mapping of @gfn was established: compare its
- * blocks at their next entry.  @global: the page's gva where the mapping is a
- * global one, else 0: a CR3 load does not end such a mapping, so finding it
- * again in another address space establishes nothing.
- */
-void code_gfn_recheck(struct code_cache *cc, gfn_t gfn, gva_t global);
-
-/** code_globals_flushed - global translations were dropped: their mappings are established anew. */
-void code_globals_flushed(struct code_cache *cc);
 
 /**
  * code_written - the guest (or the library for it) writes @n bytes at @gpa:

@@ -23,8 +23,6 @@ struct code_page {
 	struct block *tails;            /* by page2_next; crossing ones that end here */
 	unsigned int writes;
 	bool hot;
-	gva_t global;                   /* mapped executable and global here, as of globals_gen; 0: nowhere */
-	uint64_t globals_gen;
 };
 
 struct code_cache {
@@ -44,25 +42,27 @@ struct code_cache {
 	struct code_page *pages_dead, *pages_dying;     /* records that their blocks still point to */
 	_Atomic uint64_t drop_gen;
 	struct x86_cpu *cpus;           /* by code_next */
-	_Atomic uint64_t globals_gen;   /* grows when global translations are dropped */
 	struct code_stats stats;
 	struct host_lock bus_lock;      /* x86_bus_lock(); before `lock` */
 
-	struct stub_area *stubs;        /* where new ones go; NULL: none could be had */
+	struct stub_area *stubs;        /* where new ones go */
 	struct stub_area *stubs_dead, *stubs_dying;     /* full ones, with the blocks that use them */
 	_Atomic uint64_t stub_gen;      /* grows when `stubs` changes */
 	struct stub_key *stub_key;      /* hash table, open addressing */
 	unsigned int stub_keys, stub_key_count;
 };
 
-/** code_build - decodes the block at @gpa; state put away, lock not held.  NULL: out of memory. */
-struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, unsigned int mode);
+/**
+ * code_build - decodes the block at @gpa; state put away, lock not held.  NULL: out of memory, or *@crosses: its first
+ * instruction runs over into the next page.
+ */
+struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, unsigned int mode, bool *crosses);
 
 /** code_build_cross - the same for one instruction that runs over into the page @gfn2 at @host2. */
 struct block *code_build_cross(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, gfn_t gfn2,
 			       const uint8_t *host2, unsigned int mode);
 
-/** code_find - the block at @gpa in @mode, or NULL. */
+/** code_find - the block at @gpa in @mode, or NULL.  Only by a vCPU in the guest. */
 struct block *code_find(struct code_cache *cc, gpa_t gpa, unsigned int mode);
 
 /** code_kill - unlinks @b: it will not be entered again. */
@@ -74,10 +74,17 @@ void code_quiesce(struct code_cache *cc, struct x86_cpu *cpu);
 /** code_same - are @b's bytes still those at @host (and @host2 for the part behind the page)? */
 bool code_same(const struct block *b, const uint8_t *host, const uint8_t *host2);
 
+/** code_count_compared - one more block was compared; by any vCPU. */
+static inline void code_count_compared(struct code_cache *cc)
+{
+	__atomic_fetch_add(&cc->stats.compared, 1, __ATOMIC_RELAXED);
+}
+
 /** code_drop_all_locked - code_drop_all() with the lock held. */
 void code_drop_all_locked(struct code_cache *cc);
 
-void stub_init(struct code_cache *cc);
+/** stub_init - the first area: 0 or -1. */
+int stub_init(struct code_cache *cc) must_check;
 void stub_destroy(struct code_cache *cc);
 /** stub_free - unmaps a list of areas; the lock is not held. */
 void stub_free(struct stub_area *list);

@@ -163,6 +163,7 @@ enum x86_run_result {
 	X86_RUN_INTR,           /* a signal or immediate_exit: -EINTR */
 	X86_RUN_SHUTDOWN,       /* triple fault */
 	X86_RUN_HOST_FAULT,     /* guest memory is gone: -EFAULT */
+	X86_RUN_NO_MEMORY,      /* of the host's for the engine: nothing is lost, -ENOMEM */
 	X86_RUN_INTERNAL,       /* the engine met something that it cannot do; see cpu->internal */
 };
 
@@ -175,6 +176,7 @@ enum x86_leave {
 	X86_LEAVE_RETRY,                /* run the instruction again, once what was requested is served */
 	X86_LEAVE_BREAK,                /* the instruction is complete, R_RIP is next; end the block */
 	X86_LEAVE_SHUTDOWN,
+	X86_LEAVE_NO_MEMORY,
 	X86_LEAVE_INTERNAL,
 };
 
@@ -328,6 +330,7 @@ struct x86_cpu {
 
 	/* --- engine --- */
 	struct mmu *mmu;
+	const _Atomic uint32_t *ctx_limit;      /* contexts that mmu may have; 0, or NULL: as many as it likes */
 	const struct memslots *slots;   /* snapshot in use; normal or SMM address space */
 	struct kvm_dirty_ring *dirty_ring;      /* the vCPU's, or NULL */
 	struct x86_page_watch *watch;           /* NULL: env->page() is not asked */

@@ -45,8 +45,7 @@ static ALWAYS_INLINE struct jump_entry *jump_slot(const struct x86_cpu *cpu, gva
 
 static __attribute__((noreturn)) void out_of_memory(struct x86_cpu *cpu)
 {
-	cpu->internal.ours = true;
-	x86_internal(cpu, "out of memory for decoded code");
+	x86_leave(cpu, X86_LEAVE_NO_MEMORY);
 }
 
 static void fetch_page(struct x86_cpu *cpu, gva_t lin, uint8_t **hva, gfn_t *gfn)
@@ -77,15 +76,16 @@ static struct block *make_block(struct x86_cpu *cpu, gva_t lin, gpa_t gpa, uint8
 {
 	struct block *b;
 	uint8_t *host2;
+	bool crosses;
 	gfn_t gfn2;
 
 	x86_vec_put(cpu);
-	b = code_build(cpu, gpa, host, mode);
+	b = code_build(cpu, gpa, host, mode, &crosses);
 	if (b) {
 		x86_charge(cpu, 16u * b->count);
 		return b;
 	}
-	if ((gpa & ~GUEST_PAGE_MASK) <= GUEST_PAGE_SIZE - 15)
+	if (!crosses)
 		out_of_memory(cpu);
 	fetch_page(cpu, (lin | ~GUEST_PAGE_MASK) + 1, &host2, &gfn2);
 	b = code_build_cross(cpu, gpa, host, gfn2, host2, mode);
@@ -123,6 +123,8 @@ static struct block *find_checked(struct x86_cpu *cpu, gva_t lin, unsigned int m
 			b = NULL;
 		}
 	}
+	if (b)
+		code_count_compared(cpu->code);
 	if (b && !code_same(b, host, host2)) {
 		code_kill(cpu->code, b);
 		b = NULL;
@@ -135,11 +137,19 @@ static struct block *find_checked(struct x86_cpu *cpu, gva_t lin, unsigned int m
 	return b;
 }
 
+/* What was at this address before the last flush is often there after it: it spares the search, but not the look. */
+static struct block *jump_hint(const struct x86_cpu *cpu, const struct jump_entry *e, uint64_t key)
+{
+	if ((e->key ^ key) & ~JUMP_GEN_MASK)
+		return NULL;
+	return (e->key & JUMP_GEN_MASK) >= cpu->ctx->jump_floor ? e->block : NULL;
+}
+
 static struct block *find_slow(struct x86_cpu *cpu, gva_t lin)
 {
 	struct jump_entry *e = jump_slot(cpu, lin);
 	uint64_t key = jump_key(cpu, lin);
-	struct block *b = find_checked(cpu, lin, cpu->mode, e->key == key ? e->block : NULL);
+	struct block *b = find_checked(cpu, lin, cpu->mode, jump_hint(cpu, e, key));
 
 	e->key = key;
 	e->block = b;
@@ -579,6 +589,8 @@ static int resume(struct x86_cpu *cpu, int how)
 		break;
 	case X86_LEAVE_SHUTDOWN:
 		return X86_RUN_SHUTDOWN;
+	case X86_LEAVE_NO_MEMORY:
+		return X86_RUN_NO_MEMORY;
 	case X86_LEAVE_INTERNAL:
 		return X86_RUN_INTERNAL;
 	default:

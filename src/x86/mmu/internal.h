@@ -25,6 +25,7 @@ struct mmu {
 	struct mmu_space *cur;
 	struct mmu_space space[MMU_SPACES];
 	struct mmu_ctx *spare[MMU_SPARES];
+	unsigned int live;      /* contexts of all spaces */
 	struct mmu_stats stats;
 };
 

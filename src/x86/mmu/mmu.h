@@ -59,6 +59,11 @@ struct mmu_ctx *mmu_select(struct x86_cpu *cpu);
 /** mmu_system_ctx - the context of implicit supervisor accesses. */
 struct mmu_ctx *mmu_system_ctx(struct x86_cpu *cpu);
 
+/** mmu_trim - frees contexts beyond cpu->ctx_limit, the longest unused first. */
+void mmu_trim(struct x86_cpu *cpu);
+/** mmu_ctx_bytes - of memory in a context. */
+size_t mmu_ctx_bytes(void);
+
 /* What each event drops; SDM 3A 4.10.4.1. */
 void mmu_flush_all(struct x86_cpu *cpu);                        /* everything, global entries too */
 void mmu_flush_nonglobal(struct x86_cpu *cpu);
@@ -111,6 +116,7 @@ int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n) must_c
 
 struct mmu_stats {
 	uint64_t fills, walks, flushes, contexts, pdpte_loads;
+	uint64_t recycled;      /* contexts that were taken from a space for another */
 	uint64_t touched;       /* pages used for the first time: what is a fault of KVM's own page tables */
 };
 const struct mmu_stats *mmu_stats(const struct x86_cpu *cpu);

@@ -26,6 +26,7 @@
 #define XTLB_SIZE (1u << XTLB_BITS)
 #define JUMP_BITS 12
 #define JUMP_SIZE (1u << JUMP_BITS)
+#define JUMP_GEN_MASK (31ULL << 57)     /* in jump keys */
 #define TLB_NO_TAG (~0ULL)
 
 struct tlb_entry {
@@ -54,6 +55,7 @@ enum mmu_class { MMU_SUPERVISOR, MMU_SUPERVISOR_AC, MMU_USER, MMU_USER_AC, MMU_C
 struct mmu_ctx {
 	uint64_t gen;           /* 1 to 4094, in the tags */
 	uint64_t jump_key;      /* generation of jump[], in its keys */
+	uint64_t jump_floor;    /* blocks in entries of earlier generations may be gone */
 	struct mmu_space *space;
 	enum mmu_class cls;
 	/* Filters that spare most scans: bits by hash of what entries were made since the last flush. */

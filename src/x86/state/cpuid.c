@@ -65,16 +65,6 @@ static uint32_t kvm_base(const struct x86_cpuid *c)
 	return 0;
 }
 
-/* As KVM: PV spinlocks would wait for HLT to be seen by somebody.  The client may have moved KVM's leaves. */
-static void hide_unhalt(struct x86_vcpu *v)
-{
-	uint32_t base = kvm_base(&v->cpuid);
-	struct kvm_cpuid_entry2 *e = base ? x86_cpuid_find(&v->cpuid, base + 1, 0) : NULL;
-
-	if (e && v->vm->hlt_in_guest)
-		e->eax &= ~(1u << x86_feature_rows[X86_F_KVM_PV_UNHALT].bit);
-}
-
 static void derive_features(struct x86_cpuid *c)
 {
 	uint32_t base = kvm_base(c);
@@ -153,7 +143,6 @@ static void derive(struct x86_vcpu *v)
 	struct x86_cpuid *c = &v->cpuid;
 	const struct kvm_cpuid_entry2 *e = x86_cpuid_find(c, 0xd, 0);
 
-	hide_unhalt(v);
 	derive_features(c);
 	x86_cpuid_update_mwait(v);
 	c->maxphyaddr = maxphyaddr(c);

@@ -2,11 +2,11 @@
 #include "x86/state/ignored_msr.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "host/clock.h"
+#include "host/fork.h"
 #include "x86/state/parameter.h"
 
 /* As the kernel's printk_ratelimited(): so many lines in so long. */
@@ -14,10 +14,10 @@
 #define INTERVAL_NS 5000000000ULL
 
 static struct {
-	pthread_mutex_t lock;
+	struct host_process_lock lock;
 	uint64_t since;         /* CLOCK_MONOTONIC, ns; 0: never */
 	unsigned int lines, lost;
-} limit = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} limit = { .lock = HOST_PROCESS_LOCK };
 
 /* May a line be written?  *@lost: so many were not, before. */
 static bool allowed(unsigned int *lost)
@@ -25,7 +25,7 @@ static bool allowed(unsigned int *lost)
 	uint64_t now = host_now_ns();
 	bool yes;
 
-	pthread_mutex_lock(&limit.lock);
+	host_process_lock(&limit.lock);
 	*lost = 0;
 	if (!limit.since || now - limit.since >= INTERVAL_NS) {
 		*lost = limit.lost;
@@ -37,7 +37,7 @@ static bool allowed(unsigned int *lost)
 		limit.lines++;
 	else
 		limit.lost++;
-	pthread_mutex_unlock(&limit.lock);
+	host_process_unlock(&limit.lock);
 	return yes;
 }
 

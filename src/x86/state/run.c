@@ -570,6 +570,8 @@ static int run_result(struct x86_vcpu *v, enum x86_run_result r)
 		return 0;
 	case X86_RUN_HOST_FAULT:
 		return -EFAULT;
+	case X86_RUN_NO_MEMORY:
+		return -ENOMEM;
 	default:
 		return internal_error(v);
 	}

@@ -274,6 +274,7 @@ void x86_smm_enter(struct x86_vcpu *v)
 
 	v->smi_pending = false;
 	v->msr.smi_count++;
+	x86_stat_inc(v->vcpu, X86_STAT_SMM_ENTRIES);
 	memset(&m, 0, sizeof(m));
 	x86_get_sregs(v, &s);
 	if (x86_has(cpu, X86_F_LM))

@@ -67,7 +67,8 @@ struct x86_vm {
 	uint64_t disabled_quirks;
 	uint64_t identity_map;
 	uint32_t tss_addr;
-	uint64_t nr_mmu_pages;
+	uint64_t nr_mmu_pages;          /* KVM_SET_NR_MMU_PAGES; 0: not set */
+	_Atomic uint32_t ctx_limit;     /* what that is for a vCPU: contexts of translations; 0: no limit */
 	uint32_t user_msr;              /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	uint64_t hypercall_exits;       /* KVM_CAP_EXIT_HYPERCALL */
 	bool hlt_in_guest;              /* KVM_CAP_X86_DISABLE_EXITS: HLT is nobody's business but the vCPU's */
@@ -253,6 +254,8 @@ static inline void x86_vcpu_poke(struct x86_vcpu *v, uint32_t bits)
 int x86_vm_create(struct vm *vm, unsigned long type);
 void x86_vm_stop(struct vm *vm);
 void x86_vm_destroy(struct vm *vm);
+/** x86_vm_share_mmu_pages - KVM_SET_NR_MMU_PAGES among the vCPUs that there are; vm->lock is held. */
+void x86_vm_share_mmu_pages(struct vm *vm);
 bool x86_vm_irqchip_in_kernel(struct vm *vm);
 bool x86_vm_irqfd_allowed(struct vm *vm, const struct kvm_irqfd *args);
 int x86_vm_check_route(struct vm *vm, const struct kvm_irq_routing_entry *e);

@@ -21,6 +21,7 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("pf_fixed"),
 	KVM_STAT_COUNTER("tlb_fills"),
 	KVM_STAT_COUNTER("page_walks"),
+	KVM_STAT_COUNTER("mmu_recycled"),
 	KVM_STAT_COUNTER("instructions"),
 	KVM_STAT_COUNTER("pmis"),
 	KVM_STAT_COUNTER("pdpte_loads"),
@@ -32,6 +33,7 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("async_pf_ready"),
 	KVM_STAT_COUNTER("async_pf_halts"),
 	KVM_STAT_COUNTER("pv_eois"),
+	KVM_STAT_COUNTER("smm_entries"),
 };
 
 _Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");
@@ -58,6 +60,7 @@ void x86_stats_engine(struct vcpu *vcpu)
 	kvm_stat_set(&vcpu->stats, X86_STAT_PF_FIXED, mmu->touched);
 	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FILLS, mmu->fills);
 	kvm_stat_set(&vcpu->stats, X86_STAT_PAGE_WALKS, mmu->walks);
+	kvm_stat_set(&vcpu->stats, X86_STAT_MMU_RECYCLED, mmu->recycled);
 	kvm_stat_set(&vcpu->stats, X86_STAT_INSTRUCTIONS, cpu->insns);
 	kvm_stat_set(&vcpu->stats, X86_STAT_PDPTE_LOADS, mmu->pdpte_loads);
 	kvm_stat_set(&vcpu->stats, X86_STAT_HYPERCALLS_PATCHED, cpu->hypercalls_patched);

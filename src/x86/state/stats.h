@@ -21,6 +21,7 @@ enum x86_vcpu_stat {
 	X86_STAT_PF_FIXED,                      /* pages used for the first time */
 	X86_STAT_TLB_FILLS,                     /* from here on: not KVM's */
 	X86_STAT_PAGE_WALKS,
+	X86_STAT_MMU_RECYCLED,                  /* contexts of translations given to another address space */
 	X86_STAT_INSTRUCTIONS,                  /* retired */
 	X86_STAT_PMIS,                          /* interrupts of the PMU */
 	X86_STAT_PDPTE_LOADS,                   /* of all four, by MOV CR0, CR3, CR4 or a task switch */
@@ -32,6 +33,7 @@ enum x86_vcpu_stat {
 	X86_STAT_ASYNC_PF_READY,
 	X86_STAT_ASYNC_PF_HALTS,                /* the guest could not be told of a page and slept */
 	X86_STAT_PV_EOIS,                       /* interrupts ended without a write to the local APIC */
+	X86_STAT_SMM_ENTRIES,                   /* into system management mode */
 	X86_STAT_END
 };
 

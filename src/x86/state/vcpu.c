@@ -168,6 +168,7 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	v->cpu.vmware_backdoor = v->vm->vmware_backdoor;
 	v->cpu.watch_bus_locks = v->vm->bus_lock_exits;
 	v->cpu.code = x->code;
+	v->cpu.ctx_limit = &x->ctx_limit;
 	v->cpu.cpuid = &v->cpuid;
 	v->cpu.immediate_exit = &vcpu->run->immediate_exit;
 	v->cpu.slots = kvm_vm_slots(vcpu->vm, 0);
@@ -204,6 +205,7 @@ void x86_vcpu_postcreate(struct vcpu *vcpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of(vcpu);
 
+	x86_vm_share_mmu_pages(vcpu->vm);
 	if (v->has_lapic)
 		(void)lapic_join(&v->lapic);
 }
@@ -283,6 +285,7 @@ void x86_vcpu_sync(struct vcpu *vcpu, uint32_t what)
 	}
 	if (what & KVM_SYNC_DIRTY)
 		mmu_drop_writes(&v->cpu);
+	mmu_trim(&v->cpu);
 }
 
 /* --- guest memory for the library's own use ------------------------------------------------ */
