@@ -33,7 +33,6 @@ def models(test):
                           % flag, cpu=model, how=['--cpu', VENDOR])
         test.check('%s boots, with %s' % (model, flag), qemu.expect('has it'), qemu)
         test.check('and powers off', qemu.ended() == 0, qemu)
-        print('# ' + qemu.console().strip().split('\n')[-1])
         test.check('this engine ran it', qemu.ours(), qemu)
     refuses(test, LACKING[VENDOR])
 
