@@ -4,7 +4,7 @@
 
 BUILD := build
 
-.PHONY: all run check check-all bench clean install help deps guest boot tested
+.PHONY: all run check check-all fuzz bench clean install help deps guest boot tested
 
 # Standard output belongs to the guest and to the results of tests; all else is said on standard error.
 build_all = { [ -e $(BUILD)/build.ninja ] || meson setup $(BUILD) $(if $(PREFIX),--prefix $(PREFIX)) >&2; } && \
@@ -22,6 +22,8 @@ help:
 	@echo "make check        build and run all tests"
 	@echo "                  TESTS='irq vmm'  only these suites"
 	@echo "make check-all    the same, with the tests that take long"
+	@echo "make fuzz         wild clients on a build with AddressSanitizer, in $(BUILD)-asan/, for ten minutes"
+	@echo "                  SECONDS=60 SEED=7"
 	@echo "make bench        compare with QEMU's TCG and with this machine itself"
 	@echo "                  ARGS='--rounds 9'"
 	@echo "make install      install under PREFIX (default /usr/local), below DESTDIR if that is set"
@@ -29,7 +31,7 @@ help:
 
 # 'make' alone needs only what every target needs.
 deps:
-	@tools/deps.sh $(filter run check check-all bench,$(patsubst check-all,check check-all,$(MAKECMDGOALS)))
+	@tools/deps.sh $(filter run check check-all bench,$(patsubst fuzz,check,$(patsubst check-all,check check-all,$(MAKECMDGOALS))))
 
 # Make turns every failure into status 2, and says so behind all that was printed; the guest's own status, and that of
 # the tests, leave through tools/make-exit.c.  Without that (a make that cannot load objects) the last line fails
@@ -70,6 +72,15 @@ tested:
 	else \
 		echo "anykvm: the tests cannot be built" >&2; echo "0 passed, 1 failed"; false; \
 	fi; echo $$? >$(BUILD)/check.status
+
+SEED := 1
+SECONDS := 600
+fuzz: deps
+	@[ -e $(BUILD)-asan/build.ninja ] || \
+		meson setup $(BUILD)-asan -Db_sanitize=address,undefined -Db_lundef=false >&2
+	@ninja -C $(BUILD)-asan tests/fuzz/fuzz >&2
+	@ASAN_OPTIONS=detect_leaks=0:use_sigaltstack=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+		$(BUILD)-asan/tests/fuzz/fuzz --seed $(SEED) --seconds $(SECONDS)
 
 bench: guest
 	@bench/run.py --build $(BUILD) $(ARGS)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Run the benchmark: natively, as a guest of anykvm, and as a guest of QEMU's TCG, in turns.
+"""Run the benchmark: natively, as a guest of anykvm, and as one of QEMU's, by anykvm exec and by TCG, in turns.
 
 Every guest boots the same stock kernel with the same /init (bench/init.c), with the same memory and number of
 CPUs.  Prints best, median and ratios for each workload, and writes all single values to BUILD/bench.json.
@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 
-SIDES = ('native', 'anykvm', 'tcg')
+SIDES = ('native', 'anykvm', 'qemu', 'tcg')  # 'qemu' is QEMU as a client of 'anykvm exec'
 VALUE = re.compile(r'^([a-z0-9-]+) ([0-9]+(?:\.[0-9]+)?) (ns|us|ms|s|MiB)$')
 SMP = 'int-two,mem-two,sys-two,threads,locked'
 SHARES = (('int', 'integer work'), ('mem', 'memory'), ('sys', 'system calls'))
@@ -126,8 +126,10 @@ class Bench:
         if side == 'anykvm':
             return [self.anykvm, 'run', '-k', self.kernel, '-i', self.initramfs, '-m', str(options.memory),
                     '-c', str(cpus), '-p', params]
-        return ['qemu-system-x86_64', '-accel', 'tcg', '-machine', options.machine, '-cpu', 'max', '-nodefaults',
-                '-nographic', '-serial', 'stdio', '-no-reboot', '-m', str(options.memory), '-smp', str(cpus),
+        client = [self.anykvm, 'exec', '--'] if side == 'qemu' else []
+        return [*client, 'qemu-system-x86_64', '-accel', 'kvm' if client else 'tcg', '-machine', options.machine,
+                '-cpu', 'max', '-nodefaults', '-nographic', '-serial', 'stdio', '-no-reboot',
+                '-m', str(options.memory), '-smp', str(cpus),
                 '-kernel', self.kernel, '-initrd', self.initramfs, '-append', 'console=ttyS0 panic=-1 ' + params]
 
     def one(self, side, cpus, only):
@@ -159,11 +161,12 @@ class Bench:
 
     def exits(self):
         """The round trip of a port access, through the library and through the kernel where that works."""
-        for side, device in (('anykvm', 'soft'), ('host KVM', 'host')):
+        for side, how in (('anykvm', [self.exit_client, 'soft']), ('host KVM', [self.exit_client, 'host']),
+                          ('qemu', [self.anykvm, 'exec', '--', self.exit_client, 'host'])):
             if not os.path.exists(self.exit_client):
                 return
             try:
-                done = subprocess.run([self.exit_client, device], stdin=subprocess.DEVNULL, capture_output=True,
+                done = subprocess.run(how, stdin=subprocess.DEVNULL, capture_output=True,
                                       timeout=60, check=False, text=True)
             except subprocess.TimeoutExpired:
                 print('  %s: exit round trip: no answer within 60 s' % side, file=sys.stderr)
@@ -189,14 +192,14 @@ class Bench:
 
     def report(self):
         print('%-16s %-4s' % ('workload', 'unit'), *('%10s %10s' % (side, 'median') for side in SIDES),
-              '%10s %10s %10s' % ('any/native', 'any/tcg', 'tcg/native'))
+              '%10s %10s %10s %10s' % ('any/native', 'any/tcg', 'qemu/tcg', 'tcg/native'))
         for name in self.order:
             sides = self.samples[name]
             row = ['%-16s %-4s' % (name, self.units[name])]
             for side in SIDES:
                 values = sides.get(side)
                 row.append('%10.4g %10.4g' % (min(values), statistics.median(values)) if values else '%10s %10s' % ('-', '-'))
-            for top, bottom in (('anykvm', 'native'), ('anykvm', 'tcg'), ('tcg', 'native')):
+            for top, bottom in (('anykvm', 'native'), ('anykvm', 'tcg'), ('qemu', 'tcg'), ('tcg', 'native')):
                 if sides.get(top) and sides.get(bottom):
                     row.append('%9.2fx' % (min(sides[top]) / min(sides[bottom])))
                 else:
@@ -206,6 +209,7 @@ class Bench:
             print(' '.join(row))
         self.report_shares()
         print("own-memory is what the machine's process holds beside the memory that the guest has touched.")
+        print("'qemu' is the same machine as 'tcg', with -accel kvm under 'anykvm exec', and for exit-out a client of its own.")
         print('The first figure of a pair is the best of %d runs; ratios are of the best.' % self.options.rounds)
 
     def report_shares(self):

@@ -2,12 +2,15 @@
 /*
  * anykvm.h - the library's public face: the Linux KVM API without a kernel.
  *
- * Everything beyond these functions is <linux/kvm.h>.  The descriptors are
+ * Everything beyond these functions is <linux/kvm.h> of Linux 6.1, and the few
+ * requests of later kernels at the end of this file.  The descriptors are
  * real file descriptors (memfds): mmap() of a vCPU's kvm_run, pread() of
  * statistics, dup() and poll() are the kernel's own and need no function here.
  */
 #ifndef ANYKVM_H
 #define ANYKVM_H
+
+#include <linux/kvm.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -59,6 +62,17 @@ ANYKVM_PUBLIC int anykvm_tracks(int fd);
  */
 ANYKVM_PUBLIC void anykvm_recheck(int first, int last);
 
+/**
+ * anykvm_sigaction - sigaction(2) for a client that wants its own handlers of
+ * SIGSEGV, SIGBUS or SIGFPE beside the library's: those stay in front and go on
+ * to @act with all that is not theirs, and @old is what the client set before.
+ * Any other signal: sigaction(2) itself.  Async-signal-safe.
+ * @sig 0: tells that every such call comes here from now on, which saves the
+ * library from looking for its handlers at each request.
+ */
+struct sigaction;
+ANYKVM_PUBLIC int anykvm_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
+
 /** anykvm_version - the library's version, "0.1.0"; static, never freed. */
 ANYKVM_PUBLIC const char *anykvm_version(void);
 
@@ -77,7 +91,13 @@ ANYKVM_PUBLIC int anykvm_set_cpu(const char *spec);
  * anykvm_set_parameters - sets parameters of KVM's modules, for VMs created from now on.
  * @spec: as on the kernel's command line, separated by commas:
  * "kvm.enable_vmware_backdoor=Y" lets code at CPL 3 use VMware's two ports
- * whatever its TSS says (default N).
+ * whatever its TSS says (default N);
+ * "kvm.ignore_msrs=Y": an MSR that does not exist reads as zero and takes any
+ * value, instead of #GP (default N; from now on, for all VMs);
+ * "kvm.report_ignored_msrs=N": without the line on standard error that tells of
+ * each such access, ten in five seconds at most (default Y);
+ * "kvm.global_tdp=Y" makes all memory of a slot resident when the slot is made,
+ * and leaves system management mode out (default N).
  * Returns 0, or -1 with errno and nothing set: ENOENT, there is no such
  * parameter that can be set; EINVAL, a value is neither true nor false.
  */
@@ -98,6 +118,18 @@ ANYKVM_PUBLIC int anykvm_trace(const char *path);
  * kernel: tells which engine runs.
  */
 #define ANYKVM_CAP_ENGINE 0x616b766dL /* "akvm" */
+
+/* --- of later kernels: api.rst there documents them --- */
+
+#ifndef KVM_PRE_FAULT_MEMORY /* Linux 6.11 */
+#define KVM_CAP_PRE_FAULT_MEMORY 236
+#define KVM_PRE_FAULT_MEMORY _IOWR(KVMIO, 0xd5, struct kvm_pre_fault_memory)
+struct kvm_pre_fault_memory {
+	__u64 gpa, size;        /* of whole pages; on return what is left */
+	__u64 flags;            /* 0 */
+	__u64 padding[5];
+};
+#endif
 
 #ifdef __cplusplus
 }

@@ -9,17 +9,7 @@ dir=$1
 flavour=${2:-cloud-amd64}
 [ ! -s "$dir/version" ] || exit 0
 
-say() { echo "anykvm: $*" >&2; }
-
-update_lists() {
-	if [ "$(id -u)" = 0 ]; then
-		apt-get update -qq >&2 </dev/null
-	elif command -v sudo >/dev/null 2>&1; then
-		sudo apt-get update -qq >&2 </dev/null
-	else
-		return 1
-	fi
-}
+. "$(dirname "$0")/apt.sh"
 
 # The metapackage names the newest kernel of the flavour.
 newest() {
@@ -31,12 +21,9 @@ rm -rf "$dir.part"
 mkdir -p "$dir.part"
 fetch() {
 	package=$(newest)
-	[ -n "$package" ] || return 1
-	say "fetching $package"
-	# apt's own sandbox user may not write here; what it fetches is checked against signed lists either way.
-	(cd "$dir.part" && apt-get -qq -o APT::Sandbox::User="$(id -un)" download "$package" >&2 </dev/null)
+	[ -n "$package" ] && download "$dir.part" "$package"
 }
-fetch || { say "refreshing apt's lists"; update_lists && fetch; } || {
+fresh fetch || {
 	say "cannot fetch linux-image-$flavour through apt"
 	exit 1
 }

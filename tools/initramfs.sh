@@ -25,7 +25,8 @@ for program in exit-code foreground perf; do
 done
 
 # A module and all that it depends on, by the names that it carries itself.  Some are built in: not found.
-modules_left="virtio_mmio virtio_blk virtio_net virtio_console virtio-rng 9pnet_virtio 9p ext4 virtio_pci"
+modules_left="virtio_mmio virtio_blk virtio_net virtio_console virtio-rng 9pnet_virtio 9p ext4 virtio_pci
+	e1000 e1000e ata_piix ahci sd_mod pvpanic_mmio button"
 while [ -n "$modules_left" ]; do
 	next=
 	for module in $modules_left; do

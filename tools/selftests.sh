@@ -9,23 +9,7 @@ dir=$1/selftests
 package=linux-source-6.1
 [ ! -s "$dir/version" ] || exit 0
 
-say() { echo "anykvm: $*" >&2; }
-
-update_lists() {
-	if [ "$(id -u)" = 0 ]; then
-		apt-get update -qq >&2 </dev/null
-	elif command -v sudo >/dev/null 2>&1; then
-		sudo apt-get update -qq >&2 </dev/null
-	else
-		return 1
-	fi
-}
-
-# apt's own sandbox user may not write here; what it fetches is checked against signed lists either way.
-fetch() {
-	say "fetching $package"
-	(cd "$dir.part" && apt-get -qq -o APT::Sandbox::User="$(id -un)" download "$package" >&2 </dev/null)
-}
+. "$(dirname "$0")/apt.sh"
 
 rm -rf "$dir.part"
 mkdir -p "$dir.part/linux" "$dir.part/bin"
@@ -33,7 +17,7 @@ tarball=/usr/src/$package.tar.xz
 if [ -r "$tarball" ]; then
 	version=$(dpkg-query -W -f '${Version}' "$package")
 else
-	fetch || { say "refreshing apt's lists"; update_lists && fetch; } || {
+	fresh download "$dir.part" "$package" || {
 		say "cannot fetch $package through apt"
 		exit 1
 	}

@@ -63,7 +63,7 @@ const struct option_row exec_options[] = {
 	{ .name = "param",
 	  .arg = "kvm.NAME=VALUE[,...]",
 	  .set = set_params,
-	  .values = { "kvm.enable_vmware_backdoor=Y" },
+	  .values = { "kvm.enable_vmware_backdoor=Y", "kvm.global_tdp=Y", "kvm.ignore_msrs=Y", "kvm.report_ignored_msrs=N" },
 	  .help = "parameters of KVM's modules (ANYKVM_PARAMS)" },
 	{ .name = "stats",
 	  .arg = "FILE",

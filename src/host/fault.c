@@ -7,8 +7,9 @@
  * 1. A fault is ours only when the kernel raised it for an instruction
  *    (si_code > 0, not BUS_MCEERR_AO) on a thread with a guard armed.  Signals
  *    that somebody sent always go on to the handler before ours.
- * 2. The client may install its own handlers after us; host_fault_init() is
- *    called again where a thread starts to run guests, and goes back in front.
+ * 2. The client may install its own handlers after us.  Either its calls come
+ *    to host_fault_sigaction(), and ours stay in front; or we look before each
+ *    request, and go back in front.
  *    If that handler remembers ours and calls it, the two would call each
  *    other for ever: called by anybody but the kernel we go on to the handler
  *    that was there first of all.
@@ -24,6 +25,9 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "host/fork.h"
+#include "host/wait.h"
+
 #define SAVED_MAX 16
 
 #define EFLAGS_TF (1 << 8)
@@ -35,13 +39,14 @@ static const int fault_signals[] = { SIGSEGV, SIGBUS, SIGFPE };
 
 /* Handlers found before ours: written under the lock, published by `latest`, never changed then. */
 static struct {
-	pthread_mutex_t lock;
+	struct host_process_lock lock;
+	atomic_bool watched;    /* see host_fault_sigaction() */
 	struct {
 		struct sigaction saved[SAVED_MAX];
 		unsigned int count;
 		_Atomic(const struct sigaction *) latest;
 	} signal[FAULT_SIGNALS];
-} glue = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} glue = { .lock = HOST_PROCESS_LOCK };
 
 static __thread struct host_guard *innermost __attribute__((tls_model("initial-exec")));
 
@@ -163,6 +168,11 @@ static const struct sigaction *save(unsigned int n, const struct sigaction *act)
 	return to;
 }
 
+static bool is_ours(const struct sigaction *act)
+{
+	return (act->sa_flags & SA_SIGINFO) && act->sa_sigaction == on_fault;
+}
+
 static int install(unsigned int n)
 {
 	struct sigaction ours = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
@@ -170,21 +180,89 @@ static int install(unsigned int n)
 
 	if (sigaction(fault_signals[n], NULL, &old))
 		return -errno;
-	if ((old.sa_flags & SA_SIGINFO) && old.sa_sigaction == on_fault)
+	if (is_ours(&old))
 		return 0;
 	atomic_store(&glue.signal[n].latest, save(n, &old));
 	sigemptyset(&ours.sa_mask);
 	return sigaction(fault_signals[n], &ours, NULL) ? -errno : 0;
 }
 
+/* Whether our handlers stand where they should. */
+static bool installed(void)
+{
+	struct sigaction now;
+
+	for (unsigned int n = 0; n < FAULT_SIGNALS; n++)
+		if (sigaction(fault_signals[n], NULL, &now) || !is_ours(&now))
+			return false;
+	return true;
+}
+
+/* With signals blocked: a handler of the client's may call host_fault_sigaction(). */
+static uint64_t lock(void)
+{
+	uint64_t mask = host_signals_block();
+
+	host_process_lock(&glue.lock);
+	return mask;
+}
+
+static void unlock(uint64_t mask)
+{
+	host_process_unlock(&glue.lock);
+	host_signals_restore(mask);
+}
+
 int host_fault_init(void)
 {
+	uint64_t mask;
 	int r = 0;
 
-	pthread_mutex_lock(&glue.lock);
+	if (installed())
+		return 0;
+	mask = lock();
 	for (unsigned int n = 0; n < FAULT_SIGNALS && !r; n++)
 		r = install(n);
-	pthread_mutex_unlock(&glue.lock);
+	unlock(mask);
+	return r;
+}
+
+int host_fault_check(void)
+{
+	return atomic_load_explicit(&glue.watched, memory_order_relaxed) ? 0 : host_fault_init();
+}
+
+/* Under the lock; our handler stands there. */
+static void set_client(unsigned int n, const struct sigaction *act, struct sigaction *old)
+{
+	const struct sigaction *before = atomic_load(&glue.signal[n].latest);
+
+	if (old)
+		*old = *before;
+	/* One that puts back what it has remembered, which was ours: it stays with what it had. */
+	if (act && !is_ours(act))
+		atomic_store(&glue.signal[n].latest, save(n, act));
+}
+
+int host_fault_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
+{
+	struct sigaction now;
+	unsigned int n = 0;
+	uint64_t mask;
+	int r = 0;
+
+	if (!sig) {
+		atomic_store(&glue.watched, true);
+		return 0;
+	}
+	while (n < FAULT_SIGNALS && fault_signals[n] != sig)
+		n++;
+	mask = lock();
+	if (n < FAULT_SIGNALS && !sigaction(sig, NULL, &now) && is_ours(&now))
+		set_client(n, act, old);
+	else
+		r = sigaction(sig, act, old) ? -errno : 0;
+	unlock(mask);
 	return r;
 }
 

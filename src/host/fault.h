@@ -3,8 +3,8 @@
  * Faults taken on purpose: SIGSEGV, SIGBUS and SIGFPE at an access that the
  * engine makes for a guest or a client.
  *
- * The handlers are installed once a process and hand every fault that is not
- * ours to the handler that stood there before.  A fault is ours when the
+ * The handlers hand every fault that is not ours to the handler that stood there
+ * before, or that the client has set since.  A fault is ours when the
  * faulting thread has a guard armed.  The handler never jumps out of the
  * signal frame (that would lose the guest's vector registers, which sigreturn
  * restores): it edits the frame so that the thread resumes in the recovery.
@@ -12,6 +12,7 @@
 #ifndef HOST_FAULT_H
 #define HOST_FAULT_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -39,8 +40,23 @@ struct host_guard {
 	struct host_guard *prev;
 };
 
-/** host_fault_init - installs the handlers; idempotent.  0 or -errno. */
+/** host_fault_init - installs the handlers where others stand in their place.  0 or -errno. */
 int host_fault_init(void);
+
+/**
+ * host_fault_check - the same before every request of the client's, which may
+ * have put its own handlers there meanwhile: three system calls, or none where
+ * all its calls of sigaction() are known.
+ */
+int host_fault_check(void);
+
+/**
+ * host_fault_sigaction - sigaction(2) of the client: where our handler stands
+ * for @sig it stays, and goes on to @act.  @sig 0: does nothing, but from now
+ * on all of the client's calls are taken to come here.  Async-signal-safe.
+ * 0 or -errno.
+ */
+int host_fault_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
 
 /**
  * host_guard_arm / host_guard_disarm - @g becomes (stops being) this thread's

@@ -44,8 +44,9 @@ int host_eventfd_id(int fd, uint64_t *id)
 		return -EBADF;
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	info = open(path, O_RDONLY | O_CLOEXEC);
+	/* Another thread may have closed it by now. */
 	if (info < 0)
-		return -errno;
+		return fcntl(fd, F_GETFD) < 0 ? -EBADF : -errno;
 	n = read(info, text, sizeof(text) - 1);
 	close(info);
 	if (n <= 0)

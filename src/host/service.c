@@ -147,6 +147,7 @@ static void *service_main(void *arg)
 
 	host_signals_let_libc();
 	pthread_setname_np(pthread_self(), "anykvm");
+	sem_post(&s->up);
 	pthread_mutex_lock(&s->lock);
 	while (!s->stopping) {
 		int n;
@@ -219,6 +220,9 @@ static int spawn(struct host_service *s)
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	r = -pthread_create(&s->thread, &attr, service_main, s);
 	pthread_attr_destroy(&attr);
+	/* A thread makes system calls before it comes to us, which a client's filter may forbid soon. */
+	while (!r && sem_wait(&s->up) && errno == EINTR)
+		;
 	host_signals_restore(mask);
 	return r;
 }
@@ -248,6 +252,7 @@ void host_service_init(struct host_service *s)
 	*s = (struct host_service){ .epoll_fd = -1, .timer_fd = -1, .event_fd = -1 };
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->idle, NULL);
+	sem_init(&s->up, 0, 0);
 }
 
 int host_service_start(struct host_service *s)
@@ -279,6 +284,7 @@ void host_service_destroy(struct host_service *s)
 {
 	close_all(s);
 	free(s->heap);
+	sem_destroy(&s->up);
 	pthread_cond_destroy(&s->idle);
 	pthread_mutex_destroy(&s->lock);
 }

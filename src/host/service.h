@@ -10,6 +10,7 @@
 #define HOST_SERVICE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,7 @@ struct host_service {
 	pthread_mutex_t lock;
 	pthread_cond_t idle;            /* a callback has returned */
 	pthread_t thread;
+	sem_t up;                       /* the thread has begun */
 	bool started, stopping;
 	int epoll_fd, timer_fd, event_fd;
 	void *running;                  /* the watch or timer whose callback runs */

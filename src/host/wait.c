@@ -32,8 +32,22 @@ uint64_t host_signals_block(void)
 {
 	uint64_t block = ~FAULTS, old = 0;
 
-	syscall(SYS_rt_sigprocmask, SIG_BLOCK, &block, &old, KERNEL_SIGSET);
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &block, &old, KERNEL_SIGSET);
 	return old;
+}
+
+uint64_t host_faults_let(void)
+{
+	uint64_t faults = FAULTS, old = 0;
+
+	syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &faults, &old, KERNEL_SIGSET);
+	return old & FAULTS;
+}
+
+void host_faults_restore(uint64_t blocked)
+{
+	if (blocked)
+		syscall(SYS_rt_sigprocmask, SIG_BLOCK, &blocked, NULL, KERNEL_SIGSET);
 }
 
 void host_signals_restore(uint64_t mask)

@@ -46,8 +46,15 @@ void host_wake(struct host_waiter *w);
  */
 bool host_signal_pending(uint64_t mask);
 
-/** host_signals_block - blocks all signals but those of faults; returns the mask before. */
+/** host_signals_block - blocks all signals but those of faults, which come through; returns the mask before. */
 uint64_t host_signals_block(void);
+
+/**
+ * host_faults_let - lets those of faults through, which a client may have
+ * blocked: then they would kill.  Returns what host_faults_restore() blocks again.
+ */
+uint64_t host_faults_let(void);
+void host_faults_restore(uint64_t blocked);
 
 /** host_signals_let_libc - on a thread of ours: libc's own signals through, for which its callers wait. */
 void host_signals_let_libc(void);

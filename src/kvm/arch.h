@@ -83,6 +83,8 @@ struct kvm_arch {
 	void (*vcpu_thread_changed)(struct vcpu *vcpu);
 	/* Any thread: the vCPU, if inside, must soon reach a block boundary and call kvm_vcpu_sync().  No wait. */
 	void (*vcpu_kick)(struct vcpu *vcpu);
+	/* The address space that the vCPU's accesses are made in.  Optional: 0. */
+	unsigned int (*vcpu_address_space)(struct vcpu *vcpu);
 	/* The vCPU's own thread, entered: @what is enum kvm_sync bits.  slots[] are new already. */
 	void (*vcpu_sync)(struct vcpu *vcpu, uint32_t what);
 };

@@ -16,11 +16,6 @@ static int nr_vcpus(struct vm *vm)
 	return n < 1 ? 1 : n > KVM_MAX_VCPUS ? KVM_MAX_VCPUS : (int)n;
 }
 
-static int address_spaces(struct vm *vm)
-{
-	return (int)(vm ? vm->arch->address_spaces : kvm_arch_x86.address_spaces);
-}
-
 static int enable_manual_dirty_log(struct vm *vm, const struct kvm_enable_cap *cap)
 {
 	uint64_t allowed = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE;
@@ -50,9 +45,9 @@ static const struct kvm_cap_row rows[] = {
 	{ .cap = KVM_CAP_DESTROY_MEMORY_REGION_WORKS, .value = 1 },
 	{ .cap = KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, .value = 1 },
 	{ .cap = KVM_CAP_SYNC_MMU, .value = 1 },
+	{ .cap = KVM_CAP_PRE_FAULT_MEMORY, .value = 1 },
 	{ .cap = KVM_CAP_READONLY_MEM, .value = 1 },
 	{ .cap = KVM_CAP_NR_MEMSLOTS, .value = KVM_USER_MEM_SLOTS },
-	{ .cap = KVM_CAP_MULTI_ADDRESS_SPACE, .get = address_spaces },
 	{ .cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
 	  .value = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET,
 	  .enable_vm = enable_manual_dirty_log },

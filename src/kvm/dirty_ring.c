@@ -73,6 +73,7 @@ long kvm_reset_dirty_rings(struct vm *vm)
 	/* No vCPU writes to these pages unseen any more when this returns. */
 	if (cleared)
 		kvm_vm_sync_vcpus(vm, KVM_SYNC_DIRTY);
+	kvm_stat_add(&vm->stats, KVM_VM_STAT_DIRTY_RING_PAGES, (uint64_t)cleared);
 	pthread_mutex_unlock(&vm->slots_lock);
 	return cleared;
 }

@@ -132,6 +132,7 @@ bool kvm_ioeventfd_write(struct vm *vm, enum kvm_bus bus, uint64_t addr, unsigne
 	     i < b->nevents && !compare_place(bus, addr, &b->event[i]); i++) {
 		if (event_matches(&b->event[i], len, data)) {
 			host_eventfd_signal(b->event[i].fd);
+			kvm_stat_add(&vm->stats, KVM_VM_STAT_IOEVENTFD_SIGNALS, 1);
 			return true;
 		}
 	}

@@ -133,9 +133,10 @@ long kvm_ioctl_call(struct kvm_object *obj, uint32_t request, unsigned long arg,
 	struct kvm_call c = { .obj = obj, .arg = arg, .request = request, .sigmask = sigmask };
 	long r;
 
-	/* Nothing of the device's is in a hurry: our handlers go back in front of what the client has installed since. */
-	if (obj->kind == KVM_SYSTEM)
-		(void)host_fault_init();
+	/* Our handlers go back in front of what the client has installed since. */
+	r = host_fault_check();
+	if (r)
+		return r;
 	/* A fork()ed child has the descriptors, but not the VM. */
 	if (obj->owner && obj->owner != kvm_process_id())
 		return -EIO;

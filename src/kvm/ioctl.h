@@ -25,7 +25,7 @@ struct kvm_call {
 	void *data;             /* the argument, copied in; copied out after success.  NULL: raw, or none */
 	unsigned long arg;      /* as the client passed it */
 	uint32_t request;
-	uint64_t sigmask;       /* KVM_RUN: the thread's own, as before the call */
+	uint64_t sigmask;       /* of what ends by a signal (KVM_RUN): the thread's own, as before the call */
 };
 
 /*

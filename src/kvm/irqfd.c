@@ -48,6 +48,7 @@ static void on_event(struct host_watch *w)
 	/* The client's descriptor may block, and the client may have read it first. */
 	if (poll(&p, 1, 0) != 1 || read(w->fd, &count, sizeof(count)) != sizeof(count))
 		return;
+	kvm_stat_add(&f->vm->stats, KVM_VM_STAT_IRQFD_SIGNALS, 1);
 	if (f->resampler) {
 		kvm_set_irq(f->vm, KVM_IRQ_SOURCE_RESAMPLE, f->gsi, 1, false);
 		return;

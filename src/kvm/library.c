@@ -26,12 +26,16 @@ static void release_system(struct kvm_object *obj)
 	free(obj);
 }
 
-/* 0 or a positive result as it is; -errno as -1 with errno. */
+#define ERRNO_MAX 4095          /* the kernel's: what lies below is a result, whatever its sign */
+
+/* A result as it is, of which KVM too keeps 32 bits; -errno as -1 with errno. */
 static int result(long r)
 {
-	if (r >= 0)
-		return (int)r;
-	errno = (int)-r;
+	int low = (int)r;
+
+	if (low >= 0 || low < -ERRNO_MAX)
+		return low;
+	errno = -low;
 	return -1;
 }
 
@@ -109,55 +113,75 @@ static int is_of_any_file(uint32_t request)
 	return 0;
 }
 
+/* Requests that a signal ends. */
+static int ends_by_signal(uint32_t request)
+{
+	return request == (uint32_t)KVM_RUN || request == (uint32_t)KVM_PRE_FAULT_MEMORY;
+}
+
 /*
  * A signal that comes while a guest runs has its handler run when all is done: the handler may call us, leave by a
  * jump, or end the thread.
  */
-static int run(int fd, void *arg)
+static int run(int fd, uint32_t request, void *arg)
 {
 	uint64_t mask = host_signals_block();
-	struct kvm_object *obj = kvm_object_get(fd, 1);
+	struct kvm_object *obj = kvm_object_get(fd, request == (uint32_t)KVM_RUN);
 	long r = -EBADF;
 
 	if (obj) {
-		r = kvm_ioctl_call(obj, (uint32_t)KVM_RUN, (unsigned long)arg, mask);
+		r = kvm_ioctl_call(obj, request, (unsigned long)arg, mask);
 		kvm_object_put(obj);
 	} else {
 		r = adopt(fd);
-		r = r ? r : -EINVAL; /* KVM_RUN of a system descriptor */
+		r = r ? r : -EINVAL; /* of a system descriptor */
 	}
 	host_signals_restore(mask);
 	return result(r);
+}
+
+static long request_of(int fd, uint32_t req, void *arg)
+{
+	struct kvm_object *obj = kvm_object_get(fd, 0);
+	long r;
+
+	if (!obj) {
+		r = adopt(fd);
+		obj = r ? NULL : kvm_object_get(fd, 0);
+		if (!obj)
+			return r ? r : -EBADF;
+	}
+	if (is_of_any_file(req))
+		r = syscall(SYS_ioctl, fd, req, arg) ? -errno : 0;
+	else
+		r = kvm_ioctl_call(obj, req, (unsigned long)arg, 0);
+	kvm_object_put(obj);
+	return r;
 }
 
 int anykvm_ioctl(int fd, unsigned long request, void *arg)
 {
 	/* The kernel takes 32 bits of the request and so do we: clients pass it sign-extended. */
 	uint32_t req = (uint32_t)request;
-	struct kvm_object *obj;
+	uint64_t blocked;
 	long r;
 
-	if (req == (uint32_t)KVM_RUN)
-		return run(fd, arg);
-	obj = kvm_object_get(fd, 0);
-	if (!obj) {
-		r = adopt(fd);
-		obj = r ? NULL : kvm_object_get(fd, 0);
-		if (!obj)
-			return result(r ? r : -EBADF);
-	}
-	if (is_of_any_file(req)) {
-		kvm_object_put(obj);
-		return (int)syscall(SYS_ioctl, fd, req, arg);
-	}
-	r = kvm_ioctl_call(obj, req, (unsigned long)arg, 0);
-	kvm_object_put(obj);
+	if (ends_by_signal(req))
+		return run(fd, req, arg);
+	blocked = host_faults_let();
+	r = request_of(fd, req, arg);
+	host_faults_restore(blocked);
 	return result(r);
 }
 
 int anykvm_close(int fd)
 {
 	return result(kvm_object_close(fd));
+}
+
+int anykvm_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
+{
+	return result(host_fault_sigaction(sig, act, old));
 }
 
 int anykvm_owns(int fd)

@@ -30,6 +30,8 @@ struct memslot {
 	uint16_t as_id;
 	_Atomic uint64_t *dirty;       /* one bit a page while KVM_MEM_LOG_DIRTY_PAGES is set, else NULL;
 					* owned by the VM, shared by successive snapshots of the slot */
+	_Atomic uint64_t *touched;     /* one bit a page: has been used, or populated; what KVM would have an entry of
+					* its page tables for.  Owned as `dirty` is.  NULL: nobody wants to know */
 };
 
 #define MEMSLOT_CHUNK 64
@@ -131,6 +133,16 @@ static inline void memslot_clear_dirty(const struct memslot *slot, gfn_t gfn)
 	uint64_t n = gfn - slot->base_gfn;
 
 	atomic_fetch_and(&slot->dirty[n / 64], ~(1ULL << (n % 64)));
+}
+
+/** memslot_touch - notes that @gfn is used.  True: for the first time. */
+static inline bool memslot_touch(const struct memslot *slot, gfn_t gfn)
+{
+	uint64_t n = gfn - slot->base_gfn, bit = 1ULL << (n % 64);
+
+	if (!slot->touched || (atomic_load_explicit(&slot->touched[n / 64], memory_order_relaxed) & bit))
+		return false;
+	return !(atomic_fetch_or_explicit(&slot->touched[n / 64], bit, memory_order_relaxed) & bit);
 }
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -11,17 +12,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "host/fork.h"
+
 #define INODE_BUCKETS 256
 
 /* The table of descriptors: what src/kvm has of mutable state at file scope. */
 static struct {
-	pthread_mutex_t lock;
+	struct host_process_lock lock;
 	pthread_once_t once;
 	_Atomic uint32_t process_id;
 	struct kvm_object **by_fd;
 	size_t by_fd_size;
 	struct kvm_object *by_inode[INODE_BUCKETS];     /* objects with a descriptor in the table */
-} table = { .lock = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT, .process_id = 1 };
+} table = { .lock = HOST_PROCESS_LOCK, .once = PTHREAD_ONCE_INIT, .process_id = 1 };
 
 /*
  * A bit for each descriptor that has an entry, for those who may not wait for the lock.  Larger numbers than these
@@ -31,26 +34,14 @@ static struct {
 static _Atomic uint64_t tracked[TRACKED_FDS / 64];
 static atomic_bool tracked_beyond;
 
-/* fork() copies the table at a moment when nobody is changing it. */
-static void before_fork(void)
-{
-	pthread_mutex_lock(&table.lock);
-}
-
-static void after_fork_parent(void)
-{
-	pthread_mutex_unlock(&table.lock);
-}
-
 static void after_fork_child(void)
 {
-	pthread_mutex_unlock(&table.lock);
 	atomic_fetch_add(&table.process_id, 1);
 }
 
 static void watch_forks(void)
 {
-	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+	pthread_atfork(NULL, NULL, after_fork_child);
 }
 
 uint32_t kvm_process_id(void)
@@ -127,13 +118,20 @@ static void set_entry(int fd, struct kvm_object *obj)
 	obj->refs++;
 }
 
-/* Returns the object if this was the last reference to it: the caller releases it without the lock. */
-static struct kvm_object *unref(struct kvm_object *obj)
+/* @obj becomes the first of @dead, which the caller releases without the lock. */
+static void bury(struct kvm_object *obj, struct kvm_object **dead)
 {
-	return --obj->refs ? NULL : obj;
+	obj->next = *dead;
+	*dead = obj;
 }
 
-static struct kvm_object *clear_entry(int fd)
+static void unref(struct kvm_object *obj, struct kvm_object **dead)
+{
+	if (!--obj->refs)
+		bury(obj, dead);
+}
+
+static void clear_entry(int fd, struct kvm_object **dead)
 {
 	struct kvm_object *obj = table.by_fd[fd];
 
@@ -141,25 +139,75 @@ static struct kvm_object *clear_entry(int fd)
 	track(fd, false);
 	if (!--obj->fds)
 		unlink_inode(obj);
-	return unref(obj);
+	unref(obj, dead);
 }
 
-static void release(struct kvm_object *obj)
+static void release(struct kvm_object *dead)
 {
-	/* In a child that inherited the table: what the object holds belongs to the parent. */
-	if (obj && (!obj->owner || obj->owner == kvm_process_id()))
-		obj->release(obj);
+	while (dead) {
+		struct kvm_object *obj = dead;
+
+		dead = obj->next;
+		/* In a child that inherited the table: what the object holds belongs to the parent. */
+		if (!obj->owner || obj->owner == kvm_process_id())
+			obj->release(obj);
+	}
+}
+
+/* What a number that the table does not know may stand for: not the library's own descriptor of a statistics block. */
+static struct kvm_object *find_unknown(int fd, const struct stat *st)
+{
+	struct kvm_object *obj = find_inode(st);
+
+	if (obj && obj->kind == KVM_STATS && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY)
+		return NULL;
+	return obj;
+}
+
+/* Sets the entry of @fd right.  An object that loses its last entry by that stays findable: it may have another. */
+static void look_at(int fd)
+{
+	struct kvm_object *known = entry(fd), *obj;
+	struct stat st;
+
+	if (fstat(fd, &st) || (known && known->ino == st.st_ino && known->dev == st.st_dev))
+		return;
+	obj = find_unknown(fd, &st);
+	if (!obj || make_room(fd))
+		return;
+	if (known) {
+		known->fds--;
+		known->refs--;
+	}
+	set_entry(fd, obj);
+}
+
+/* Drops the objects that look_at() left without an entry. */
+static void sweep(struct kvm_object **dead)
+{
+	for (unsigned int i = 0; i < INODE_BUCKETS; i++) {
+		struct kvm_object **at = &table.by_inode[i], *obj;
+
+		while ((obj = *at)) {
+			if (obj->fds) {
+				at = &obj->next;
+				continue;
+			}
+			*at = obj->next;
+			if (!obj->refs)
+				bury(obj, dead);
+		}
+	}
 }
 
 /*
- * The last known descriptor of an object is about to be closed: the client may have duplicates that were never
- * used with us.  Enters those, other than @except.
+ * The client may have duplicates that were never used with us, also at numbers that were something else when we last
+ * saw them.  Enters those, other than @except.
  */
-static void find_duplicates(const struct kvm_object *obj, int except)
+static void find_duplicates(int except, struct kvm_object **dead)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	struct dirent *d;
-	struct stat st;
 
 	if (!dir)
 		return;
@@ -167,44 +215,51 @@ static void find_duplicates(const struct kvm_object *obj, int except)
 		char *end;
 		long fd = strtol(d->d_name, &end, 10);
 
-		/* What is in the table is known already. */
-		if (*end || end == d->d_name || fd == except || fd == dirfd(dir) || entry((int)fd))
-			continue;
-		if (fstat((int)fd, &st) || st.st_ino != obj->ino || st.st_dev != obj->dev)
-			continue;
-		if (!make_room((int)fd))
-			set_entry((int)fd, (struct kvm_object *)obj);
+		if (!*end && end != d->d_name && fd != except && fd != dirfd(dir))
+			look_at((int)fd);
 	}
 	closedir(dir);
+	sweep(dead);
 }
 
-/* Drops the entry of @fd, which is about to be closed, or is closed or something else by now. */
-static struct kvm_object *drop_entry(int fd)
+/* Drops the entry of @fd, which is about to be closed. */
+static void drop_entry(int fd, struct kvm_object **dead)
 {
-	struct kvm_object *obj = table.by_fd[fd];
+	if (entry(fd)->fds == 1)
+		find_duplicates(fd, dead);
+	clear_entry(fd, dead);
+}
 
-	/* The library keeps a descriptor of a statistics block itself, which must not count. */
-	if (obj->fds == 1 && obj->kind != KVM_STATS)
-		find_duplicates(obj, fd);
-	return clear_entry(fd);
+/* What the entry of @fd says is closed or something else by now, perhaps another object. */
+static void drop_stale(int fd, struct kvm_object **dead)
+{
+	struct kvm_object *obj = entry(fd);
+
+	if (obj->fds == 1)
+		find_duplicates(-1, dead);
+	if (entry(fd) == obj)
+		clear_entry(fd, dead);
 }
 
 /* --- the interface --- */
 
 int kvm_object_add(struct kvm_object *obj, int fd)
 {
-	struct kvm_object *stale = NULL;
+	struct kvm_object *dead = NULL;
 	struct stat st;
 	int r;
 
 	pthread_once(&table.once, watch_forks);
 	if (fstat(fd, &st))
 		return -errno;
-	pthread_mutex_lock(&table.lock);
+	host_process_lock(&table.lock);
 	r = make_room(fd);
 	if (!r) {
-		if (table.by_fd[fd])
-			stale = drop_entry(fd);
+		if (entry(fd))
+			drop_stale(fd, &dead);
+		/* Statistics are opened again and again: by its inode @fd may have been taken for an earlier one. */
+		if (entry(fd))
+			clear_entry(fd, &dead);
 		obj->fds = obj->refs = 0;
 		obj->dev = st.st_dev;
 		obj->ino = st.st_ino;
@@ -212,27 +267,27 @@ int kvm_object_add(struct kvm_object *obj, int fd)
 		*bucket_of(st.st_ino) = obj;
 		set_entry(fd, obj);
 	}
-	pthread_mutex_unlock(&table.lock);
-	release(stale);
+	host_process_unlock(&table.lock);
+	release(dead);
 	return r;
 }
 
 struct kvm_object *kvm_object_get(int fd, int trust)
 {
-	struct kvm_object *obj, *stale = NULL;
+	struct kvm_object *obj, *dead = NULL;
 	struct stat st;
 
-	pthread_mutex_lock(&table.lock);
+	host_process_lock(&table.lock);
 	obj = entry(fd);
 	if (!obj || !trust) {
 		bool open = !fstat(fd, &st);
 
 		if (obj && !(open && obj->ino == st.st_ino && obj->dev == st.st_dev)) {
-			stale = drop_entry(fd);
-			obj = NULL;
+			drop_stale(fd, &dead);
+			obj = entry(fd);
 		}
 		if (!obj && open) {
-			obj = find_inode(&st);
+			obj = find_unknown(fd, &st);
 			if (obj && make_room(fd))
 				obj = NULL;
 			if (obj)
@@ -241,36 +296,35 @@ struct kvm_object *kvm_object_get(int fd, int trust)
 	}
 	if (obj)
 		obj->refs++;
-	pthread_mutex_unlock(&table.lock);
-	release(stale);
+	host_process_unlock(&table.lock);
+	release(dead);
 	return obj;
 }
 
 void kvm_object_put(struct kvm_object *obj)
 {
-	struct kvm_object *last;
+	struct kvm_object *dead = NULL;
 
-	pthread_mutex_lock(&table.lock);
-	last = unref(obj);
-	pthread_mutex_unlock(&table.lock);
-	release(last);
+	host_process_lock(&table.lock);
+	unref(obj, &dead);
+	host_process_unlock(&table.lock);
+	release(dead);
 }
 
 int kvm_object_close(int fd)
 {
 	/* Drops a stale entry, and enters a duplicate that was never used. */
-	struct kvm_object *obj = kvm_object_get(fd, 0), *last = NULL;
+	struct kvm_object *obj = kvm_object_get(fd, 0), *dead = NULL;
 
 	if (!obj)
 		return -EBADF;
-	pthread_mutex_lock(&table.lock);
-	if (entry(fd) == obj) {
-		last = drop_entry(fd);
-	}
+	host_process_lock(&table.lock);
+	if (entry(fd) == obj)
+		drop_entry(fd, &dead);
 	/* Not by libc's close(), which in a client's process may be one that asks us whose descriptor it is. */
 	syscall(SYS_close, fd);
-	pthread_mutex_unlock(&table.lock);
-	release(last);
+	host_process_unlock(&table.lock);
+	release(dead);
 	kvm_object_put(obj);
 	return 0;
 }
@@ -288,9 +342,9 @@ void kvm_object_recheck(int first, int last)
 {
 	size_t size, fd;
 
-	pthread_mutex_lock(&table.lock);
+	host_process_lock(&table.lock);
 	size = table.by_fd_size;
-	pthread_mutex_unlock(&table.lock);
+	host_process_unlock(&table.lock);
 	for (fd = (size_t)first; fd < size && fd <= (size_t)last; fd++) {
 		struct kvm_object *obj = kvm_object_tracks((int)fd) ? kvm_object_get((int)fd, 0) : NULL;
 

@@ -5,10 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "anykvm.h"
 #include "kvm/arch.h"
 #include "kvm/iobus.h"
 #include "kvm/ioctl.h"
 #include "kvm/irq.h"
+#include "kvm/populate.h"
 #include "kvm/slots.h"
 #include "kvm/vcpu.h"
 #include "kvm/vm.h"
@@ -232,6 +234,7 @@ static const struct kvm_ioctl_row rows[] = {
 	KVM_IOCTL(KVM_GET_STATS_FD, KVM_VM | KVM_VCPU, 0, get_stats_fd),
 
 	KVM_IOCTL(KVM_RUN, KVM_VCPU, 0, run),
+	KVM_IOCTL(KVM_PRE_FAULT_MEMORY, KVM_VCPU, 0, kvm_pre_fault_memory),
 	KVM_IOCTL(KVM_SET_SIGNAL_MASK, KVM_VCPU, KVM_IOCTL_RAW, set_signal_mask),
 };
 

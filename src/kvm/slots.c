@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "host/fault.h"
+#include "host/populate.h"
 #include "kvm/slots.h"
 
 /* Addresses that user space can have with 4-level paging. */
@@ -50,8 +51,10 @@ void kvm_slots_destroy(struct vm *vm)
 
 		if (!s)
 			continue;
-		memslots_for_each(slot, n, i, s)
+		memslots_for_each(slot, n, i, s) {
 			free((void *)slot->dirty);
+			free((void *)slot->touched);
+		}
 		for (n = 0; n < s->chunks; n++)
 			free(s->at[n].chunk);
 		free(s->ids);
@@ -277,32 +280,82 @@ static int set_dirty_bitmap(struct vm *vm, const struct memslot *old, struct mem
 	return 0;
 }
 
+/* What has been used begins anew wherever the slot shows its memory at another place. */
+static int set_touched_bitmap(const struct memslot *old, struct memslot *new, enum kvm_slot_change change)
+{
+	if (change == KVM_SLOT_FLAGS)
+		new->touched = old->touched;
+	else
+		new->touched = calloc(1, kvm_dirty_bytes(new));
+	return new->touched ? 0 : -ENOMEM;
+}
+
+/*
+ * All of a slot's memory, before any vCPU sees it.  What is mapped but is not such memory (a device's registers)
+ * stays as it is.
+ */
+static int populate(struct vm *vm, const struct memslot *new)
+{
+	size_t bytes = new->npages << GUEST_PAGE_SHIFT;
+	bool write = !memslot_readonly(new);
+	int r = host_populate(new->hva, bytes, write);
+
+	if (r == -EINVAL && write)
+		r = host_populate(new->hva, bytes, false);
+	if (r)
+		return r == -EINVAL ? 0 : r;
+	memset((void *)new->touched, 0xff, kvm_dirty_bytes(new));
+	kvm_stat_add(&vm->stats, KVM_VM_STAT_PAGES_POPULATED, new->npages);
+	return 0;
+}
+
+/* The bitmaps that @new has and @old has not. */
+static void free_bitmaps(const struct memslot *new, const struct memslot *old)
+{
+	if (!new)
+		return;
+	if (!old || new->dirty != old->dirty)
+		free((void *)new->dirty);
+	if (!old || new->touched != old->touched)
+		free((void *)new->touched);
+}
+
+static int prepare(struct vm *vm, const struct memslot *old, struct memslot *new, enum kvm_slot_change change)
+{
+	int r = 0;
+
+	if (vm->arch->slot_prepare)
+		r = vm->arch->slot_prepare(vm, old, new, change);
+	if (!r && new)
+		r = set_dirty_bitmap(vm, old, new);
+	if (!r && new)
+		r = set_touched_bitmap(old, new, change);
+	if (!r && vm->populates && new && change != KVM_SLOT_FLAGS)
+		r = populate(vm, new);
+	return r;
+}
+
 /* Replaces @old by @new (either may be NULL) in the address space; all checks are made.  slots_lock held. */
 static int change_slot(struct vm *vm, unsigned int as, const struct memslot *old, struct memslot *new,
 		       enum kvm_slot_change change)
 {
 	struct memslots *cur = kvm_vm_slots(vm, as);
-	_Atomic uint64_t *unused = NULL;
+	struct memslot gone = { 0 };
 	struct edit e;
-	int r = 0;
+	int r = prepare(vm, old, new, change);
 
-	if (new)
-		r = set_dirty_bitmap(vm, old, new);
-	if (!r && vm->arch->slot_prepare)
-		r = vm->arch->slot_prepare(vm, old, new, change);
 	if (!r)
 		r = make_snapshot(vm, cur, old, new, &e);
 	if (r) {
-		if (new && (!old || new->dirty != old->dirty))
-			free((void *)new->dirty);
+		free_bitmaps(new, old);
 		return r;
 	}
-	if (old && old->dirty && (!new || new->dirty != old->dirty))
-		unused = old->dirty;
+	if (old)
+		gone = *old;
 	publish(vm, as, old, new, &e);
 	if (vm->arch->slot_commit)
 		vm->arch->slot_commit(vm, old, new, change);
-	free((void *)unused);
+	free_bitmaps(&gone, new);
 	/* @old stands in one of them. */
 	while (e.ndropped)
 		free(e.dropped[--e.ndropped]);

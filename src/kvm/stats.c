@@ -29,6 +29,10 @@ _Static_assert(sizeof(struct kvm_stats_desc) == 16, "UAPI");
 static const struct kvm_stats_row vm_rows[] = {
 	KVM_STAT_COUNTER("remote_tlb_flush"),
 	KVM_STAT_COUNTER("remote_tlb_flush_requests"),
+	KVM_STAT_COUNTER("dirty_ring_pages"),
+	KVM_STAT_COUNTER("ioeventfd_signals"),
+	KVM_STAT_COUNTER("irqfd_signals"),
+	KVM_STAT_COUNTER("pages_populated"),
 };
 
 static const struct kvm_stats_row vcpu_rows[] = {
@@ -43,6 +47,7 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	HIST("halt_poll_fail_hist"),
 	HIST("halt_wait_hist"),
 	KVM_STAT_BOOL("blocking"),
+	KVM_STAT_COUNTER("pages_prefaulted"),
 };
 
 const struct kvm_stats_rows kvm_stats_rows_vm = { vm_rows, ARRAY_SIZE(vm_rows) };

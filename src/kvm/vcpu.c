@@ -80,29 +80,19 @@ void kvm_vcpu_leave(struct vcpu *vcpu)
 
 /* --- running and sleeping --- */
 
-static int thread_changed(struct vcpu *vcpu)
+static void thread_changed(struct vcpu *vcpu)
 {
-	int r;
-
 	if (vcpu->has_run && pthread_equal(vcpu->thread, pthread_self()))
-		return 0;
-	/* The client may have put handlers of its own before ours meanwhile. */
-	r = host_fault_init();
-	if (r)
-		return r;
+		return;
 	vcpu->thread = pthread_self();
 	vcpu->has_run = true;
 	if (vcpu->vm->arch->vcpu_thread_changed)
 		vcpu->vm->arch->vcpu_thread_changed(vcpu);
-	return 0;
 }
 
 long kvm_vcpu_run(struct vcpu *vcpu, uint64_t sigmask)
 {
-	int r = thread_changed(vcpu);
-
-	if (r)
-		return r;
+	thread_changed(vcpu);
 	vcpu->effective_mask = vcpu->sigmask_active ? vcpu->sigmask : sigmask;
 	return vcpu->vm->arch->vcpu_run(vcpu);
 }
@@ -286,12 +276,16 @@ static void unreserve(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
-/* Makes @vcpu one of the VM's, visible to every thread, and @fd its descriptor. */
+/*
+ * Makes @vcpu one of the VM's, visible to every thread, and @fd its descriptor.  A thread that uses that number before
+ * it was told waits for the mutex: whoever replaces a snapshot would not know of the vCPU yet.
+ */
 static int publish(struct vcpu *vcpu, int fd)
 {
 	struct vm *vm = vcpu->vm;
 	int r = -EEXIST;
 
+	pthread_mutex_lock(&vcpu->mutex);
 	pthread_mutex_lock(&vm->lock);
 	if (!kvm_vm_vcpu_by_id(vm, vcpu->id)) {
 		kvm_vm_get(vm);
@@ -309,6 +303,7 @@ static int publish(struct vcpu *vcpu, int fd)
 			vm->arch->vcpu_postcreate(vcpu);
 	}
 	pthread_mutex_unlock(&vm->lock);
+	pthread_mutex_unlock(&vcpu->mutex);
 	return r;
 }
 

@@ -68,6 +68,7 @@ struct vm {
 	pthread_mutex_t slots_lock;
 	_Atomic(struct memslots *) slots[KVM_ADDRESS_SPACES_MAX];
 	uint64_t slots_generation;
+	bool populates;                 /* all of a slot's memory is made resident with the slot */
 	uint32_t dirty_ring_bytes;      /* KVM_CAP_DIRTY_LOG_RING: of each vCPU; 0: bitmaps */
 	uint64_t manual_dirty_log;      /* KVM_DIRTY_LOG_* of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
 

@@ -8,8 +8,10 @@
 #include "preload/engine.h"
 
 #include <cpuid.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <signal.h>
@@ -30,10 +32,16 @@
 #define CPUID_SVM (1u << 2)     /* leaf 0x80000001, ECX */
 #define AMD_EBX 0x68747541u     /* "Auth" */
 
+enum setting { CPU, PARAMS, STATS, TRACE, VERBOSE, SETTINGS };
+
+_Static_assert((int)SETTINGS == ENGINE_SETTINGS, "engine_setting() has them all");
+
 /* Copied at the start: a client may write over its environment. */
 static struct {
-	char cpu[SETTING_MAX], params[SETTING_MAX], stats[SETTING_MAX], trace[SETTING_MAX];
+	char setting[SETTINGS][SETTING_MAX];    /* NAME=value */
+	const char *cpu, *params, *stats, *trace;
 	bool verbose;
+	char preload[PATH_MAX]; /* our own file, where LD_PRELOAD has it */
 	pid_t pid;              /* of the process that the rest of the memory is; a vfork()ed child has another */
 	_Atomic bool read, told;
 	pthread_once_t chosen, asked;
@@ -41,11 +49,25 @@ static struct {
 	struct engine_facts facts;
 } engine = { .chosen = PTHREAD_ONCE_INIT, .asked = PTHREAD_ONCE_INIT };
 
-static void copy_setting(char to[SETTING_MAX], const char *name)
+/* Its value, which is empty where it is not set. */
+static const char *copy_setting(enum setting n, const char *name)
 {
 	const char *value = secure_getenv(name);
+	char *to = engine.setting[n];
 
-	snprintf(to, SETTING_MAX, "%s", value ? value : "");
+	if (!value || snprintf(to, SETTING_MAX, "%s=%s", name, value) >= SETTING_MAX)
+		to[0] = '\0';
+	return to[0] ? to + strlen(name) + 1 : "";
+}
+
+static void find_ourselves(void)
+{
+	const char *list = secure_getenv("LD_PRELOAD");
+	Dl_info info;
+
+	/* What somebody has linked with us, or opened, is not ours to pass on. */
+	if (list && dladdr(&engine, &info) && info.dli_fname && strstr(list, info.dli_fname))
+		snprintf(engine.preload, sizeof(engine.preload), "%s", info.dli_fname);
 }
 
 static void in_child(void)
@@ -59,12 +81,15 @@ __attribute__((constructor)) static void start(void)
 {
 	if (atomic_exchange(&engine.read, true))
 		return;
-	copy_setting(engine.cpu, "ANYKVM_CPU");
-	copy_setting(engine.params, "ANYKVM_PARAMS");
-	copy_setting(engine.stats, "ANYKVM_STATS");
-	copy_setting(engine.trace, "ANYKVM_TRACE");
-	engine.verbose = secure_getenv("ANYKVM_VERBOSE") && *secure_getenv("ANYKVM_VERBOSE");
+	engine.cpu = copy_setting(CPU, "ANYKVM_CPU");
+	engine.params = copy_setting(PARAMS, "ANYKVM_PARAMS");
+	engine.stats = copy_setting(STATS, "ANYKVM_STATS");
+	engine.trace = copy_setting(TRACE, "ANYKVM_TRACE");
+	engine.verbose = *copy_setting(VERBOSE, "ANYKVM_VERBOSE");
 	engine.pid = getpid();
+	find_ourselves();
+	/* The client's calls of sigaction() come to us (signal.c). */
+	anykvm_sigaction(0, NULL, NULL);
 	pthread_atfork(NULL, NULL, in_child);
 }
 
@@ -77,9 +102,26 @@ void engine_leave(void)
 {
 	int err = errno;
 
-	if (engine.stats[0] && engine.pid == getpid())
+	if (engine.stats && engine.stats[0] && engine.pid == getpid())
 		stats_write(engine.stats);
 	errno = err;
+}
+
+bool engine_is_here(void)
+{
+	start();
+	return engine.pid == getpid();
+}
+
+const char *engine_preload(void)
+{
+	start();
+	return engine.preload[0] ? engine.preload : NULL;
+}
+
+const char *engine_setting(unsigned int n)
+{
+	return engine.setting[n];
 }
 
 /* --- into the library and back --- */
@@ -237,6 +279,9 @@ static void ask(void)
 
 	pthread_once(&engine.chosen, make_choices);
 	engine.facts.vmware_backdoor = anykvm_get_parameter("kvm.enable_vmware_backdoor") == 1;
+	engine.facts.ignore_msrs = anykvm_get_parameter("kvm.ignore_msrs") == 1;
+	engine.facts.report_ignored_msrs = anykvm_get_parameter("kvm.report_ignored_msrs") == 1;
+	engine.facts.global_tdp = anykvm_get_parameter("kvm.global_tdp") == 1;
 	cpuid = engine.choice ? NULL : supported();
 	if (cpuid)
 		learn(cpuid);
@@ -294,8 +339,8 @@ bool engine_ioctl(int fd, unsigned long request, void *arg, int *result)
 	/* A descriptor that the table does not know may still be a duplicate of one: but it is asked KVM's things. */
 	if (!anykvm_tracks(fd) && _IOC_TYPE(request) != KVMIO)
 		return false;
-	/* This one does with signals, and with the one that cancels a thread, as KVM does: they end it. */
-	if ((uint32_t)request == (uint32_t)KVM_RUN)
+	/* These do with signals, and with the one that cancels a thread, as KVM does: they end them. */
+	if ((uint32_t)request == (uint32_t)KVM_RUN || (uint32_t)request == (uint32_t)KVM_PRE_FAULT_MEMORY)
 		*result = anykvm_ioctl(fd, request, arg);
 	else
 		*result = guarded_ioctl(fd, request, arg);

@@ -12,6 +12,8 @@ struct engine_facts {
 	bool intel;     /* the chosen CPU's vendor */
 	bool nested;    /* it has VMX or SVM */
 	bool vmware_backdoor;   /* enable_vmware_backdoor */
+	bool ignore_msrs, report_ignored_msrs;
+	bool global_tdp;
 };
 
 /** engine_open - open("/dev/kvm", @flags): a descriptor or -errno. */
@@ -34,6 +36,16 @@ void engine_duplicated(int fd, int of);
 
 /** engine_closed - descriptors @first to @last were closed or replaced without engine_close(). */
 void engine_closed(int first, int last);
+
+/** engine_is_here - the library's memory is this process's: false in a child of vfork(). */
+bool engine_is_here(void);
+
+/** engine_preload - the path by which we were preloaded; NULL where nothing was. */
+const char *engine_preload(void);
+
+/** engine_setting - "NAME=value" of setting @n as it was at the start, below ENGINE_SETTINGS; "" where there is none. */
+#define ENGINE_SETTINGS 5
+const char *engine_setting(unsigned int n);
 
 /** engine_leave - the process is about to end. */
 void engine_leave(void);

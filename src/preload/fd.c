@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <linux/kvm.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -153,6 +154,15 @@ EXPORT void _exit(int status)
 	engine_leave();
 	if (NEXT(_exit))
 		NEXT(_exit)(status);
+	for (;;)
+		;
+}
+
+EXPORT void quick_exit(int status)
+{
+	engine_leave();
+	if (NEXT(quick_exit))
+		NEXT(quick_exit)(status);
 	for (;;)
 		;
 }

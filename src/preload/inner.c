@@ -18,12 +18,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "preload/next.h"
+
 int __wrap_open(const char *path, int flags, ...);
 int __wrap_close(int fd);
 int __wrap_fcntl(int fd, int cmd, ...);
 int __wrap_ioctl(int fd, unsigned long request, ...);
 int __wrap_fstat(int fd, struct stat *st);
 void *__wrap_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset);
+
+int __wrap_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
+ssize_t __wrap_readlink(const char *path, char *buf, size_t size);
+int __wrap_stat(const char *path, struct stat *st);
 
 ssize_t __wrap_read(int fd, void *buf, size_t n);
 ssize_t __wrap_write(int fd, const void *buf, size_t n);
@@ -83,6 +89,22 @@ int __wrap_fstat(int fd, struct stat *st)
 void *__wrap_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset)
 {
 	return (void *)syscall(SYS_mmap, addr, size, prot, flags, fd, offset);
+}
+
+/* With libc's way back out of a handler. */
+int __wrap_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
+{
+	return NEXT_CALL(sigaction, sig, act, old);
+}
+
+ssize_t __wrap_readlink(const char *path, char *buf, size_t size)
+{
+	return syscall(SYS_readlink, path, buf, size);
+}
+
+int __wrap_stat(const char *path, struct stat *st)
+{
+	return (int)syscall(SYS_stat, path, st);
 }
 
 ssize_t __wrap_read(int fd, void *buf, size_t n)

@@ -12,6 +12,8 @@
 #define PRELOAD_NEXT_H
 
 #include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -27,6 +29,17 @@
 	X(__openat64_2, int, (int, const char *, int)) \
 	X(fopen, FILE *, (const char *, const char *)) \
 	X(fopen64, FILE *, (const char *, const char *)) \
+	X(creat, int, (const char *, mode_t)) \
+	X(creat64, int, (const char *, mode_t)) \
+	X(freopen, FILE *, (const char *, const char *, FILE *)) \
+	X(freopen64, FILE *, (const char *, const char *, FILE *)) \
+	X(readlink, ssize_t, (const char *, char *, size_t)) \
+	X(readlinkat, ssize_t, (int, const char *, char *, size_t)) \
+	X(__readlink_chk, ssize_t, (const char *, char *, size_t, size_t)) \
+	X(__readlinkat_chk, ssize_t, (int, const char *, char *, size_t, size_t)) \
+	X(realpath, char *, (const char *, char *)) \
+	X(__realpath_chk, char *, (const char *, char *, size_t)) \
+	X(canonicalize_file_name, char *, (const char *)) \
 	X(stat, int, (const char *, struct stat *)) \
 	X(stat64, int, (const char *, struct stat64 *)) \
 	X(lstat, int, (const char *, struct stat *)) \
@@ -59,6 +72,28 @@
 	X(closefrom, void, (int)) \
 	X(mmap, void *, (void *, size_t, int, int, int, off_t)) \
 	X(mmap64, void *, (void *, size_t, int, int, int, off64_t)) \
+	X(sigaction, int, (int, const struct sigaction *, struct sigaction *)) \
+	X(__sigaction, int, (int, const struct sigaction *, struct sigaction *)) \
+	X(signal, sighandler_t, (int, sighandler_t)) \
+	X(bsd_signal, sighandler_t, (int, sighandler_t)) \
+	X(ssignal, sighandler_t, (int, sighandler_t)) \
+	X(sysv_signal, sighandler_t, (int, sighandler_t)) \
+	X(__sysv_signal, sighandler_t, (int, sighandler_t)) \
+	X(execve, int, (const char *, char *const[], char *const[])) \
+	X(execv, int, (const char *, char *const[])) \
+	X(execvp, int, (const char *, char *const[])) \
+	X(execvpe, int, (const char *, char *const[], char *const[])) \
+	X(execveat, int, (int, const char *, char *const[], char *const[], int)) \
+	X(fexecve, int, (int, char *const[], char *const[])) \
+	X(execl, int, (const char *, const char *, ...)) \
+	X(execlp, int, (const char *, const char *, ...)) \
+	X(execle, int, (const char *, const char *, ...)) \
+	X(posix_spawn, int, (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, \
+			     char *const[], char *const[])) \
+	X(posix_spawnp, int, (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, \
+			      char *const[], char *const[])) \
+	X(syscall, long, (long, ...)) \
+	X(quick_exit, void, (int)) \
 	X(_exit, void, (int)) \
 	X(_Exit, void, (int))
 

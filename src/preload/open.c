@@ -20,9 +20,11 @@ static bool stand_in(int dirfd, const char *path, int flags, int *fd)
 	const struct path_parameter *parameter;
 	enum path_kind kind = path_find(dirfd, path, &parameter);
 
-	if (kind == PATH_OTHER || (kind == PATH_FOLDER))
+	if (kind == PATH_OTHER || kind == PATH_FOLDER)
 		return false;
 	*fd = path_open(kind, parameter, flags);
+	if (kind == PATH_CPUINFO && *fd < 0)
+		return false;
 	if (*fd < 0) {
 		errno = -*fd;
 		*fd = -1;
@@ -112,6 +114,22 @@ EXPORT int __openat64_2(int dirfd, const char *path, int flags)
 	return stand_in(dirfd, path, flags, &fd) ? fd : NEXT_CALL(__openat64_2, dirfd, path, flags);
 }
 
+#define CREAT (O_CREAT | O_WRONLY | O_TRUNC)
+
+EXPORT int creat(const char *path, mode_t mode)
+{
+	int fd;
+
+	return stand_in(AT_FDCWD, path, CREAT, &fd) ? fd : NEXT_CALL(creat, path, mode);
+}
+
+EXPORT int creat64(const char *path, mode_t mode)
+{
+	int fd;
+
+	return stand_in(AT_FDCWD, path, CREAT, &fd) ? fd : NEXT_CALL(creat64, path, mode);
+}
+
 /* The flags of open() that @mode of fopen() means. */
 static int flags_of(const char *mode)
 {
@@ -157,3 +175,34 @@ EXPORT FILE *fopen64(const char *path, const char *mode)
 	next_missing();
 	return NULL;
 }
+
+/* The stream takes the file by its name in /proc: libc opens and moves it as it does any other. */
+static FILE *again(FILE *(*next)(const char *path, const char *mode, FILE *f), int fd, const char *mode, FILE *f)
+{
+	char name[40];
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	f = next(name, mode, f);
+	close(fd);
+	return f;
+}
+
+#define FREOPEN(name) \
+	EXPORT FILE *name(const char *path, const char *mode, FILE *f) \
+	{ \
+		int fd = -1; \
+\
+		if (!NEXT(name)) { \
+			next_missing(); \
+			return NULL; \
+		} \
+		if (!path || !stand_in(AT_FDCWD, path, flags_of(mode), &fd)) \
+			return NEXT(name)(path, mode, f); \
+		if (fd >= 0) \
+			return again(NEXT(name), fd, mode, f); \
+		fclose(f); \
+		return NULL; \
+	}
+
+FREOPEN(freopen)
+FREOPEN(freopen64)

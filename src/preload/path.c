@@ -14,9 +14,11 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "preload/cpuinfo.h"
 #include "preload/engine.h"
 
 #define DEVICE "/dev/kvm"
+#define CPUINFO "/proc/cpuinfo"
 #define MODULES "/sys/module/"
 #define PARAMETERS "/parameters"
 #define KVM_MINOR 232   /* of the misc devices; Documentation/admin-guide/devices.txt */
@@ -36,8 +38,10 @@ struct path_parameter {
 static const struct path_parameter parameters[] = {
 	{ "kvm", "enable_pmu", FIXED("Y\n") },
 	{ "kvm", "enable_vmware_backdoor", FACT(vmware_backdoor, "N\n", "Y\n") },
-	{ "kvm", "ignore_msrs", FIXED("N\n") },
+	{ "kvm", "global_tdp", FACT(global_tdp, "N\n", "Y\n") },
+	{ "kvm", "ignore_msrs", FACT(ignore_msrs, "N\n", "Y\n") },
 	{ "kvm", "nx_huge_pages", FIXED("N\n") },
+	{ "kvm", "report_ignored_msrs", FACT(report_ignored_msrs, "N\n", "Y\n") },
 	{ "kvm_intel", "allow_smaller_maxphyaddr", FIXED("Y\n") },
 	{ "kvm_intel", "nested", FACT(nested, "N\n", "Y\n") },
 	{ "kvm_intel", "unrestricted_guest", FIXED("Y\n") },
@@ -135,35 +139,73 @@ static bool append(char buf[PATH_MAX], const char *path)
 	return true;
 }
 
-enum path_kind path_find(int dirfd, const char *path, const struct path_parameter **parameter)
+/*
+ * The kernel reads the set before it looks at what to do with it, and then says EINVAL: the one system call that asks
+ * for memory and does nothing.
+ */
+bool path_readable(const void *at)
 {
-	char buf[PATH_MAX] = "";
+	int err = errno;
+	bool bad = syscall(SYS_rt_sigprocmask, ~0L, (uintptr_t)at & ~7UL, NULL, 8) && errno == EFAULT;
+
+	errno = err;
+	return !bad;
+}
+
+/* A wrong pointer is for the kernel to say so: false. */
+static bool copy_path(char to[PATH_MAX], const char *path)
+{
+	for (size_t n = 0; n < PATH_MAX; n++) {
+		if ((!n || !((uintptr_t)(path + n) % 4096)) && !path_readable(path + n))
+			return false;
+		to[n] = path[n];
+		if (!to[n])
+			return true;
+	}
+	return false;
+}
+
+static enum path_kind kind_of(const char *normal, bool folder, const struct path_parameter **parameter)
+{
+	if (!strcmp(normal, DEVICE))
+		return folder ? PATH_OTHER : PATH_DEVICE;
+	if (!strcmp(normal, CPUINFO))
+		return folder ? PATH_OTHER : PATH_CPUINFO;
+	if (strncmp(normal, MODULES "kvm", strlen(MODULES "kvm")))
+		return PATH_OTHER;
+	return find_in_module(normal + strlen(MODULES), parameter);
+}
+
+enum path_kind path_normal(int dirfd, const char *path, char normal[PATH_MAX], const struct path_parameter **parameter)
+{
+	char copy[PATH_MAX];
 	int err = errno;
 	bool known;
 
 	*parameter = NULL;
-	if (!path || !strstr(path, "kvm"))
+	normal[0] = '\0';
+	if (!path || !copy_path(copy, path) || !(strstr(copy, "kvm") || strstr(copy, "cpuinfo")))
 		return PATH_OTHER;
-	known = (*path == '/' || start_of(dirfd, buf)) && append(buf, path);
+	known = (*copy == '/' || start_of(dirfd, normal)) && append(normal, copy);
 	errno = err;
-	if (!known)
-		return PATH_OTHER;
-	if (!strcmp(buf, DEVICE))
-		return path[strlen(path) - 1] == '/' ? PATH_OTHER : PATH_DEVICE;
-	if (strncmp(buf, MODULES "kvm", strlen(MODULES "kvm")))
-		return PATH_OTHER;
-	return find_in_module(buf + strlen(MODULES), parameter);
+	return known ? kind_of(normal, copy[strlen(copy) - 1] == '/', parameter) : PATH_OTHER;
 }
 
-/* A file that nobody can change, with @text in it. */
-static int text_file(const char *text, int flags)
+enum path_kind path_find(int dirfd, const char *path, const struct path_parameter **parameter)
+{
+	char normal[PATH_MAX];
+
+	return path_normal(dirfd, path, normal, parameter);
+}
+
+/* A file that nobody can change, with @size bytes of @text in it. */
+static int text_file(const char *text, size_t size, int flags)
 {
 	int fd = memfd_create("parameter", MFD_ALLOW_SEALING | (flags & O_CLOEXEC ? MFD_CLOEXEC : 0));
-	ssize_t len = (ssize_t)strlen(text);
 
 	if (fd < 0)
 		return -errno;
-	if (write(fd, text, (size_t)len) == len && !lseek(fd, 0, SEEK_SET) &&
+	if (write(fd, text, size) == (ssize_t)size && !lseek(fd, 0, SEEK_SET) &&
 	    !fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return fd;
 	close(fd);
@@ -175,6 +217,19 @@ static const char *text_of(const struct path_parameter *p)
 	bool fact = *(const bool *)((const char *)engine_facts() + p->fact);
 
 	return p->text[fact];
+}
+
+/* /proc/cpuinfo, with the chosen CPU's flag of nested virtualization; -ENOENT: pass the call on. */
+static int open_cpuinfo(int flags)
+{
+	const struct engine_facts *facts = engine_facts();
+	size_t size;
+	char *text = cpuinfo_read(CPUINFO, facts->nested && facts->intel, facts->nested && !facts->intel, &size);
+	int fd = text ? text_file(text, size, flags) : -ENOENT;
+
+	if (text)
+		cpuinfo_free(text);
+	return fd;
 }
 
 int path_open(enum path_kind kind, const struct path_parameter *parameter, int flags)
@@ -189,7 +244,9 @@ int path_open(enum path_kind kind, const struct path_parameter *parameter, int f
 		return engine_open(flags);
 	if ((flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC)
 		return -EACCES;
-	return text_file(text_of(parameter), flags);
+	if (kind == PATH_CPUINFO)
+		return open_cpuinfo(flags);
+	return text_file(text_of(parameter), strlen(text_of(parameter)), flags);
 }
 
 int path_stat(enum path_kind kind, struct stat *st)

@@ -44,7 +44,7 @@ static bool stat_in(int dirfd, const char *path, int flags, void *st, int *r)
 {
 	enum path_kind kind = meant(dirfd, path, flags);
 
-	if (kind == PATH_OTHER)
+	if (kind == PATH_OTHER || kind == PATH_CPUINFO)
 		return false;
 	*r = result(path_stat(kind, st));
 	return true;
@@ -161,7 +161,7 @@ static bool access_in(int dirfd, const char *path, int mode, int *r)
 	const struct path_parameter *parameter;
 	enum path_kind kind = path_find(dirfd, path, &parameter);
 
-	if (kind == PATH_OTHER)
+	if (kind == PATH_OTHER || kind == PATH_CPUINFO)
 		return false;
 	*r = result(path_access(kind, mode));
 	return true;

@@ -27,6 +27,9 @@ struct devices {
 int devices_create(struct devices *d, struct platform *pf, const struct machine_config *cfg,
 		   struct chardev *console, struct vmm_err *err);
 
+/** devices_quit - none of them is to keep a vCPU that wants its lock; vCPUs may run. */
+void devices_quit(struct devices *d);
+
 /** devices_destroy - all of them, the last first; no vCPU may run any more. */
 void devices_destroy(struct devices *d);
 

@@ -379,6 +379,7 @@ static const struct part {
 static void stop_vcpus(struct machine *m)
 {
 	loop_quit(&m->pf.loop);
+	devices_quit(&m->devices);
 	/* One that waits for room in the console's output must come out, too. */
 	terminal_release(&m->term);
 	for (unsigned int i = 0; i < m->vcpu_count; i++)

@@ -11,13 +11,15 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "anykvm.h"
+
 static struct termios saved;
 static volatile sig_atomic_t have_saved;
 
 /* Signals that by default do not end a process (signal(7)); SIGKILL and SIGSTOP take no handler. */
 static const int harmless[] = { SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGTSTP, SIGTTIN, SIGTTOU };
 
-/* Crashes.  They have handlers already: the engine's, which hands on what is none of its business. */
+/* Crashes.  They have handlers already: the engine's, which stay and hand on what is none of their business. */
 static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
 
 bool tty_is_ours(void)
@@ -68,7 +70,7 @@ static int first_time(void)
 	have_saved = 1;
 	for (int sig = 1; sig <= SIGRTMAX; sig++)
 		if (is_fatal(sig))
-			sigaction(sig, &sa, NULL);
+			anykvm_sigaction(sig, &sa, NULL);
 	atexit(tty_restore);
 	return 0;
 }

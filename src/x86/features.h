@@ -171,12 +171,16 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(KVM_CLOCKSOURCE, "kvmclock", 0x40000001, 0, EAX, 0, NOTHING, BOTH)                    \
 	F(KVM_NOP_IO_DELAY, "kvm_nopiodelay", 0x40000001, 0, EAX, 1, NOTHING, BOTH)             \
 	F(KVM_CLOCKSOURCE2, "kvmclock2", 0x40000001, 0, EAX, 3, NOTHING, BOTH)                  \
-	F(KVM_ASYNC_PF, "kvm_asyncpf", 0x40000001, 0, EAX, 4, CLIENT, BOTH)                     \
+	F(KVM_ASYNC_PF, "kvm_asyncpf", 0x40000001, 0, EAX, 4, NOTHING, BOTH)                    \
 	F(KVM_STEAL_TIME, "kvm_steal_time", 0x40000001, 0, EAX, 5, RUN_DELAY, BOTH)               \
-	F(KVM_PV_EOI, "kvm_pv_eoi", 0x40000001, 0, EAX, 6, CLIENT, BOTH)                        \
-	F(KVM_PV_UNHALT, "kvm_pv_unhalt", 0x40000001, 0, EAX, 7, CLIENT, BOTH)                  \
-	F(KVM_PV_SEND_IPI, "kvm_pv_ipi", 0x40000001, 0, EAX, 11, CLIENT, BOTH)                  \
-	F(KVM_PV_SCHED_YIELD, "kvm_pv_sched_yield", 0x40000001, 0, EAX, 13, CLIENT, BOTH)       \
+	F(KVM_PV_EOI, "kvm_pv_eoi", 0x40000001, 0, EAX, 6, NOTHING, BOTH)                       \
+	F(KVM_PV_UNHALT, "kvm_pv_unhalt", 0x40000001, 0, EAX, 7, NOTHING, BOTH)                 \
+	F(KVM_PV_TLB_FLUSH, "kvm_pv_tlb_flush", 0x40000001, 0, EAX, 9, NOTHING, BOTH)           \
+	F(KVM_ASYNC_PF_VMEXIT, "kvm_asyncpf_vmexit", 0x40000001, 0, EAX, 10, NOTHING, BOTH)     \
+	F(KVM_PV_SEND_IPI, "kvm_pv_ipi", 0x40000001, 0, EAX, 11, NOTHING, BOTH)                 \
+	F(KVM_POLL_CONTROL, "kvm_poll_control", 0x40000001, 0, EAX, 12, NOTHING, BOTH)          \
+	F(KVM_PV_SCHED_YIELD, "kvm_pv_sched_yield", 0x40000001, 0, EAX, 13, NOTHING, BOTH)      \
+	F(KVM_ASYNC_PF_INT, "kvm_asyncpf_int", 0x40000001, 0, EAX, 14, NOTHING, BOTH)           \
 	F(KVM_CLOCKSOURCE_STABLE, "kvmclock_stable", 0x40000001, 0, EAX, 24, NOTHING, BOTH)
 
 enum x86_feature {

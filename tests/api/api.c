@@ -123,6 +123,34 @@ int api_cap(int fd, long cap)
 	return api_ioctl(fd, KVM_CHECK_EXTENSION, (void *)cap);
 }
 
+uint64_t api_stat(int fd, const char *name)
+{
+	int stats = api_ioctl(fd, KVM_GET_STATS_FD, NULL);
+	struct kvm_stats_header h;
+	uint64_t value = 0;
+	bool found = false;
+
+	api_ok(stats);
+	assert_int_equal(pread(stats, &h, sizeof(h), 0), sizeof(h));
+	for (uint32_t i = 0; i < h.num_desc && !found; i++) {
+		struct {
+			struct kvm_stats_desc d;
+			char name[64];
+		} desc = { .name = "" };
+		size_t size = sizeof(desc.d) + h.name_size;
+
+		assert_true(size <= sizeof(desc));
+		assert_int_equal(pread(stats, &desc, size, h.desc_offset + i * size), size);
+		found = !strcmp(desc.name, name);
+		if (found)
+			assert_int_equal(pread(stats, &value, 8, h.data_offset + desc.d.offset), 8);
+	}
+	api_close(stats);
+	if (!found)
+		fail_msg("no statistic %s", name);
+	return value;
+}
+
 void api_real_mode(int vcpu, void *memory, const void *code, size_t n)
 {
 	struct kvm_regs regs = { .rip = 0x1000, .rsp = 0x8000, .rflags = 2 };

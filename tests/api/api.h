@@ -64,6 +64,9 @@ int api_set_slot(int vm, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t s
 /** api_cap - KVM_CHECK_EXTENSION on @fd. */
 int api_cap(int fd, long cap);
 
+/** api_stat - the first word of the statistic @name of the VM or vCPU @fd; the test fails where there is none. */
+uint64_t api_stat(int fd, const char *name);
+
 /**
  * api_real_mode - loads @n bytes of 16-bit code at gpa 0x1000 of the slot at
  * @memory (gpa 0) and points the vCPU there: flat segments, interrupts off.

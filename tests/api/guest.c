@@ -2,7 +2,10 @@
 #include "guest.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/time.h>
+
+#include "anykvm.h"
 
 struct guest guest_on(int vm, const uint8_t *code, size_t n)
 {
@@ -62,6 +65,22 @@ void guest_long(struct guest *g)
 	api_ok(api_ioctl(g->vcpu, KVM_SET_SREGS, &s));
 }
 
+void guest_long_vector(struct guest *g, unsigned int n, uint16_t at, const uint8_t *code, size_t len)
+{
+	uint64_t *idt = (uint64_t *)(g->mem + GUEST_IDT), *gdt = idt + 2 * 32;
+	struct kvm_sregs s;
+
+	gdt[1] = 0x00af9b000000ffff;
+	gdt[2] = 0x00cf93000000ffff;
+	idt[2 * n] = (uint64_t)0x8e << 40 | 8 << 16 | at;
+	memcpy(g->mem + at, code, len);
+	api_ok(api_ioctl(g->vcpu, KVM_GET_SREGS, &s));
+	s.idt = (struct kvm_dtable){ .base = GUEST_IDT, .limit = 16 * 32 - 1 };
+	s.gdt = (struct kvm_dtable){ .base = GUEST_IDT + 16 * 32, .limit = 23 };
+	api_ok(api_ioctl(g->vcpu, KVM_SET_SREGS, &s));
+	SET(g, rsp, GUEST_STACK);
+}
+
 void guest_unreal(struct guest *g)
 {
 	struct kvm_sregs s;
@@ -108,6 +127,47 @@ void guest_set_reg(struct guest *g, size_t offset, uint64_t value)
 	api_ok(api_ioctl(g->vcpu, KVM_SET_REGS, &r));
 }
 
+struct one_msr {
+	struct kvm_msrs head;
+	struct kvm_msr_entry e;
+};
+
+int guest_set_msr(struct guest *g, uint32_t index, uint64_t value)
+{
+	struct one_msr m = { .head.nmsrs = 1, .e = { .index = index, .data = value } };
+
+	return api_ioctl(g->vcpu, KVM_SET_MSRS, &m);
+}
+
+int guest_get_msr(struct guest *g, uint32_t index, uint64_t *value)
+{
+	struct one_msr m = { .head.nmsrs = 1, .e = { .index = index } };
+	int r = api_ioctl(g->vcpu, KVM_GET_MSRS, &m);
+
+	*value = m.e.data;
+	return r;
+}
+
+uint32_t guest_kvm_features(struct guest *g, uint32_t mask)
+{
+	static struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 e[256];
+	} c;
+	uint32_t offered = 0;
+
+	c.head.nent = 256;
+	api_ok(api_ioctl(api_sys(), KVM_GET_SUPPORTED_CPUID, &c));
+	for (uint32_t i = 0; i < c.head.nent; i++) {
+		if (c.e[i].function != 0x40000001)
+			continue;
+		offered = c.e[i].eax;
+		c.e[i].eax &= mask;
+	}
+	api_ok(api_ioctl(g->vcpu, KVM_SET_CPUID2, &c));
+	return offered;
+}
+
 int guest_enable(int fd, uint32_t cap, uint64_t arg)
 {
 	struct kvm_enable_cap c = { .cap = cap, .args = { arg } };
@@ -144,4 +204,97 @@ bool guest_runs_long_mode(void)
 	if (known < 0)
 		known = !api_real() || try_long_mode();
 	return known;
+}
+
+uint64_t guest_stat(int fd, const char *name)
+{
+	struct kvm_stats_header h;
+	int stats = api_ioctl(fd, KVM_GET_STATS_FD, NULL);
+	struct kvm_stats_desc *d;
+	uint64_t value = 0;
+	bool found = false;
+	size_t size;
+
+	api_ok(stats);
+	assert_int_equal(pread(stats, &h, sizeof(h), 0), sizeof(h));
+	size = sizeof(*d) + h.name_size;
+	d = malloc(size);
+	for (uint32_t i = 0; i < h.num_desc && !found; i++) {
+		assert_int_equal(pread(stats, d, size, h.desc_offset + i * size), (long)size);
+		found = !strcmp(d->name, name);
+	}
+	if (found)
+		assert_int_equal(pread(stats, &value, 8, h.data_offset + d->offset), 8);
+	free(d);
+	api_close(stats);
+	if (!found)
+		fail_msg("no counter %s", name);
+	return value;
+}
+
+static struct cpuid_table *table(int fd, unsigned long request)
+{
+	struct cpuid_table *t = calloc(1, sizeof(*t));
+
+	t->head.nent = 256;
+	api_ok(api_ioctl(fd, request, t));
+	return t;
+}
+
+struct cpuid_table *guest_supported(void)
+{
+	return table(api_sys(), KVM_GET_SUPPORTED_CPUID);
+}
+
+/* Linux 6.1 leaves the number of entries as the client gave it: then the smallest that does is the true one. */
+struct cpuid_table *guest_cpuid(int vcpu)
+{
+	struct cpuid_table *t = table(vcpu, KVM_GET_CPUID2);
+	uint32_t n = t->head.nent;
+
+	if (n < 256)
+		return t;
+	do
+		t->head.nent = --n;
+	while (n && !api_ioctl(vcpu, KVM_GET_CPUID2, t));
+	t->head.nent = n ? n + 1 : 0;
+	api_ok(api_ioctl(vcpu, KVM_GET_CPUID2, t));
+	return t;
+}
+
+struct kvm_cpuid_entry2 *guest_leaf(struct cpuid_table *t, uint32_t function, uint32_t index)
+{
+	for (uint32_t i = 0; i < t->head.nent; i++)
+		if (t->e[i].function == function && t->e[i].index == index)
+			return &t->e[i];
+	fail_msg("no CPUID leaf %#x.%u", function, index);
+	return NULL;
+}
+
+void guest_drop_leaf(struct cpuid_table *t, uint32_t function)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < t->head.nent; i++)
+		if (t->e[i].function != function)
+			t->e[n++] = t->e[i];
+	t->head.nent = n;
+}
+
+void guest_each_model(void (*body)(bool amd))
+{
+	static const char *const models[] = { "intel", "amd" };
+	struct cpuid_table *t;
+	bool amd;
+
+	for (unsigned int i = 0; api_linked() && i < 2; i++) {
+		assert_int_equal(anykvm_set_cpu(models[i]), 0);
+		body(i);
+	}
+	if (api_linked())
+		return;
+	t = guest_supported();
+	amd = !memcmp(&guest_leaf(t, 0, 0)->ebx, "Auth", 4) || !memcmp(&guest_leaf(t, 0, 0)->ebx, "Hygo", 4);
+	free(t);
+	body(amd);
 }

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 #include "anykvm.h"
 #include "kvm/arch.h"
@@ -37,7 +38,7 @@ static int expected(long cap)
 /* What depends on the machine. */
 static bool varies(long cap)
 {
-	return cap == KVM_CAP_NR_VCPUS || cap == KVM_CAP_XSAVE2;
+	return cap == KVM_CAP_NR_VCPUS || cap == KVM_CAP_XSAVE2 || cap == KVM_CAP_X86_BUS_LOCK_EXIT;
 }
 
 /* Ours alone, or what a kernel's machine may lack or have more of. */
@@ -47,8 +48,8 @@ static bool of_ours(long cap)
 		ANYKVM_CAP_ENGINE, KVM_CAP_TSC_CONTROL, KVM_CAP_VM_TSC_CONTROL, KVM_CAP_MULTI_ADDRESS_SPACE,
 		KVM_CAP_MAX_VCPUS, KVM_CAP_MAX_VCPU_ID, KVM_CAP_DISABLE_QUIRKS2, KVM_CAP_X2APIC_API,
 		KVM_CAP_EXIT_HYPERCALL, KVM_CAP_NR_MEMSLOTS, KVM_CAP_X86_SMM,
-		KVM_CAP_X86_DISABLE_EXITS,
-		KVM_CAP_PMU_CAPABILITY,
+		KVM_CAP_X86_DISABLE_EXITS, KVM_CAP_PRE_FAULT_MEMORY, KVM_CAP_SMALLER_MAXPHYADDR,
+		KVM_CAP_PMU_CAPABILITY, KVM_CAP_VM_DISABLE_NX_HUGE_PAGES,
 	};
 
 	for (size_t i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++)
@@ -65,7 +66,7 @@ static void check_row(const struct kvm_cap_row *row, int vm)
 		return;
 	assert_int_equal(on_system, on_vm);
 	if (varies(row->cap))
-		assert_true(on_vm > 0);
+		assert_true(on_vm > 0 || row->cap == KVM_CAP_X86_BUS_LOCK_EXIT);
 	else if (on_vm != want)
 		fail_msg("capability %ld: %#x, not %#x", row->cap, on_vm, want);
 }
@@ -101,8 +102,7 @@ static void test_absent(void **state)
 {
 	static const long absent[] = {
 		KVM_CAP_NESTED_STATE, KVM_CAP_HYPERV, KVM_CAP_HYPERV_SYNIC2, KVM_CAP_XEN_HVM,
-		KVM_CAP_ASYNC_PF, KVM_CAP_X86_BUS_LOCK_EXIT, KVM_CAP_SGX_ATTRIBUTE,
-		KVM_CAP_X86_NOTIFY_VMEXIT, KVM_CAP_VM_COPY_ENC_CONTEXT_FROM, KVM_CAP_SMALLER_MAXPHYADDR,
+		KVM_CAP_SGX_ATTRIBUTE, KVM_CAP_X86_NOTIFY_VMEXIT, KVM_CAP_VM_COPY_ENC_CONTEXT_FROM,
 		KVM_CAP_PV_MMU, KVM_CAP_S390_PSW, KVM_CAP_PPC_HTM, KVM_CAP_ARM_PSCI, 0, 0x7ffffff,
 	};
 	int vm = api_vm(), vcpu = api_vcpu(vm, 0);
@@ -137,6 +137,7 @@ static void test_arguments(void **state)
 		{ KVM_CAP_EXIT_HYPERCALL, { 0, 1 << 12 }, { 1 << 11, 1ULL << 40 } },
 		{ KVM_CAP_EXIT_ON_EMULATION_FAILURE, { 0, 1 }, { 2, 1ULL << 40 } },
 		{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, { 0, 3 }, { 2, 4 } },
+		{ KVM_CAP_X86_BUS_LOCK_EXIT, { 0, 1 }, { 3, 1ULL << 32 } },
 		{ KVM_CAP_HALT_POLL, { 0, 200000 }, { 1ULL << 32, ~0ULL } },
 	};
 	int vm = api_vm();
@@ -274,6 +275,12 @@ static void test_nr_mmu_pages(void **state)
 		api_close(vm);
 		skip();
 	}
+	/* Until it is set, a share of what the slots have. */
+	assert_int_equal(api_ioctl(vm, KVM_GET_NR_MMU_PAGES, NULL), 0);
+	api_ok(api_set_slot(vm, 0, 0, 0, PAGE, api_memory(PAGE)));
+	assert_int_equal(api_ioctl(vm, KVM_GET_NR_MMU_PAGES, NULL), 64);
+	api_ok(api_set_slot(vm, 1, 0, 1 << 30, 10000 * PAGE, api_memory(10000 * PAGE)));
+	assert_int_equal(api_ioctl(vm, KVM_GET_NR_MMU_PAGES, NULL), 200);
 	api_ok(api_ioctl(vm, KVM_SET_NR_MMU_PAGES, (void *)1000));
 	assert_int_equal(api_ioctl(vm, KVM_GET_NR_MMU_PAGES, NULL), 1000);
 	api_fails(EINVAL, api_ioctl(vm, KVM_SET_NR_MMU_PAGES, (void *)63));
@@ -461,6 +468,78 @@ static void test_dirty_rings(void **state)
 	api_close(vm);
 }
 
+/* Huge pages are as quick as others; the right to say so is asked for as by KVM, and in time. */
+static void test_nx_huge_pages(void **state)
+{
+	int vm = api_vm(), later = api_vm(), vcpu, status;
+	pid_t child;
+
+	if (!api_cap(vm, KVM_CAP_VM_DISABLE_NX_HUGE_PAGES) || geteuid() ||
+	    guest_enable(vm, KVM_CAP_VM_DISABLE_NX_HUGE_PAGES, 0)) {
+		/* We may not. */
+		if (!api_real())
+			api_fails(EPERM, guest_enable(vm, KVM_CAP_VM_DISABLE_NX_HUGE_PAGES, 0));
+		api_close(vm);
+		api_close(later);
+		skip();
+	}
+	api_fails(EINVAL, guest_enable(vm, KVM_CAP_VM_DISABLE_NX_HUGE_PAGES, 1));
+	vcpu = api_vcpu(later, 0);
+	api_fails(EINVAL, guest_enable(later, KVM_CAP_VM_DISABLE_NX_HUGE_PAGES, 0));
+	api_close(vcpu);
+	api_close(later);
+	/* Who is not root has not that right. */
+	child = fork();
+	if (!child) {
+		int other;
+
+		if (setresuid(65534, 65534, 65534))
+			_exit(2);
+		other = api_ioctl(api_open(), KVM_CREATE_VM, 0);
+		/* A device that does not open for him tells nothing; the library opens for all. */
+		_exit(other < 0 ? api_linked() : !(guest_enable(other, KVM_CAP_VM_DISABLE_NX_HUGE_PAGES, 0) && errno == EPERM));
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	api_close(vm);
+}
+
+/* Memory encryption: there is none, as on a processor without SEV.  A region is read first. */
+static void no_encryption(bool amd)
+{
+	static const unsigned long requests[] = { KVM_MEMORY_ENCRYPT_REG_REGION, KVM_MEMORY_ENCRYPT_UNREG_REGION };
+	void *page = api_memory(PAGE);
+	struct kvm_enc_region region[] = {
+		{ (uintptr_t)page, PAGE }, { 0, 0 }, { (uintptr_t)page + 1, PAGE }, { ~0ULL - PAGE, 2 * PAGE },
+		{ (uintptr_t)page, 1ULL << 50 },
+	};
+	struct kvm_sev_cmd cmd = { .id = KVM_SEV_INIT };
+	int vm = api_vm(), vcpu = api_vcpu(vm, 0);
+
+	for (unsigned int n = 0; n < 2; n++) {
+		for (size_t i = 0; i < sizeof(region) / sizeof(region[0]); i++)
+			api_fails(ENOTTY, api_ioctl(vm, requests[n], &region[i]));
+		api_fails(EFAULT, api_ioctl(vm, requests[n], api_bad()));
+		api_fails(EINVAL, api_ioctl(vcpu, requests[n], region));
+	}
+	if (!api_real()) {      /* a kernel with SEV has more to say */
+		api_fails(ENOTTY, api_ioctl(vm, KVM_MEMORY_ENCRYPT_OP, &cmd));
+		api_fails(ENOTTY, api_ioctl(vm, KVM_MEMORY_ENCRYPT_OP, NULL));
+		api_fails(ENOTTY, api_ioctl(vm, KVM_MEMORY_ENCRYPT_OP, api_bad()));
+		api_fails(EINVAL, guest_enable(vm, KVM_CAP_VM_COPY_ENC_CONTEXT_FROM, (uint64_t)vm));
+		api_fails(EINVAL, guest_enable(vm, KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM, (uint64_t)vm));
+	}
+	munmap(page, PAGE);
+	api_close(vcpu);
+	api_close(vm);
+}
+
+static void test_no_encryption(void **state)
+{
+	guest_each_model(no_encryption);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_rows),
 	cmocka_unit_test(test_absent),
@@ -479,6 +558,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_pdptrs),
 	cmocka_unit_test(test_system_attribute),
 	cmocka_unit_test(test_dirty_rings),
+	cmocka_unit_test(test_no_encryption),
+	cmocka_unit_test(test_nx_huge_pages),
 };
 
 API_MAIN(tests)

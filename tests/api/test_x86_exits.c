@@ -299,6 +299,30 @@ static void test_two_devices(void **state)
 	guest_end(&g);
 }
 
+/* A port that the client has answered for is not asked again, whatever the client did to DX meanwhile. */
+static void test_port_moved(void **state)
+{
+	/* in al,dx; out dx,al; out 0x10,al */
+	struct guest g = GUEST(false, 0xec, 0xee, 0xe6, 0x10);
+
+	SET(&g, rdx, 0x20);
+	guest_port(&g, 0x20);
+	*guest_pio(&g) = 0x5a;
+	SET(&g, rdx, 0x21);
+	guest_port(&g, 0x21);
+	assert_int_equal(g.run->io.direction, KVM_EXIT_IO_OUT);
+	/* A kernel that emulates the instruction loses AL where registers were set meanwhile. */
+	if (api_real() && !*guest_pio(&g)) {
+		guest_end(&g);
+		skip();
+	}
+	assert_int_equal(*guest_pio(&g), 0x5a);
+	SET(&g, rdx, 0x22);
+	guest_port(&g, 0x10);
+	assert_int_equal(*guest_pio(&g), 0x5a);
+	guest_end(&g);
+}
+
 /* State that no processor can be in: APM 2, 15.5.1; SDM 3C, 27.3.1. */
 static void fail_entry(void (*spoil)(struct kvm_sregs *s))
 {
@@ -342,6 +366,105 @@ static void test_fail_entry(void **state)
 		skip();
 	fail_entry(spoil_efer);
 	fail_entry(spoil_cs);
+}
+
+/* --- bus locks ------------------------------------------------------------------------------------ */
+
+/*
+ * 0x2000 to 0x203f are a cache line.  lock inc dword [0x203e]; lock inc dword [0x203c]; inc dword [0x203e];
+ * xchg [0x207d],eax; lock cmpxchg8b [0x20bc]; lock bts [0x20ff],ax; nop; out 0x10,al
+ */
+static const uint8_t locks[] = {
+	0xf0, 0x66, 0xff, 0x06, 0x3e, 0x20, 0xf0, 0x66, 0xff, 0x06, 0x3c, 0x20, 0x66, 0xff, 0x06, 0x3e, 0x20,
+	0x66, 0x87, 0x06, 0x7d, 0x20, 0xf0, 0x0f, 0xc7, 0x0e, 0xbc, 0x20, 0xf0, 0x0f, 0xab, 0x06, 0xff, 0x20, 0x90, 0xe6, 0x10,
+};
+
+/* Ends of those that lock the bus. */
+static const uint16_t lock_ends[] = { 6, 22, 28, 34 };
+
+static struct guest lock_guest(uint64_t mode)
+{
+	struct guest g = { .vm = api_vm() };
+
+	if (mode)
+		api_ok(guest_enable(g.vm, KVM_CAP_X86_BUS_LOCK_EXIT, mode));
+	g = guest_on(g.vm, locks, sizeof(locks));
+	SET(&g, rax, 5);
+	return g;
+}
+
+/* KVM_CAP_X86_BUS_LOCK_EXIT: right behind each LOCKed access across cache lines, and behind nothing else. */
+static void bus_lock(bool amd)
+{
+	struct guest g = lock_guest(KVM_BUS_LOCK_DETECTION_EXIT);
+
+	assert_int_equal(api_cap(g.vm, KVM_CAP_X86_BUS_LOCK_EXIT), amd ? 0 : 3);
+	for (size_t i = 0; i < sizeof(lock_ends) / sizeof(lock_ends[0]) && !amd; i++) {
+		guest_run(&g, KVM_EXIT_X86_BUS_LOCK);
+		assert_int_equal(g.run->flags, KVM_RUN_X86_BUS_LOCK);
+		assert_int_equal(guest_regs(&g).rip, GUEST_CODE + lock_ends[i]);
+		assert_int_equal(guest_stat(g.vcpu, "bus_locks"), i + 1);
+	}
+	guest_port(&g, 0x10);
+	assert_int_equal(g.run->flags, 0);
+	assert_int_equal(guest_stat(g.vcpu, "bus_locks"), amd ? 0 : 4);
+	assert_int_equal(*(uint16_t *)(g.mem + 0x203e), 2);
+	assert_int_equal(*(uint16_t *)(g.mem + 0x203c), 1);
+	assert_memory_equal(g.mem + 0x207d, &(uint32_t){ 5 }, 4);
+	guest_end(&g);
+	/* Off, by default or said. */
+	for (uint64_t mode = 0; mode <= KVM_BUS_LOCK_DETECTION_OFF; mode++) {
+		g = lock_guest(mode);
+		guest_port(&g, 0x10);
+		assert_int_equal(guest_stat(g.vcpu, "bus_locks"), 0);
+		guest_end(&g);
+	}
+}
+
+static void test_bus_lock(void **state)
+{
+	if (api_real())         /* not every processor tells */
+		skip();
+	guest_each_model(bus_lock);
+}
+
+/* An access that faults has locked nothing; one to a device ends in the device's exits first. */
+static void bus_lock_elsewhere(bool amd)
+{
+	/* lock inc dword [ebx]; out 0x10,al */
+	static const uint8_t code[] = { 0xf0, 0x67, 0x66, 0xff, 0x03, 0xe6, 0x10 };
+	struct guest g = { .vm = api_vm() };
+
+	if (amd)
+		return;
+	api_ok(guest_enable(g.vm, KVM_CAP_X86_BUS_LOCK_EXIT, KVM_BUS_LOCK_DETECTION_EXIT));
+	g = guest_on(g.vm, code, sizeof(code));
+	VECTOR(&g, 13, 0x1800, 0xe6, 0x13);
+	SET(&g, rsp, 0x8000);
+	SET(&g, rbx, 0xfffe);
+	guest_port(&g, 0x13);
+	assert_int_equal(guest_stat(g.vcpu, "bus_locks"), 0);
+	guest_unreal(&g);
+	SET(&g, rbx, 0x2003e);
+	SET(&g, rip, GUEST_CODE);
+	for (;;) {
+		api_ok(api_ioctl(g.vcpu, KVM_RUN, NULL));
+		if (g.run->exit_reason != KVM_EXIT_MMIO)
+			break;
+		assert_int_equal(g.run->flags, 0);
+	}
+	assert_int_equal(g.run->exit_reason, KVM_EXIT_X86_BUS_LOCK);
+	assert_int_equal(guest_regs(&g).rip, GUEST_CODE + 5);
+	guest_port(&g, 0x10);
+	assert_int_equal(guest_stat(g.vcpu, "bus_locks"), 1);
+	guest_end(&g);
+}
+
+static void test_bus_lock_elsewhere(void **state)
+{
+	if (api_real())
+		skip();
+	guest_each_model(bus_lock_elsewhere);
 }
 
 /* --- MSRs that the client answers --------------------------------------------------------------- */
@@ -506,6 +629,9 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_port_7e),
 	cmocka_unit_test(test_self_ipi),
 	cmocka_unit_test(test_two_devices),
+	cmocka_unit_test(test_port_moved),
+	cmocka_unit_test(test_bus_lock),
+	cmocka_unit_test(test_bus_lock_elsewhere),
 	cmocka_unit_test(test_msr_gp),
 	cmocka_unit_test(test_msr_inval),
 	cmocka_unit_test(test_msr_filter),

@@ -263,7 +263,10 @@ static void fixed_limit(void)
 		leaf(0xa)->edx = 4 | 48 << 5;
 	identify(&g);
 	assert_int_equal(set(g.vcpu, FIXED_CTRL, 0x1000), 0);
+	assert_int_equal(set(g.vcpu, GLOBAL_CTRL, 1ULL << 35), 0);
 	assert_int_equal(get(g.vcpu, 0x30c, &value), 0);
+	for (uint32_t n = 0; n < 3 && intel(); n++)
+		assert_int_equal(set(g.vcpu, 0x309 + n, n), 1);
 	/* mov ecx,40000003h; rdpmc.  AMD's are all numbered by the low bits. */
 	guest_port(&g, intel() ? 0x13 : 0x10);
 	guest_end(&g);
@@ -301,6 +304,19 @@ static void absent(void)
 }
 EACH_CPU(absent)
 
+/* What the client may set of it: what the device offers. */
+static void settable_capabilities(struct guest *g)
+{
+	uint64_t offered = read_msr(api_sys(), PERF_CAPABILITIES);
+
+	assert_int_equal(offered, intel() ? FULL_WIDTH : 0);
+	for (unsigned int bit = 0; bit < 64; bit++)
+		assert_int_equal(set(g->vcpu, PERF_CAPABILITIES, 1ULL << bit), offered >> bit & 1);
+	write_msr(g->vcpu, PERF_CAPABILITIES, 0);
+	assert_int_equal(read_msr(g->vcpu, PERF_CAPABILITIES), 0);
+	write_msr(g->vcpu, PERF_CAPABILITIES, offered);
+}
+
 /* mov ecx,345h; rdmsr; out 0x10,al; wrmsr */
 static void capabilities(void)
 {
@@ -309,6 +325,7 @@ static void capabilities(void)
 	VECTOR(&g, 13, 0x1800, 0xe6, 0x13);
 	leaf(1)->ecx |= 1 << 15;
 	identify(&g);
+	settable_capabilities(&g);
 	guest_port(&g, 0x10);
 	assert_int_equal(guest_regs(&g).rax, intel() ? FULL_WIDTH : 0);
 	guest_port(&g, 0x13);
@@ -530,25 +547,7 @@ static uint32_t lvtpc(struct guest *g)
 
 static uint64_t pmis(struct guest *g)
 {
-	struct kvm_stats_header h;
-	int fd = api_ioctl(g->vcpu, KVM_GET_STATS_FD, NULL);
-	uint64_t value = 0;
-	size_t size;
-	char d[256];
-
-	api_ok(fd);
-	assert_int_equal(pread(fd, &h, sizeof(h), 0), sizeof(h));
-	size = sizeof(struct kvm_stats_desc) + h.name_size;
-	for (uint32_t i = 0; i < h.num_desc; i++) {
-		struct kvm_stats_desc *desc = (struct kvm_stats_desc *)d;
-
-		assert_true(size <= sizeof(d));
-		assert_int_equal(pread(fd, d, size, h.desc_offset + i * size), (long)size);
-		if (!strcmp(desc->name, "pmis"))
-			assert_int_equal(pread(fd, &value, 8, h.data_offset + desc->offset), 8);
-	}
-	close(fd);
-	return value;
+	return guest_stat(g->vcpu, "pmis");
 }
 
 /*

@@ -355,10 +355,68 @@ static void code_limit(void **state)
 	(void)state;
 }
 
+/* ------------------------------------------------------------ RDPMC */
+
+static int count_pmc(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
+{
+	*value = 0x1122334455667788;
+	return index != 3;
+}
+
+/* A counter is the kernel's, but with CR4.PCE and in real mode: #GP(0), in virtual-8086 mode too.  SDM 2B, RDPMC. */
+static void rdpmc_levels(void **state)
+{
+	enum { REAL, PROTECTED, USER32, VM86, LONG, USER64, MODES };
+
+	for (unsigned int n = 0; n < MODES * 4; n++) {
+		unsigned int mode = n / 4, index = n & 1 ? 3 : 4;
+		bool pce = n & 2, open = mode == REAL || mode == PROTECTED || mode == LONG || pce;
+		struct rig *r = rig_new();
+		struct x86_env env = *r->cpu->env;
+		bool wide = mode >= LONG;
+
+		env.rdpmc = count_pmc;
+		r->cpu->env = &env;
+		(mode == REAL ? rig_real : wide ? rig_long : rig_protected)(r);
+		x86_apply_cr4(r->cpu, r->cpu->cr4 | (pce ? CR4_PCE : 0));
+		/* rdpmc; #UD behind it: HLT is not for everyone. */
+		rig_put(r, AT_CODE, "\x0f\x33\x0f\x0b", 4);
+		if (mode == USER32 || mode == USER64)
+			rig_user(r);
+		if (mode == VM86) {
+			for (int s = 0; s < SEG_COUNT; s++) {
+				r->cpu->seg[s] = (struct x86_seg){ .limit = 0xffff, .type = 3, .s = true, .present = true,
+								   .dpl = 3 };
+				*seg_base(r->cpu, s) = 0;
+			}
+			x86_set_rflags(r->cpu, FL_VM | 2);
+			REG(r, R_RSP) = 0x7000;
+		}
+		x86_update_mode(r->cpu);
+		REG(r, R_RCX) = index;
+		REG(r, R_RAX) = REG(r, R_RDX) = ~0ULL;
+		assert_int_equal(rig_run(r), X86_RUN_EXIT);
+		if (!rig_in_handler(r, open && index == 3 ? X86_UD : X86_GP))
+			fail_msg("mode %u, PCE %u, counter %u: ended at %#llx", mode, pce, index,
+				 (unsigned long long)REG(r, R_RIP));
+		if (open && index == 3) {
+			assert_int_equal(REG(r, R_RAX), 0x55667788);
+			assert_int_equal(REG(r, R_RDX), 0x11223344);
+		} else {
+			assert_true(REG(r, R_RAX) == ~0ULL);
+			if (mode != REAL)
+				assert_int_equal(rig_read(r, REG(r, R_RSP), 4), 0);
+		}
+		rig_free(r);
+	}
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(priority),
+		cmocka_unit_test(rdpmc_levels),
 		cmocka_unit_test(vmware_ports),
 		cmocka_unit_test(gates),
 		cmocka_unit_test(inner_stacks),

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../cli/lib.sh"
 client=$2
 foreign=$3
-echo 1..42
+echo 1..46
 
 # ex ARGUMENT...: anykvm exec with them; sets $status, and $err to all that is said.
 ex() {
@@ -49,6 +49,15 @@ is 'a parameter' 0 "kvm.enable_vmware_backdoor=Y
 Y"
 ex -- cat /sys/module/kvm/parameters/enable_vmware_backdoor
 is 'a parameter that is not set' 0 N
+ex --param kvm.ignore_msrs=1,kvm.report_ignored_msrs=0 -- sh -c \
+	'cat /sys/module/kvm/parameters/ignore_msrs /sys/module/kvm/parameters/report_ignored_msrs'
+is 'parameters of MSRs' 0 "Y
+N"
+ex -- sh -c 'cat /sys/module/kvm/parameters/ignore_msrs /sys/module/kvm/parameters/report_ignored_msrs'
+is 'parameters of MSRs that are not set' 0 "N
+Y"
+ex --param kvm.enable_vmware_backdoor=N,kvm.global_tdp=1 -- sh -c 'cat /sys/module/kvm/parameters/global_tdp'
+is 'another parameter' 0 Y
 ex --param kvm.nothing=1 -- true
 is 'an unknown parameter' 125 'anykvm: --param kvm.nothing=1: no such parameter*'
 ex --param kvm.enable_vmware_backdoor=2 -- true
@@ -73,6 +82,9 @@ for line in lines:
     assert len(line['vcpus']) == 1 and line['vcpus'][0]['exits'] >= 2 and 'remote_tlb_flush' in line['vm']
 END
 is 'the statistics are JSON' 0 ''
+ex --stats "$work/quick" -- "$client" quick
+[ -s "$work/quick" ] || status=bad
+is 'statistics of one that ends by quick_exit' 0 ''
 (cd "$work" && ex --stats relative -- sh -c "cd /; '$client' guest")
 [ -s "$work/relative" ] || status=bad
 is 'a relative file' 0 ''
@@ -83,6 +95,7 @@ grep -v '^#' "$work/trace" |
 	grep -Evq '^ *[^ ].*-[0-9]+ +\[[0-9]{3}\] \.{5} +[0-9]+\.[0-9]{6}: kvm_[a-z_]+: .' && status=bad
 is 'events in the layout of ftrace' 0 '*'
 for event in 'kvm_entry: vcpu 0, rip 0x' 'kvm_exit: vcpu 0 reason ' 'kvm_pio: pio_write at 0x' \
+	'kvm_page_fault: vcpu 0 rip 0x1000 address 0x0000000000001000 error_code 0x' \
 	'kvm_userspace_exit: reason KVM_EXIT_IO (2)'; do
 	grep -qF "$event" "$work/trace" || { status=bad; err=$event; }
 done

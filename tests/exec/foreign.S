@@ -6,6 +6,12 @@ _start:
 	xor	%edi, %edi
 	syscall
 
+#ifdef CLIENT
+/* What a client of KVM has in its text. */
+	.section .rodata
+	.asciz	"/dev/kvm"
+#endif
+
 #ifdef GO
 /* What Go's linker writes into every program. */
 	.section .note.go.buildid, "a", @note

@@ -2,7 +2,8 @@
 /*
  * What the preload does to a client: run by 'anykvm exec'.  With the argument
  * "guest" it runs one guest and says by its status whether anykvm did it; with
- * "guest SYSTEM VM" it runs it on descriptors that it has inherited.
+ * "guest SYSTEM VM" it runs it on descriptors that it has inherited, with "quick" it ends by quick_exit(), and with
+ * "for-ever" it does not end.
  */
 #include <cpuid.h>
 #include <errno.h>
@@ -548,6 +549,16 @@ static void test_cancel(void **state)
 	assert_int_equal(r, 0);
 }
 
+/* For a test that kills it at any moment. */
+static int guests_for_ever(void)
+{
+	int sys = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	while (sys >= 0 && !client_guest(sys))
+		;
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
@@ -565,6 +576,10 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && !strcmp(argv[1], "guest"))
 		return one_guest();
+	if (argc == 2 && !strcmp(argv[1], "quick"))
+		quick_exit(one_guest());
+	if (argc == 2 && !strcmp(argv[1], "for-ever"))
+		return guests_for_ever();
 	if (argc == 4 && !strcmp(argv[1], "guest"))
 		return inherited_guest(atoi(argv[2]), atoi(argv[3]));
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -156,6 +156,48 @@ static void chained(void **state)
 	assert_int_equal(sigaction(SIGSEGV, &old, NULL), 0);
 }
 
+/* A client whose calls come to us: our handler stays in front, and the client sees its own. */
+static void client_actions(void **state)
+{
+	struct sigaction act = { .sa_sigaction = client_handler, .sa_flags = SA_SIGINFO }, old, before, real;
+	uint8_t buf[8];
+
+	assert_int_equal(host_fault_init(), 0);
+	assert_int_equal(host_fault_sigaction(SIGSEGV, NULL, &before), 0);
+	sigaddset(&act.sa_mask, SIGUSR1);
+	assert_int_equal(host_fault_sigaction(SIGSEGV, &act, &old), 0);
+	assert_ptr_equal(old.sa_sigaction, before.sa_sigaction);
+	assert_int_equal(sigaction(SIGSEGV, NULL, &real), 0);
+	assert_ptr_not_equal(real.sa_sigaction, client_handler);
+	client_saw = 0;
+	assert_int_equal(host_copy(buf, (void *)16, 8), -EFAULT);
+	assert_int_equal(client_saw, 0);
+	if (!sigsetjmp(client_out, 1))
+		touch((uintptr_t)16);
+	assert_int_equal(client_saw, SIGSEGV);
+	assert_int_equal(host_fault_sigaction(SIGSEGV, &before, &old), 0);
+	assert_ptr_equal(old.sa_sigaction, client_handler);
+	assert_true(sigismember(&old.sa_mask, SIGUSR1));
+	/* Other signals are sigaction()'s own. */
+	assert_int_equal(host_fault_sigaction(SIGUSR1, NULL, &old), 0);
+	assert_int_equal(host_fault_sigaction(SIGKILL, &act, NULL), -EINVAL);
+}
+
+/* Where the calls are not known, each look finds what the client has put in our place. */
+static void looked_for(void **state)
+{
+	struct sigaction act = { .sa_sigaction = client_handler, .sa_flags = SA_SIGINFO }, before;
+	uint8_t buf[8];
+
+	assert_int_equal(host_fault_init(), 0);
+	assert_int_equal(sigaction(SIGSEGV, &act, &before), 0);
+	client_saw = 0;
+	assert_int_equal(host_fault_check(), 0);
+	assert_int_equal(host_copy(buf, (void *)16, 8), -EFAULT);
+	assert_int_equal(client_saw, 0);
+	assert_int_equal(sigaction(SIGSEGV, &before, NULL), 0);
+}
+
 static struct sigaction remembered;
 
 /* A client that remembers the handler before its own, which is ours, and calls it. */
@@ -251,6 +293,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(nested),
 		cmocka_unit_test(divide_error),
 		cmocka_unit_test(chained),
+		cmocka_unit_test(looked_for),
+		cmocka_unit_test(client_actions),
 		cmocka_unit_test(no_endless_chain),
 		cmocka_unit_test(kills),
 		cmocka_unit_test(once),

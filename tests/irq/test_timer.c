@@ -33,39 +33,73 @@ static void one_shot(void **state)
 	assert_int_equal(c->deadline, 0);
 }
 
+/* SDM 3A, figure 11-10: bits 3, 1 and 0 of the divide configuration, and what they divide by. */
+static const struct divider {
+	uint32_t tdcr, by;
+} divider[] = {
+	{ 0, 2 }, { 1, 4 }, { 2, 8 }, { 3, 16 }, { 8, 32 }, { 9, 64 }, { 10, 128 }, { 11, 1 },
+};
+
 static void dividers(void **state)
 {
-	static const struct {
-		uint32_t tdcr, by;
-	} row[] = {
-		{ 0, 2 }, { 1, 4 }, { 2, 8 }, { 3, 16 }, { 8, 32 }, { 9, 64 }, { 10, 128 }, { 11, 1 },
-	};
 	struct fake_vm *vm = *state;
 	struct fake_cpu *c = &vm->cpu[0];
 
 	fake_set_mmio(c, 0x320, 0x51);
 	for (unsigned int i = 0; i < 8; i++) {
 		fake_set_mmio(c, 0x380, 0);
-		fake_set_mmio(c, 0x3e0, row[i].tdcr);
+		fake_set_mmio(c, 0x3e0, divider[i].tdcr);
 		fake_set_mmio(c, 0x380, MS);
-		assert_int_equal(c->deadline, vm->now + MS * row[i].by);
-		fake_run(vm, row[i].by * 1000);
+		assert_int_equal(c->deadline, vm->now + MS * divider[i].by);
+		fake_run(vm, divider[i].by * 1000);
 		assert_int_equal(fake_mmio(c, 0x390), MS - 1000);
 	}
 }
 
+/* Each value of the register's 32 bits that differs in one, and all of them: three bits are kept, and divide. */
+static void divider_bits(void **state)
+{
+	struct fake_vm *vm = *state;
+	struct fake_cpu *c = &vm->cpu[0];
+
+	fake_set_mmio(c, 0x320, 0x51);
+	for (unsigned int bit = 0; bit < 32; bit++)
+		for (unsigned int i = 0; i < 8; i++) {
+			uint32_t kept = divider[i].tdcr, extra = 1u << bit & ~0xbu;
+
+			fake_set_mmio(c, 0x3e0, kept | extra);
+			assert_int_equal(fake_mmio(c, 0x3e0), kept);
+			fake_set_mmio(c, 0x380, MS);
+			assert_int_equal(c->deadline, vm->now + MS * divider[i].by);
+		}
+	fake_set_mmio(c, 0x3e0, 0xffffffff);
+	assert_int_equal(fake_mmio(c, 0x3e0), 0xb);
+	assert_int_equal(c->deadline, vm->now + MS);
+}
+
+/* A timer that runs goes on with the count that is left, at the new rate: from each divider to each. */
 static void divider_changes_on_the_way(void **state)
 {
 	struct fake_vm *vm = *state;
 	struct fake_cpu *c = &vm->cpu[0];
 
-	fake_set_mmio(c, 0x3e0, 0xb);
 	fake_set_mmio(c, 0x320, 0x51);
-	fake_set_mmio(c, 0x380, 4 * MS);
-	fake_run(vm, MS);
-	fake_set_mmio(c, 0x3e0, 1);
-	assert_int_equal(c->deadline, vm->now + 12 * MS);
-	assert_int_equal(fake_mmio(c, 0x390), 3 * MS);
+	for (unsigned int from = 0; from < 8; from++)
+		for (unsigned int to = 0; to < 8; to++) {
+			fake_set_mmio(c, 0x380, 0);
+			fake_set_mmio(c, 0x3e0, divider[from].tdcr);
+			fake_set_mmio(c, 0x380, 4 * MS);
+			fake_run(vm, MS * divider[from].by);
+			fake_set_mmio(c, 0x3e0, divider[to].tdcr);
+			assert_int_equal(c->deadline, vm->now + 3 * MS * divider[to].by);
+			assert_int_equal(fake_mmio(c, 0x390), 3 * MS);
+			/* The same again changes nothing, and one that stands still stays so. */
+			fake_set_mmio(c, 0x3e0, divider[to].tdcr | 4);
+			assert_int_equal(c->deadline, vm->now + 3 * MS * divider[to].by);
+		}
+	fake_set_mmio(c, 0x380, 0);
+	fake_set_mmio(c, 0x3e0, 0);
+	assert_int_equal(c->deadline, 0);
 }
 
 static void periodic(void **state)
@@ -214,7 +248,7 @@ static void state_goes_on(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		UNIT(one_shot), UNIT(dividers), UNIT(divider_changes_on_the_way), UNIT(periodic),
+		UNIT(one_shot), UNIT(dividers), UNIT(divider_bits), UNIT(divider_changes_on_the_way), UNIT(periodic),
 		UNIT(tsc_deadline), UNIT(tsc_jumps), UNIT(mode_changes), UNIT(state_goes_on),
 	};
 

@@ -26,9 +26,11 @@ class Row:
         self.when, self.expect, *words = text.split()
         if self.when not in ('check', 'all') or self.expect not in ('pass', 'skip', 'host', 'none'):
             raise ValueError('bad line: %s' % line)
-        self.cpu = [words.pop(0)] if words[0].startswith('--cpu=') else []
+        self.options = []
+        while words[0].startswith(('--cpu=', '--param=')):
+            self.options.append(words.pop(0))
         self.command = words
-        self.name = ' '.join(self.cpu + words)
+        self.name = ' '.join(self.options + words)
 
 
 def rows():
@@ -39,7 +41,7 @@ def rows():
 
 def run(anykvm, bindir, row):
     """Run one: its status, None if it did not end, and what it said."""
-    command = [anykvm, 'exec', '-v', *row.cpu, '--', os.path.join(bindir, row.command[0]), *row.command[1:]]
+    command = [anykvm, 'exec', '-v', *row.options, '--', os.path.join(bindir, row.command[0]), *row.command[1:]]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           start_new_session=True, encoding='utf-8', errors='replace') as process:
         try:

@@ -280,6 +280,61 @@ static void test_many(void **state)
 	}
 }
 
+#define QUIT_CHAINS 8
+#define QUIT_DATA 6
+#define QUIT_BYTES (4u << 20)
+
+/* Many requests, each with a status of its own at the returned address, that say how far the device has got. */
+static uint64_t add_many(struct bench *b)
+{
+	uint64_t status_at = rig_alloc(&b->r, QUIT_CHAINS, 1), data = rig_alloc(&b->r, QUIT_BYTES, 4096);
+	struct rig_seg seg[2 + QUIT_DATA] = { { b->hdr, 16, false } };
+
+	header(b, VIRTIO_BLK_T_IN, 0);
+	for (unsigned int k = 1; k <= QUIT_DATA; k++)
+		seg[k] = (struct rig_seg){ data, QUIT_BYTES, true };
+	for (unsigned int i = 0; i < QUIT_CHAINS; i++) {
+		seg[1 + QUIT_DATA] = (struct rig_seg){ status_at + i, 1, true };
+		*(uint8_t *)rig_ptr(&b->r, status_at + i) = 0xee;
+		rig_add(&b->r, 0, seg, 2 + QUIT_DATA);
+	}
+	return status_at;
+}
+
+static uint16_t used_index(struct bench *b)
+{
+	return ((const volatile uint16_t *)rig_ptr(&b->r, b->r.q[0].used))[1];
+}
+
+/* The machine ends while requests are served, or before: what is answered is right, and all else is never answered. */
+static void quit(bool before)
+{
+	struct bench *b = bench_new((off_t)QUIT_DATA * QUIT_BYTES);
+	uint64_t status_at;
+	void *state = b;
+
+	bench_open(b, false, true);
+	status_at = add_many(b);
+	if (before)
+		virtio_quit(b->blk);
+	rig_kick(&b->r, 0);
+	virtio_quit(b->blk);
+	/* As a vCPU does that reads a register. */
+	virtio_lock(b->blk);
+	assert_true(used_index(b) <= (before ? 0 : QUIT_CHAINS));
+	for (unsigned int i = 0; i < used_index(b); i++)
+		assert_int_equal(*(uint8_t *)rig_ptr(&b->r, status_at + i), VIRTIO_BLK_S_OK);
+	virtio_unlock(b->blk);
+	teardown(&state);
+}
+
+static void test_quit(void **state)
+{
+	quit(true);
+	for (unsigned int i = 0; i < 20; i++)
+		quit(false);
+}
+
 /* The tail of an image of odd size reads as zeros behind its end. */
 static void test_odd_size(void **state)
 {
@@ -424,6 +479,7 @@ int main(void)
 		T(test_discard_zero),
 		cmocka_unit_test_setup_teardown(test_read_only, setup_read_only, teardown),
 		T(test_many),
+		cmocka_unit_test(test_quit),
 		T(test_fuzz_requests),
 		T(test_scribbler),
 		cmocka_unit_test(test_odd_size),

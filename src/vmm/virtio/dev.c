@@ -50,11 +50,16 @@ int virtio_init(struct virtio_dev *dev, struct platform *p, const struct virtio_
 	return 0;
 }
 
+void virtio_quit(struct virtio_dev *dev)
+{
+	atomic_store(&dev->stop, true);
+	virtio_kick(dev);
+}
+
 void virtio_fini(struct virtio_dev *dev)
 {
 	if (dev->has_thread) {
-		atomic_store(&dev->stop, true);
-		virtio_kick(dev);
+		virtio_quit(dev);
 		pthread_join(dev->thread, NULL);
 		dev->has_thread = false;
 	}
@@ -167,6 +172,9 @@ bool virtio_drain(struct virtio_dev *dev, struct virtqueue *vq,
 			continue;
 		head = dev->chain.head; /* serve() may use the chain for another queue */
 		written = r == VQ_CHAIN ? serve(dev, &dev->chain) : -EIO;
+		/* It may have been cut short: the driver, which still runs, is not told of an error that is none. */
+		if (atomic_load(&dev->stop))
+			break;
 		if (written < 0) {
 			virtio_needs_reset(dev);
 			return false;

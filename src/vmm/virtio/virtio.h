@@ -92,6 +92,12 @@ int virtio_init(struct virtio_dev *dev, struct platform *p, const struct virtio_
 int virtio_start(struct virtio_dev *dev);
 
 /**
+ * virtio_quit - the machine ends: the device's thread gives up what it is at, however long that would take, and
+ * serves nothing more.  Any thread; vCPUs may run.  virtio_fini() follows.
+ */
+void virtio_quit(struct virtio_dev *dev);
+
+/**
  * virtio_fini - stop the thread, leave the bus.  No vCPU may run any more.
  * Safe on a device whose virtio_init() failed or never ran.
  */

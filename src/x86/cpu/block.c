@@ -30,13 +30,13 @@ struct code_cache *code_cache_create(void)
 		return NULL;
 	memset(cc, 0, sizeof(*cc));
 	cc->decoder = decoder_create();
-	if (!cc->decoder) {
+	if (!cc->decoder || stub_init(cc)) {
+		decoder_destroy(cc->decoder);
 		free(cc);
 		return NULL;
 	}
 	cc->epoch = EPOCH_STALE + 1;
 	cc->drop_gen = 1;
-	stub_init(cc);
 	return cc;
 }
 
@@ -428,6 +428,7 @@ struct draft {
 	bool hot;               /* made as blocks of a hot page are */
 	bool branch;            /* ends with one */
 	bool outdated;          /* install(): what it was made for has changed meanwhile */
+	bool no_memory;         /* an instruction could not be had for that */
 	uint64_t stub_gen;      /* whose stubs it uses */
 };
 
@@ -437,7 +438,8 @@ static void add_end(struct draft *d)
 }
 
 /*
- * Decodes from @bytes into @d.  Returns false when the first instruction does not fit in them.  On a hot page
+ * Decodes from @bytes into @d.  Returns false when the first instruction does not fit in them, and where there is
+ * no memory (d->no_memory).  On a hot page
  * writes are not watched, so a store, which may be to the next instruction, ends the block.
  */
 static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int avail, unsigned int mode,
@@ -446,12 +448,16 @@ static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int 
 	unsigned int max = mode & MODE_SINGLE ? 1 : BLOCK_MAX_INSNS;
 
 	d->n = d->insns = d->len = 0;
-	d->outdated = d->branch = false;
+	d->outdated = d->branch = d->no_memory = false;
 	d->stub_gen = cpu->code->stub_gen;
 	while (d->insns < max) {
 		struct decode_result r = decode_insn(cpu->code->decoder, cpu, mode & 3, bytes + d->len,
 						     avail - d->len, d->len, &d->insn[d->n]);
 
+		if (r.status == DECODE_NO_MEMORY) {
+			d->no_memory = true;
+			return false;
+		}
 		if (r.status == DECODE_MORE)
 			break;
 		d->n += r.n;
@@ -489,13 +495,16 @@ static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, 
 
 	host_lock(&cc->lock);
 	cc->bytes += size;
-	if (cc->bytes > CODE_BUDGET)
+	if (cc->bytes > CODE_BUDGET) {
 		code_drop_all_locked(cc);
+		cc->bytes = size;
+	}
 	page = page_get(cpu, gpa_to_gfn(gpa));
 	if (cross)
 		page2 = page_get(cpu, gfn2);
 	d->outdated = page && ((page->hot && !d->hot) || d->stub_gen != cc->stub_gen);
 	if (!page || (cross && !page2) || d->outdated) {
+		cc->bytes -= size;
 		host_unlock(&cc->lock);
 		free(b);
 		return NULL;
@@ -518,7 +527,7 @@ static struct block *install(struct x86_cpu *cpu, gpa_t gpa, unsigned int mode, 
 	return b;
 }
 
-struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, unsigned int mode)
+struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, unsigned int mode, bool *crosses)
 {
 	unsigned int off = gpa & ~GUEST_PAGE_MASK;
 	unsigned int avail = GUEST_PAGE_SIZE - off;
@@ -526,13 +535,16 @@ struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_pag
 	struct block *b;
 	struct draft d;
 
+	*crosses = false;
 	if (avail > sizeof(bytes))
 		avail = sizeof(bytes);
 	do {
 		d.hot = page_hot(cpu->code, gpa_to_gfn(gpa));
 		copy_bytes(bytes, host_page + off, avail);
-		if (!draft_block(cpu, bytes, avail, mode, &d))
+		if (!draft_block(cpu, bytes, avail, mode, &d)) {
+			*crosses = !d.no_memory;
 			return NULL;
+		}
 		b = install(cpu, gpa, mode, &d, bytes, false, 0);
 	} while (!b && d.outdated);
 	return b;

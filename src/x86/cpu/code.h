@@ -45,15 +45,18 @@ struct code_cache {
 	struct code_stats stats;
 	struct host_lock bus_lock;      /* x86_bus_lock(); before `lock` */
 
-	struct stub_area *stubs;        /* where new ones go; NULL: none could be had */
+	struct stub_area *stubs;        /* where new ones go */
 	struct stub_area *stubs_dead, *stubs_dying;     /* full ones, with the blocks that use them */
 	_Atomic uint64_t stub_gen;      /* grows when `stubs` changes */
 	struct stub_key *stub_key;      /* hash table, open addressing */
 	unsigned int stub_keys, stub_key_count;
 };
 
-/** code_build - decodes the block at @gpa; state put away, lock not held.  NULL: out of memory. */
-struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, unsigned int mode);
+/**
+ * code_build - decodes the block at @gpa; state put away, lock not held.  NULL: out of memory, or *@crosses: its first
+ * instruction runs over into the next page.
+ */
+struct block *code_build(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, unsigned int mode, bool *crosses);
 
 /** code_build_cross - the same for one instruction that runs over into the page @gfn2 at @host2. */
 struct block *code_build_cross(struct x86_cpu *cpu, gpa_t gpa, const uint8_t *host_page, gfn_t gfn2,
@@ -80,7 +83,8 @@ static inline void code_count_compared(struct code_cache *cc)
 /** code_drop_all_locked - code_drop_all() with the lock held. */
 void code_drop_all_locked(struct code_cache *cc);
 
-void stub_init(struct code_cache *cc);
+/** stub_init - the first area: 0 or -1. */
+int stub_init(struct code_cache *cc) must_check;
 void stub_destroy(struct code_cache *cc);
 /** stub_free - unmaps a list of areas; the lock is not held. */
 void stub_free(struct stub_area *list);

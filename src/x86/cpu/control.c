@@ -97,9 +97,12 @@ int x86_set_cr0(struct x86_cpu *cpu, uint64_t value)
 		return -EINVAL;
 	if (!pg && (cpu->mode == CODE64 || (cpu->cr4 & CR4_PCIDE)))
 		return -EINVAL;
-	if (pg && (cpu->cr4 & CR4_PAE) && !(cpu->efer & EFER_LME) && (changed & CR0_PDPTE_BITS) &&
-	    mmu_load_pdptes(cpu, cpu->cr3))
-		return -EINVAL;
+	if (pg && (cpu->cr4 & CR4_PAE) && !(cpu->efer & EFER_LME) && (changed & CR0_PDPTE_BITS)) {
+		if (mmu_load_pdptes(cpu, cpu->cr3))
+			return -EINVAL;
+		/* What was translated by the old ones must not last; MOV CR3 and CR4 flush by themselves. */
+		mmu_flush_all(cpu);
+	}
 	x86_apply_cr0(cpu, value);
 	return 0;
 }

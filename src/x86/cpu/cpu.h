@@ -163,6 +163,7 @@ enum x86_run_result {
 	X86_RUN_INTR,           /* a signal or immediate_exit: -EINTR */
 	X86_RUN_SHUTDOWN,       /* triple fault */
 	X86_RUN_HOST_FAULT,     /* guest memory is gone: -EFAULT */
+	X86_RUN_NO_MEMORY,      /* of the host's for the engine: nothing is lost, -ENOMEM */
 	X86_RUN_INTERNAL,       /* the engine met something that it cannot do; see cpu->internal */
 };
 
@@ -172,8 +173,10 @@ enum x86_leave {
 	X86_LEAVE_EXIT,                 /* an exit in the middle of the instruction, to be run again */
 	X86_LEAVE_RESTART,              /* run the instruction again at once (its block is gone) */
 	X86_LEAVE_REPLAY,               /* the same alone and with what devices answered: a request is due behind it */
+	X86_LEAVE_RETRY,                /* run the instruction again, once what was requested is served */
 	X86_LEAVE_BREAK,                /* the instruction is complete, R_RIP is next; end the block */
 	X86_LEAVE_SHUTDOWN,
+	X86_LEAVE_NO_MEMORY,
 	X86_LEAVE_INTERNAL,
 };
 
@@ -195,6 +198,7 @@ enum x86_request {
 	X86_REQ_PMU           = 1u << 13,       /* a counter may have overflowed */
 	X86_REQ_CODE_WRITTEN  = 1u << 14,       /* wrote to a page with code: other vCPUs are to compare theirs */
 	X86_REQ_PARK          = 1u << 15,       /* touch no guest memory while the bus is locked */
+	X86_REQ_ASYNC_PF      = 1u << 16,       /* a page that the guest may wait for has come */
 };
 
 /* What an instruction needs of the vector state before its host stub may run. */
@@ -264,6 +268,15 @@ struct x86_ins_batch {
 	uint8_t data[X86_INS_BATCH] __attribute__((aligned(8)));
 };
 
+/*
+ * Pages that were in the host's memory a moment ago: the page's number, whether
+ * it could be written, and which moment that was; see mmu/watch.c.
+ */
+#define X86_WATCH_SLOTS 4096
+struct x86_page_watch {
+	uint64_t seen[X86_WATCH_SLOTS];
+};
+
 /* Everything of the CPU that is neither general nor vector register. */
 struct x86_cpu {
 	/* --- hot --- */
@@ -302,6 +315,7 @@ struct x86_cpu {
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
 	uint64_t tsc_aux;
 	uint8_t maxphyaddr;             /* bits, from CPUID 0x80000008 */
+	uint8_t host_maxphyaddr;        /* what could be offered there */
 
 	/* --- events --- */
 	uint8_t shadow;                 /* enum x86_shadow bits: no interrupt before the next instruction ends */
@@ -316,8 +330,10 @@ struct x86_cpu {
 
 	/* --- engine --- */
 	struct mmu *mmu;
+	const _Atomic uint32_t *ctx_limit;      /* contexts that mmu may have; 0, or NULL: as many as it likes */
 	const struct memslots *slots;   /* snapshot in use; normal or SMM address space */
 	struct kvm_dirty_ring *dirty_ring;      /* the vCPU's, or NULL */
+	struct x86_page_watch *watch;           /* NULL: env->page() is not asked */
 	struct vec_state *vec;
 	struct code_cache *code;        /* the VM's */
 	const struct x86_env *env;
@@ -330,10 +346,14 @@ struct x86_cpu {
 	_Atomic bool in_guest;          /* may hold pointers to blocks and slots */
 	_Atomic bool parked;            /* in the guest, and touches none of its memory: see x86_bus_lock() */
 	bool bus_locked;
+	bool watch_bus_locks;           /* the client wants to hear of LOCKed accesses across cache lines */
+	bool split_locked;              /* there was one: an exit is due */
+	uint64_t hypercalls_patched;    /* the other vendor's instruction, overwritten */
 	struct {                        /* a run of PAUSEs */
 		uint64_t insns;         /* at the last one */
 		uint32_t count;         /* since env->spin() was called, or the run began */
 	} spin;
+	bool reports_unknown;           /* KVM_CAP_EXIT_ON_EMULATION_FAILURE */
 	bool vmware_backdoor;           /* ports 0x5658 and 0x5659 are open to CPL 3, env->vmware_pmc counts */
 	struct x86_cpu *code_next;      /* cpus that share `code` */
 	_Atomic uint64_t code_seen;     /* last drop generation served */
@@ -360,6 +380,9 @@ struct x86_env {
 	bool (*pio)(struct x86_cpu *cpu, uint16_t port, void *data, uint8_t len, bool write);
 	/* The same for memory outside slots; len 1 to 8. */
 	bool (*mmio)(struct x86_cpu *cpu, gpa_t gpa, void *data, uint8_t len, bool write);
+	/* A page of a slot is about to be used, at @gpa and @hva, which the host may have to fetch first; asked
+	 * while `watch` is set.  true: it is there, and will be in the next moments.  May leave the instruction. */
+	bool (*page)(struct x86_cpu *cpu, uint8_t *hva, gpa_t gpa, bool write);
 	/* 0; 1: #GP(0); 2: kvm_run is filled, leave with X86_LEAVE_EXIT. */
 	int (*rdmsr)(struct x86_cpu *cpu, uint32_t index, uint64_t *value);
 	int (*wrmsr)(struct x86_cpu *cpu, uint32_t index, uint64_t value);
@@ -390,6 +413,8 @@ struct x86_env {
 	int (*service)(struct x86_cpu *cpu);
 	/* KVM_GUESTDBG: a #DB or #BP is the client's.  true: kvm_run is filled, exit. */
 	bool (*guest_debug)(struct x86_cpu *cpu, const struct x86_exception *exc);
+	/* Optional: the page at @gpa is used for the first time.  @access: enum mmu_access. */
+	void (*first_touch)(struct x86_cpu *cpu, gpa_t gpa, unsigned int access);
 	/* Optional, for tests: sees every exception before its delivery.  true: it is not delivered, exit. */
 	bool (*exception)(struct x86_cpu *cpu, const struct x86_exception *exc);
 };

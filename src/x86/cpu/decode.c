@@ -348,8 +348,9 @@ struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, e
 {
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	bool no_memory = false;
 	struct insn_build b = { .zi = &zi, .op = op, .bytes = bytes, .mode = mode, .code = cpu->code,
-				.cpuid = cpu->cpuid };
+				.cpuid = cpu->cpuid, .no_memory = &no_memory };
 	struct decode_result r = { .status = DECODE_OK, .n = 1 };
 	struct insn *i = &out[0];
 	ZyanStatus s;
@@ -371,7 +372,7 @@ struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, e
 	i->opsize = zi.operand_width / 8;
 	i->ea_flags = prefix_flags(&zi);
 	if (!build(d, cpu, i, &b))
-		return invalid(i, op_ud, zi.length);
+		return no_memory ? (struct decode_result){ .status = DECODE_NO_MEMORY } : invalid(i, op_ud, zi.length);
 	if (b.row->flags & ROW_CPL0) {
 		i = plant(out, op_check_cpl0);
 		r.n = 2;

@@ -8,6 +8,7 @@
 enum decode_status {
 	DECODE_OK,              /* out[0..*n) hold it */
 	DECODE_MORE,            /* the bytes end before the instruction does */
+	DECODE_NO_MEMORY,       /* of the host's, for its stub */
 };
 
 struct decoder;

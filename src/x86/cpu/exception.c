@@ -9,12 +9,14 @@
  *  3. probe, then write, the frame on the stack;
  *  4. change registers.
  */
+#include "x86/cpu/block.h"
 #include "x86/cpu/control.h"
 #include "x86/cpu/debug.h"
 #include "x86/cpu/exception.h"
 #include "x86/cpu/mem.h"
 #include "x86/cpu/segment.h"
 #include "x86/cpu/task.h"
+#include "x86/mmu/mmu.h"
 
 const struct insn x86_no_insn;
 
@@ -48,10 +50,43 @@ void x86_raise_ec(struct x86_cpu *cpu, uint8_t vector, uint32_t error_code)
 	x86_leave(cpu, X86_LEAVE_EXCEPTION);
 }
 
+static bool is_prefix(uint8_t byte, enum x86_code_mode mode)
+{
+	static const uint8_t prefixes[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3 };
+
+	for (unsigned int n = 0; n < ARRAY_SIZE(prefixes); n++)
+		if (byte == prefixes[n])
+			return true;
+	return mode == CODE64 && byte >> 4 == 4;
+}
+
+/* x87 with a memory operand: but for FNSTCW and FNSTSW unknown to KVM's emulator. */
+static bool is_x87_access(const struct x86_cpu *cpu)
+{
+	const struct block *b = cpu->running;
+	unsigned int n, reg;
+
+	if (!b || cpu->cur < b->insn || (const uint8_t *)cpu->cur >= b->bytes)
+		return false;
+	n = cpu->cur->off;
+	while (n + 1u < b->len && is_prefix(b->bytes[n], cpu->mode))
+		n++;
+	if (n + 1u >= b->len || b->bytes[n] >> 3 != 0xd8 >> 3 || b->bytes[n + 1] >> 6 == 3)
+		return false;
+	reg = b->bytes[n + 1] >> 3 & 7;
+	return !((b->bytes[n] == 0xd9 || b->bytes[n] == 0xdd) && reg == 7);
+}
+
+/*
+ * An address beyond the guest's MAXPHYADDR and not the host's: KVM with EPT learns of it as it emulates the
+ * instruction, and tells a client that wants to hear of what its emulator does not know.
+ */
 void x86_raise_pf(struct x86_cpu *cpu, gva_t gva, uint32_t error_code)
 {
+	if (unlikely(error_code & PF_BEYOND) && cpu->reports_unknown && is_x87_access(cpu))
+		x86_internal(cpu, "x87 beyond MAXPHYADDR");
 	cpu->exc = (struct x86_exception){
-		.vector = X86_PF, .has_error_code = true, .error_code = error_code, .payload = gva,
+		.vector = X86_PF, .has_error_code = true, .error_code = error_code & ~PF_BEYOND, .payload = gva,
 	};
 	x86_leave(cpu, X86_LEAVE_EXCEPTION);
 }

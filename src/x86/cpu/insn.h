@@ -149,6 +149,7 @@ struct insn_build {
 	const uint8_t *bytes;                           /* the instruction, zi->length of them */
 	enum x86_code_mode mode;
 	struct code_cache *code;                        /* for host stubs */
+	bool *no_memory;                                /* set where one could not be had: no #UD, but another try */
 	const struct x86_cpuid *cpuid;                  /* where a form needs more than the row's feature */
 	bool stack_16;                                  /* never in 64-bit mode; else dynamic, see SS.B */
 };

@@ -383,7 +383,8 @@ static void device_access(struct x86_cpu *cpu, uint64_t addr, void *data, uint8_
 	bool done;
 
 	if (r->next < r->count) {
-		if (r->frag[r->next].addr != addr || r->frag[r->next].len != len ||
+		/* A port has been asked, whatever the client has made of DX since; KVM does not ask again either. */
+		if ((!pio && r->frag[r->next].addr != addr) || r->frag[r->next].len != len ||
 		    r->frag[r->next].is_write != write || r->frag[r->next].is_pio != pio) {
 			/* The client changed registers in between: what it answered is void. */
 			x86_replay_done(cpu);
@@ -549,4 +550,27 @@ void x86_bus_unlock(struct x86_cpu *cpu)
 		return;
 	cpu->bus_locked = false;
 	host_unlock(&cpu->code->bus_lock);
+}
+
+/* ... and those across cache lines, where the client wants to hear of them. */
+
+#define CACHE_LINE 64u
+
+static bool is_split(gva_t gva, unsigned int size)
+{
+	return gva % CACHE_LINE + size > CACHE_LINE;
+}
+
+void x86_split_lock_begin(struct x86_cpu *cpu, gva_t gva, unsigned int size)
+{
+	if (cpu->running && is_split(gva, size))
+		x86_leave(cpu, X86_LEAVE_RESTART);
+}
+
+void x86_split_lock_end(struct x86_cpu *cpu, gva_t gva, unsigned int size)
+{
+	if (!is_split(gva, size))
+		return;
+	cpu->split_locked = true;
+	x86_request(cpu, X86_REQ_EVENT);
 }

@@ -125,6 +125,13 @@ void mem_lock(struct x86_cpu *cpu, gva_t gva, unsigned int size);
 /** x86_bus_unlock - ends mem_lock(), if there was one; also where the instruction is left in the middle. */
 void x86_bus_unlock(struct x86_cpu *cpu);
 
+/**
+ * x86_split_lock_begin, x86_split_lock_end - around a LOCKed access where cpu->watch_bus_locks is set.  One across
+ * cache lines runs alone, so that the exit that it asks for is due right behind it.
+ */
+void x86_split_lock_begin(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+void x86_split_lock_end(struct x86_cpu *cpu, gva_t gva, unsigned int size);
+
 /** x86_bus_wait - @cpu is about to touch guest memory: not while another has locked it. */
 void x86_bus_park(struct x86_cpu *cpu);
 static ALWAYS_INLINE void x86_bus_wait(struct x86_cpu *cpu)

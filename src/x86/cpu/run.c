@@ -45,8 +45,7 @@ static ALWAYS_INLINE struct jump_entry *jump_slot(const struct x86_cpu *cpu, gva
 
 static __attribute__((noreturn)) void out_of_memory(struct x86_cpu *cpu)
 {
-	cpu->internal.ours = true;
-	x86_internal(cpu, "out of memory for decoded code");
+	x86_leave(cpu, X86_LEAVE_NO_MEMORY);
 }
 
 static void fetch_page(struct x86_cpu *cpu, gva_t lin, uint8_t **hva, gfn_t *gfn)
@@ -77,15 +76,16 @@ static struct block *make_block(struct x86_cpu *cpu, gva_t lin, gpa_t gpa, uint8
 {
 	struct block *b;
 	uint8_t *host2;
+	bool crosses;
 	gfn_t gfn2;
 
 	x86_vec_put(cpu);
-	b = code_build(cpu, gpa, host, mode);
+	b = code_build(cpu, gpa, host, mode, &crosses);
 	if (b) {
 		x86_charge(cpu, 16u * b->count);
 		return b;
 	}
-	if ((gpa & ~GUEST_PAGE_MASK) <= GUEST_PAGE_SIZE - 15)
+	if (!crosses)
 		out_of_memory(cpu);
 	fetch_page(cpu, (lin | ~GUEST_PAGE_MASK) + 1, &host2, &gfn2);
 	b = code_build_cross(cpu, gpa, host, gfn2, host2, mode);
@@ -583,11 +583,14 @@ static int resume(struct x86_cpu *cpu, int how)
 	case X86_LEAVE_REPLAY:
 		replay = true;
 		break;
+	case X86_LEAVE_RETRY:
 	case X86_LEAVE_BREAK:
 		x86_replay_done(cpu);
 		break;
 	case X86_LEAVE_SHUTDOWN:
 		return X86_RUN_SHUTDOWN;
+	case X86_LEAVE_NO_MEMORY:
+		return X86_RUN_NO_MEMORY;
 	case X86_LEAVE_INTERNAL:
 		return X86_RUN_INTERNAL;
 	default:

@@ -65,9 +65,10 @@ static struct stub_area *area_new(void)
 	return NULL;
 }
 
-void stub_init(struct code_cache *cc)
+int stub_init(struct code_cache *cc)
 {
 	cc->stubs = area_new();
+	return cc->stubs ? 0 : -1;
 }
 
 void stub_destroy(struct code_cache *cc)
@@ -147,7 +148,7 @@ const void *code_stub(struct code_cache *cc, const void *code, size_t n)
 	struct stub_key *k;
 
 	host_lock(&cc->lock);
-	if (!cc->stubs || (2 * cc->stub_key_count >= cc->stub_keys && grow_keys(cc)))
+	if (2 * cc->stub_key_count >= cc->stub_keys && grow_keys(cc))
 		goto out;
 	k = key_slot(cc, cc->stub_key, cc->stub_keys, hash, code, n);
 	if (!k->len) {

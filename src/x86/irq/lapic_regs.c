@@ -28,15 +28,15 @@ enum {
 
 /**
  * struct reg - one register.
- * @valid: the bits that a write may set.  Others are ignored in xAPIC mode, and
- * #GP in x2APIC mode.
- * @ignored: bits that a write ignores in either mode (read-only ones).
+ * @valid: the bits that a write may set; others are ignored.  In x2APIC mode SDM
+ * 3A, 11.12.1.3 would have #GP; like KVM we raise it for bits 63:32 alone.
+ * @strict: ... and for any other bit too.
  * @read, @write: where it is more than storage.
  */
 struct reg {
 	uint8_t access;
+	bool strict;
 	uint32_t valid;
-	uint32_t ignored;
 	uint32_t (*read)(struct lapic *l);
 	void (*write)(struct lapic *l, unsigned int off, uint32_t v);
 	uint32_t (*more_valid)(const struct lapic *l);
@@ -174,7 +174,6 @@ static void write_tdcr(struct lapic *l, unsigned int off, uint32_t v)
 #define LVT_PLAIN	(LVT_VECTOR | LVT_MASKED)
 #define LVT_ANY		(LVT_PLAIN | LVT_DELIVERY)
 #define LVT_PIN		(LVT_ANY | LVT_POLARITY | LVT_LEVEL)
-#define LVT_PIN_RO	(LVT_STATUS | LVT_REMOTE_IRR)
 #define LVT(name)	[REG_LVT(LAPIC_LVT_##name) / 16]
 #define R8(off)		[(off) / 16 ... (off) / 16 + 7]
 
@@ -191,22 +190,22 @@ static const struct reg regs[PAGE_BYTES / 16] = {
 	R8(REG_ISR) = { .access = RO },
 	R8(REG_TMR) = { .access = RO },
 	R8(REG_IRR) = { .access = RO },
-	[REG_ESR / 16] = { .access = RW, .write = write_esr },
+	[REG_ESR / 16] = { .access = RW, .strict = true, .write = write_esr },
 	/* As memory, KVM keeps the reserved bits too; as an MSR see write_icr_msr(). */
-	[REG_ICR / 16] = { .access = RW, .valid = ~0u, .ignored = ICR_BUSY, .write = write_icr },
+	[REG_ICR / 16] = { .access = RW, .valid = ~ICR_BUSY, .write = write_icr },
 	[REG_ICR2 / 16] = { .access = MR | MW, .valid = 0xff000000, .write = write_plain },
-	LVT(TIMER) = { .access = RW, .valid = LVT_PLAIN, .ignored = LVT_STATUS,
+	LVT(TIMER) = { .access = RW, .valid = LVT_PLAIN,
 		       .more_valid = lapic_timer_modes, .write = write_lvtt },
-	LVT(THERMAL) = { .access = RW, .valid = LVT_ANY, .ignored = LVT_STATUS, .write = write_lvt },
-	LVT(PMC) = { .access = RW, .valid = LVT_ANY, .ignored = LVT_STATUS, .write = write_lvt },
-	LVT(LINT0) = { .access = RW, .valid = LVT_PIN, .ignored = LVT_PIN_RO, .write = write_lvt },
-	LVT(LINT1) = { .access = RW, .valid = LVT_PIN, .ignored = LVT_PIN_RO, .write = write_lvt },
-	LVT(ERROR) = { .access = RW, .valid = LVT_PLAIN, .ignored = LVT_STATUS, .write = write_lvt },
-	LVT(CMCI) = { .access = RW, .valid = LVT_ANY, .ignored = LVT_STATUS, .write = write_lvt },
+	LVT(THERMAL) = { .access = RW, .valid = LVT_ANY, .write = write_lvt },
+	LVT(PMC) = { .access = RW, .valid = LVT_ANY, .write = write_lvt },
+	LVT(LINT0) = { .access = RW, .valid = LVT_PIN, .write = write_lvt },
+	LVT(LINT1) = { .access = RW, .valid = LVT_PIN, .write = write_lvt },
+	LVT(ERROR) = { .access = RW, .valid = LVT_PLAIN, .write = write_lvt },
+	LVT(CMCI) = { .access = RW, .valid = LVT_ANY, .write = write_lvt },
 	[REG_TMICT / 16] = { .access = RW, .valid = ~0u, .write = write_tmict },
 	[REG_TMCCT / 16] = { .access = RO, .read = read_count },
 	[REG_TDCR / 16] = { .access = RW, .valid = 0xb, .write = write_tdcr },
-	[REG_SELF_IPI / 16] = { .access = XW, .valid = 0xff, .write = write_self_ipi },
+	[REG_SELF_IPI / 16] = { .access = XW, .strict = true, .valid = 0xff, .write = write_self_ipi },
 };
 
 static const struct reg *reg_at(const struct lapic *l, unsigned int off)
@@ -223,7 +222,7 @@ static uint32_t read_reg(struct lapic *l, const struct reg *r, unsigned int off)
 
 static uint32_t valid_bits(const struct lapic *l, const struct reg *r)
 {
-	return (r->valid | (r->more_valid ? r->more_valid(l) : 0)) & ~r->ignored;
+	return r->valid | (r->more_valid ? r->more_valid(l) : 0);
 }
 
 /* 0: ours, do it.  1: swallow it.  -EOPNOTSUPP: not ours. */
@@ -317,10 +316,10 @@ int lapic_write_msr(struct lapic *l, uint32_t msr, uint64_t value)
 	if (msr == ICR_MSR)
 		return write_icr_msr(l, value);
 	r = reg_at(l, off);
-	if (!(r->access & XW))
+	if (!(r->access & XW) || value >> 32)
 		return -EINVAL;
 	valid = valid_bits(l, r);
-	if (value & ~(uint64_t)(valid | r->ignored))
+	if (r->strict && (value & ~valid))
 		return -EINVAL;
 	r->write(l, off, value & valid);
 	return 0;

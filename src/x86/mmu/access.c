@@ -49,7 +49,9 @@ enum mmu_status mmu_access(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 	readonly = memslot_readonly(slot);
 	if (readonly && access == MMU_WRITE)
 		return MMU_OK;
+	mmu_touch(cpu, slot, r.gpa, access);
 	page = memslot_hva(slot, gfn);
+	mmu_await(cpu, page, t->gpa, access == MMU_WRITE);
 	t->hva = page + (gva & ~GUEST_PAGE_MASK);
 	t->guarded = code_gfn_guarded(cpu->code, gfn);
 	if (access == MMU_WRITE)

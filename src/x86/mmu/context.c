@@ -205,20 +205,14 @@ static struct mmu_space *space_find(struct mmu *m, uint64_t root, uint16_t pcid,
 	return oldest;
 }
 
-/* Out of memory: a spare one, or the longest unused.  Never the one that is current: cpu->ctx still points to it. */
-static struct mmu_ctx *steal_ctx(struct x86_cpu *cpu)
+/* The longest unused context, taken from its space.  Never the current one: cpu->ctx still points to it. */
+static struct mmu_ctx *take_oldest(struct x86_cpu *cpu)
 {
 	struct mmu *m = cpu->mmu;
 	struct mmu_space *victim = NULL;
 	enum mmu_class cls = 0;
 	struct mmu_ctx *c;
 
-	for (unsigned int i = 0; i < MMU_SPARES; i++) {
-		c = m->spare[i];
-		m->spare[i] = NULL;
-		if (c)
-			return c;
-	}
 	for (unsigned int i = 0; i < MMU_SPACES; i++)
 		for (unsigned int k = 0; k < MMU_CLASSES; k++)
 			if (m->space[i].ctx[k] && m->space[i].ctx[k] != cpu->ctx &&
@@ -228,7 +222,55 @@ static struct mmu_ctx *steal_ctx(struct x86_cpu *cpu)
 			}
 	c = victim->ctx[cls];
 	victim->ctx[cls] = NULL;
-	mmu_ctx_flush(c);
+	m->live--;
+	m->stats.recycled++;
+	return c;
+}
+
+static struct mmu_ctx *spare_ctx(struct mmu *m)
+{
+	for (unsigned int i = 0; i < MMU_SPARES; i++) {
+		struct mmu_ctx *c = m->spare[i];
+
+		m->spare[i] = NULL;
+		if (c)
+			return c;
+	}
+	return NULL;
+}
+
+/* What the client allows, which is never less than what is needed at a time. */
+static unsigned int limit(const struct x86_cpu *cpu)
+{
+	unsigned int n = cpu->ctx_limit ? atomic_load_explicit(cpu->ctx_limit, memory_order_relaxed) : 0;
+
+	return !n ? MMU_SPACES * MMU_CLASSES : n < MMU_SPARES ? MMU_SPARES : n;
+}
+
+/* As many as are over the limit, which may have come down. */
+void mmu_trim(struct x86_cpu *cpu)
+{
+	while (cpu->mmu->live > limit(cpu))
+		free(take_oldest(cpu));
+}
+
+/* A new one; where there may be none, or is no memory for it, one that was in use. */
+static struct mmu_ctx *ctx_get(struct x86_cpu *cpu)
+{
+	struct mmu *m = cpu->mmu;
+	struct mmu_ctx *c = NULL;
+
+	mmu_trim(cpu);
+	if (m->live < limit(cpu)) {
+		c = ctx_alloc();
+		if (!c)
+			c = spare_ctx(m);
+	}
+	if (!c) {
+		c = take_oldest(cpu);
+		mmu_ctx_flush(c);
+	}
+	m->live++;
 	return c;
 }
 
@@ -239,9 +281,7 @@ static struct mmu_ctx *space_ctx(struct x86_cpu *cpu, struct mmu_space *s, enum 
 	if (likely(c))
 		return c;
 	x86_vec_put(cpu);
-	c = ctx_alloc();
-	if (!c)
-		c = steal_ctx(cpu);
+	c = ctx_get(cpu);
 	c->space = s;
 	c->cls = cls;
 	s->ctx[cls] = c;
@@ -427,6 +467,11 @@ void mmu_note_jump(struct mmu_ctx *c, gva_t gva)
 	bloom_set(c->jump_regions, ARRAY_SIZE(c->jump_regions), gva >> 21);
 }
 
+size_t mmu_ctx_bytes(void)
+{
+	return sizeof(struct mmu_ctx);
+}
+
 const struct mmu_stats *mmu_stats(const struct x86_cpu *cpu)
 {
 	return &cpu->mmu->stats;
@@ -453,9 +498,13 @@ enum mmu_status mmu_fetch(struct x86_cpu *cpu, gva_t rip, uint8_t **hva, gfn_t *
 	slot = memslots_find(cpu->slots, gpa_to_gfn(result->gpa));
 	if (!slot)
 		return MMU_MMIO;
+	*gfn = gpa_to_gfn(result->gpa);
+	*hva = memslot_hva(slot, *gfn);
+	mmu_touch(cpu, slot, result->gpa, MMU_EXEC);
+	mmu_await(cpu, *hva, result->gpa, false);
 	x->tag = tag;
-	x->gfn = *gfn = gpa_to_gfn(result->gpa);
-	x->hva = *hva = memslot_hva(slot, x->gfn);
+	x->gfn = *gfn;
+	x->hva = *hva;
 	ctx_note_page(c, c->large_x, rip, result->page_shift);
 	return MMU_OK;
 }

@@ -5,6 +5,7 @@
 
 #include "kvm/dirty_ring.h"
 #include "x86/cpu/cpu.h"
+#include "x86/cpu/vec.h"
 #include "x86/mmu/mmu.h"
 
 #define MMU_SPACES 12           /* Linux has 6 PCIDs in use at a time, twice that with page-table isolation */
@@ -24,6 +25,7 @@ struct mmu {
 	struct mmu_space *cur;
 	struct mmu_space space[MMU_SPACES];
 	struct mmu_ctx *spare[MMU_SPARES];
+	unsigned int live;      /* contexts of all spaces */
 	struct mmu_stats stats;
 };
 
@@ -43,6 +45,32 @@ static inline void mmu_mark_dirty(struct x86_cpu *cpu, const struct memslot *slo
 		x86_internal(cpu, "more pages written at once than the dirty ring holds");
 	if (unlikely(kvm_dirty_ring_soft_full(cpu->dirty_ring)))
 		x86_request(cpu, X86_REQ_EVENT);
+}
+
+/*
+ * An access ends up in @slot, at @gpa.  The first to a page is what KVM would take
+ * a fault for, and enter the page into its own tables.  Not looked at: the
+ * walker's reads of page tables, which somebody has written before.
+ */
+static inline void mmu_touch(struct x86_cpu *cpu, const struct memslot *slot, gpa_t gpa, enum mmu_access access)
+{
+	if (likely(!memslot_touch(slot, gpa_to_gfn(gpa))))
+		return;
+	cpu->mmu->stats.touched++;
+	if (!cpu->env->first_touch)
+		return;
+	x86_vec_put(cpu);
+	cpu->env->first_touch(cpu, gpa, access);
+}
+
+/* Asks env->page() for the page at @hva, unless that was done a moment ago.  May leave the instruction. */
+void mmu_await_asked(struct x86_cpu *cpu, uint8_t *hva, gpa_t gpa, bool write);
+
+/* A page of a slot is about to be used, where the guest wants to know of those that the host has to fetch. */
+static inline void mmu_await(struct x86_cpu *cpu, uint8_t *hva, gpa_t gpa, bool write)
+{
+	if (unlikely(cpu->watch))
+		mmu_await_asked(cpu, hva, gpa, write);
 }
 
 /* Drops all of @c's entries. */

@@ -21,6 +21,8 @@ enum mmu_access { MMU_READ = 0, MMU_WRITE = 1, MMU_EXEC = 2 };
 #define PF_RSVD (1u << 3)
 #define PF_I (1u << 4)
 #define PF_PK (1u << 5)
+/* Ours, and never the guest's: with PF_RSVD, where a CPU with the host's MAXPHYADDR would have found nothing wrong. */
+#define PF_BEYOND (1u << 31)
 
 enum mmu_status {
 	MMU_OK,                 /* gpa is valid */
@@ -46,7 +48,7 @@ void mmu_destroy(struct mmu *mmu);
 
 /**
  * mmu_walk - translates @gva for @access in class @cls, setting accessed and
- * dirty bits when @set_ad.  Never raises.  SDM 3A chapter 4.
+ * dirty bits when @set_ad.  Raises nothing of its own; see mmu_await().  SDM 3A chapter 4.
  */
 struct mmu_result mmu_walk(struct x86_cpu *cpu, gva_t gva, enum mmu_access access, enum mmu_class cls,
 			   bool set_ad);
@@ -56,6 +58,11 @@ struct mmu_ctx *mmu_select(struct x86_cpu *cpu);
 
 /** mmu_system_ctx - the context of implicit supervisor accesses. */
 struct mmu_ctx *mmu_system_ctx(struct x86_cpu *cpu);
+
+/** mmu_trim - frees contexts beyond cpu->ctx_limit, the longest unused first. */
+void mmu_trim(struct x86_cpu *cpu);
+/** mmu_ctx_bytes - of memory in a context. */
+size_t mmu_ctx_bytes(void);
 
 /* What each event drops; SDM 3A 4.10.4.1. */
 void mmu_flush_all(struct x86_cpu *cpu);                        /* everything, global entries too */
@@ -108,7 +115,9 @@ int phys_read(struct x86_cpu *cpu, gpa_t gpa, void *dst, size_t n) must_check;
 int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n) must_check;
 
 struct mmu_stats {
-	uint64_t fills, walks, flushes, contexts;
+	uint64_t fills, walks, flushes, contexts, pdpte_loads;
+	uint64_t recycled;      /* contexts that were taken from a space for another */
+	uint64_t touched;       /* pages used for the first time: what is a fault of KVM's own page tables */
 };
 const struct mmu_stats *mmu_stats(const struct x86_cpu *cpu);
 

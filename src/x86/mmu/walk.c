@@ -74,6 +74,13 @@ static uint64_t reserved_bits(const struct x86_cpu *cpu, const struct walk *w, u
 	return r;
 }
 
+/* Are these address bits alone, which the host has and the guest has not? */
+static bool beyond_guest_only(const struct x86_cpu *cpu, uint64_t reserved)
+{
+	return cpu->host_maxphyaddr > cpu->maxphyaddr &&
+	       !(reserved & ~bits(cpu->maxphyaddr, cpu->host_maxphyaddr - 1u));
+}
+
 static bool fetch_entry(struct x86_cpu *cpu, struct walk *w, unsigned int level, gpa_t at, uint64_t *entry)
 {
 	const struct memslot *slot = memslots_find(cpu->slots, gpa_to_gfn(at));
@@ -81,7 +88,9 @@ static bool fetch_entry(struct x86_cpu *cpu, struct walk *w, unsigned int level,
 
 	if (!slot)
 		return false;
-	p = memslot_hva(slot, gpa_to_gfn(at)) + (at & ~GUEST_PAGE_MASK);
+	p = memslot_hva(slot, gpa_to_gfn(at));
+	mmu_await(cpu, p, at, false);
+	p += at & ~GUEST_PAGE_MASK;
 	*entry = w->fmt->entry_bytes == 4 ? *(volatile uint32_t *)p : *(volatile uint64_t *)p;
 	w->where[level - 1] = p;
 	w->slot[level - 1] = slot;
@@ -227,7 +236,7 @@ static struct mmu_result walk_once(struct x86_cpu *cpu, gva_t gva, enum mmu_acce
 	uint64_t table = cpu->cr3 & (w.fmt->entry_bytes == 4 ? bits(12, 31) : address_mask(cpu));
 	struct mmu_result r;
 	unsigned int level = w.fmt->levels;
-	uint64_t e;
+	uint64_t e, reserved;
 	bool pk;
 
 	w.nx_reserved = w.fmt->no_exec && !(cpu->efer & EFER_NX);
@@ -247,8 +256,9 @@ static struct mmu_result walk_once(struct x86_cpu *cpu, gva_t gva, enum mmu_acce
 		w.entry[level - 1] = e;
 		if (!(e & w.fmt->present))
 			return fault(cpu, access, cls, 0);
-		if (e & reserved_bits(cpu, &w, level, e))
-			return fault(cpu, access, cls, PF_P | PF_RSVD);
+		reserved = e & reserved_bits(cpu, &w, level, e);
+		if (reserved)
+			return fault(cpu, access, cls, PF_P | PF_RSVD | (beyond_guest_only(cpu, reserved) ? PF_BEYOND : 0));
 		w.all &= e;
 		w.no_exec |= w.fmt->no_exec && (e & w.fmt->no_exec);
 		if (is_leaf(cpu, &w, level, e))
@@ -304,5 +314,6 @@ int mmu_load_pdptes(struct x86_cpu *cpu, uint64_t cr3)
 			return -22;
 	for (int i = 0; i < 4; i++)
 		cpu->pdpte[i] = e[i];
+	cpu->mmu->stats.pdpte_loads++;
 	return 0;
 }

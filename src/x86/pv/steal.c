@@ -5,7 +5,8 @@
  * Asking is a system call, so it is done at most every STEAL_PERIOD_NS, and not where
  * the thread has stayed on its processor; between, a KVM_RUN adds nothing, yet is an
  * update, as each is in KVM.  That the thread is preempted is not seen from here, so
- * `preempted` is always zero.
+ * `preempted` is always zero when guest code could see it, and what others ask for
+ * in it (KVM_FEATURE_PV_TLB_FLUSH) they ask of a vCPU that is not running.
  *
  * The area is valid while its version is even.
  */
@@ -15,10 +16,12 @@
 #include <stddef.h>
 
 #include "host/clock.h"
+#include "x86/mmu/mmu.h"
 #include "x86/state/state.h"
 
 #define STEAL_ENABLED 1ULL
 #define STEAL_RESERVED 0x3eULL
+#define STEAL_FLUSH_TLB 2u       /* of `preempted` */
 #define STEAL_PERIOD_NS 100000
 
 struct steal_area {
@@ -52,6 +55,13 @@ static int put_version(struct x86_vcpu *v, uint32_t version)
 	return r;
 }
 
+/* Another vCPU, which saw this one as preempted, left its TLB flush to us. */
+static void flush_asked(struct x86_vcpu *v, uint8_t preempted)
+{
+	if ((preempted & STEAL_FLUSH_TLB) && (!v->enforce_pv || x86_has(&v->cpu, X86_F_KVM_PV_TLB_FLUSH)))
+		mmu_flush_all(&v->cpu);
+}
+
 static void add(struct x86_vcpu *v, uint64_t ns)
 {
 	struct steal_area a;
@@ -63,6 +73,7 @@ static void add(struct x86_vcpu *v, uint64_t ns)
 	version = (a.version | 1) + (a.version & 1 ? 2 : 0);
 	a.steal += ns;
 	a.version = version;
+	flush_asked(v, a.preempted);
 	a.preempted = 0;
 	if (put_version(v, version) || x86_guest_write(v, area_of(v), &a, sizeof(a)))
 		return;
@@ -70,13 +81,17 @@ static void add(struct x86_vcpu *v, uint64_t ns)
 	(void)!put_version(v, version + 1);
 }
 
-/* As add() of nothing: one write, which leaves the area valid. */
+/* As add() of nothing: one write, which leaves the area valid, but where somebody has left us a word. */
 static void renew(struct x86_vcpu *v)
 {
-	uint32_t version;
+	struct steal_area a;
 
-	if (!x86_guest_read(v, area_of(v) + offsetof(struct steal_area, version), &version, sizeof(version)))
-		(void)!put_version(v, (version + 2) & ~1u);
+	if (x86_guest_read(v, area_of(v), &a, sizeof(a)))
+		return;
+	if (unlikely(a.preempted))
+		add(v, 0);
+	else
+		(void)!put_version(v, (a.version + 2) & ~1u);
 }
 
 /* Looks at the host's count, unless it has done so just now. */

@@ -1,19 +1,30 @@
 // SPDX-License-Identifier: MIT
 /* What x86 gives to src/kvm: the tables of ioctls and capabilities, and the functions behind struct kvm_arch. */
 #include <errno.h>
+#include <linux/capability.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "anykvm.h"
 #include "x86/cpu/block.h"
 #include "x86/cpu/vec.h"
 #include "x86/pv/steal.h"
 #include "x86/state/model.h"
+#include "x86/state/parameter.h"
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 
+#define ADDRESS_SPACES 2        /* the second one is system management mode's */
 #define RAW KVM_IOCTL_RAW
 #define ATTR_KINDS KVM_VCPU
+
+/* As a kernel's on a processor without SEV: a region is read first.  KVM_MEMORY_ENCRYPT_OP is just unknown. */
+static long no_encryption(struct kvm_call *c)
+{
+	return -ENOTTY;
+}
 
 static const struct kvm_ioctl_row ioctls[] = {
 	/* system */
@@ -47,6 +58,8 @@ static const struct kvm_ioctl_row ioctls[] = {
 	KVM_IOCTL(KVM_GET_TSC_KHZ, KVM_VM, 0, x86_ioctl_vm_get_tsc_khz),
 	KVM_IOCTL(KVM_X86_SET_MSR_FILTER, KVM_VM, 0, x86_ioctl_set_msr_filter),
 	KVM_IOCTL(KVM_SET_PMU_EVENT_FILTER, KVM_VM, RAW, x86_ioctl_set_pmu_event_filter),
+	KVM_IOCTL(KVM_MEMORY_ENCRYPT_REG_REGION, KVM_VM, KVM_IOCTL_IN, no_encryption),
+	KVM_IOCTL(KVM_MEMORY_ENCRYPT_UNREG_REGION, KVM_VM, KVM_IOCTL_IN, no_encryption),
 	/* vCPU */
 	KVM_IOCTL(KVM_SET_CPUID, KVM_VCPU, RAW, x86_ioctl_set_cpuid),
 	KVM_IOCTL(KVM_SET_CPUID2, KVM_VCPU, RAW, x86_ioctl_set_cpuid2),
@@ -119,6 +132,21 @@ static int steal_time(struct vm *vm)
 	return x86_feature_feasible(X86_F_KVM_STEAL_TIME);
 }
 
+static bool has_smm(struct vm *vm)
+{
+	return vm ? !x86_vm_of(vm)->no_smm : !x86_parameter(X86_PARAM_GLOBAL_TDP);
+}
+
+static int smm(struct vm *vm)
+{
+	return has_smm(vm);
+}
+
+static int address_spaces(struct vm *vm)
+{
+	return has_smm(vm) ? ADDRESS_SPACES : 1;
+}
+
 static int xsave2_size(struct vm *vm)
 {
 	uint32_t size = x86_xsave_size(vec_supported_xcr0(), false);
@@ -151,6 +179,47 @@ static int disable_exits(struct vm *vm, const struct kvm_enable_cap *cap)
 	if (cap->args[0] & KVM_X86_DISABLE_EXITS_PAUSE)
 		x86_vm_of(vm)->pause_in_guest = true;
 	return 0;
+}
+
+#define BUS_LOCK_MODES (KVM_BUS_LOCK_DETECTION_OFF | KVM_BUS_LOCK_DETECTION_EXIT)
+
+/* Linux 6.1 knows of Intel's processors alone that they tell. */
+static int bus_lock_modes(struct vm *vm)
+{
+	struct x86_model m;
+
+	x86_model_get(&m);
+	return m.vendor == V_INTEL ? BUS_LOCK_MODES : 0;
+}
+
+/* As KVM: where there is none the mode is taken without effect, and nothing turns it off again. */
+static int enable_bus_lock(struct vm *vm, const struct kvm_enable_cap *cap)
+{
+	if (cap->flags || (cap->args[0] & ~(__u64)BUS_LOCK_MODES) || cap->args[0] == BUS_LOCK_MODES)
+		return -EINVAL;
+	if ((cap->args[0] & KVM_BUS_LOCK_DETECTION_EXIT) && bus_lock_modes(vm))
+		x86_vm_of(vm)->bus_lock_exits = true;
+	return 0;
+}
+
+/*
+ * Nothing of ours slows the execution from huge pages down.  But who asks for that vouches for the guest, and has to be
+ * one who could as well reboot the machine; api.rst 8.38.
+ */
+static int disable_nx_huge_pages(struct vm *vm, const struct kvm_enable_cap *cap)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	int r;
+
+	if (cap->flags)
+		return -EINVAL;
+	if (syscall(SYS_capget, &head, data) || !(data[0].effective >> CAP_SYS_BOOT & 1))
+		return -EPERM;
+	pthread_mutex_lock(&vm->lock);
+	r = cap->args[0] || vm->created_vcpus ? -EINVAL : 0;
+	pthread_mutex_unlock(&vm->lock);
+	return r;
 }
 
 static int enable_split(struct vm *vm, const struct kvm_enable_cap *cap)
@@ -277,9 +346,12 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_REINJECT_CONTROL, .value = 1 },
 	{ .cap = KVM_CAP_NOP_IO_DELAY, .value = 1 },
 	{ .cap = KVM_CAP_STEAL_TIME, .get = steal_time },
+	{ .cap = KVM_CAP_ASYNC_PF, .value = 1 },
+	{ .cap = KVM_CAP_ASYNC_PF_INT, .value = 1 },
 	{ .cap = KVM_CAP_MP_STATE, .value = 1 },
 	{ .cap = KVM_CAP_USER_NMI, .value = 1 },
-	{ .cap = KVM_CAP_X86_SMM, .value = 1 },
+	{ .cap = KVM_CAP_X86_SMM, .get = smm },
+	{ .cap = KVM_CAP_MULTI_ADDRESS_SPACE, .get = address_spaces },
 	{ .cap = KVM_CAP_IRQ_INJECT_STATUS, .value = 1 },
 	{ .cap = KVM_CAP_VCPU_EVENTS, .value = 1 },
 	{ .cap = KVM_CAP_DEBUGREGS, .value = 1 },
@@ -298,6 +370,7 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_IOAPIC_POLARITY_IGNORED, .value = 1 },
 	{ .cap = KVM_CAP_SET_BOOT_CPU_ID, .value = 1 },
 	{ .cap = KVM_CAP_LAST_CPU, .value = 1 },
+	{ .cap = KVM_CAP_SMALLER_MAXPHYADDR, .value = 1 },
 	{ .cap = KVM_CAP_MAX_VCPU_ID, .value = KVM_MAX_VCPU_IDS, .enable_vm = set_max_vcpu_id },
 	{ .cap = KVM_CAP_MCE, .value = X86_MCE_BANKS },
 	{ .cap = KVM_CAP_GET_MSR_FEATURES, .value = 1 },
@@ -318,10 +391,18 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_PMU_EVENT_FILTER, .value = 1 },
 	{ .cap = KVM_CAP_PMU_CAPABILITY, .value = KVM_PMU_CAP_DISABLE, .enable_vm = x86_pmu_capability },
 	{ .cap = KVM_CAP_EXIT_HYPERCALL, .value = 1 << 12, .enable_vm = enable_hypercall_exit },
+	{ .cap = KVM_CAP_X86_BUS_LOCK_EXIT, .get = bus_lock_modes, .enable_vm = enable_bus_lock },
+	{ .cap = KVM_CAP_VM_DISABLE_NX_HUGE_PAGES, .value = 1, .enable_vm = disable_nx_huge_pages },
 	{ .cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .value = 1, .enable_vcpu = enforce_pv },
 };
 
 /* --- the table ---------------------------------------------------------------------------- */
+
+static int slot_prepare(struct vm *vm, const struct memslot *old, const struct memslot *new,
+			enum kvm_slot_change change)
+{
+	return new && new->as_id && x86_vm_of(vm)->no_smm ? -EINVAL : 0;
+}
 
 static void slot_commit(struct vm *vm, const struct memslot *old, const struct memslot *new,
 			enum kvm_slot_change change)
@@ -341,12 +422,13 @@ const struct kvm_arch kvm_arch_x86 = {
 	.caps = { caps, ARRAY_SIZE(caps) },
 	.vm_stats = &x86_vm_stats,
 	.vcpu_stats = &x86_vcpu_stats,
-	.address_spaces = 2,
+	.address_spaces = ADDRESS_SPACES,
 	.gpa_bits = 52,
 	.irqchip_pins = { 8, 8, KVM_IOAPIC_NUM_PINS },
 	.vm_create = x86_vm_create,
 	.vm_stop = x86_vm_stop,
 	.vm_destroy = x86_vm_destroy,
+	.slot_prepare = slot_prepare,
 	.slot_commit = slot_commit,
 	.memory_written = memory_written,
 	.irqchip_in_kernel = x86_vm_irqchip_in_kernel,
@@ -363,6 +445,7 @@ const struct kvm_arch kvm_arch_x86 = {
 	.vcpu_run = x86_vcpu_run,
 	.vcpu_thread_changed = x86_steal_thread_changed,
 	.vcpu_kick = x86_vcpu_kick,
+	.vcpu_address_space = x86_vcpu_address_space,
 	.vcpu_sync = x86_vcpu_sync,
 };
 

@@ -2,6 +2,7 @@
 #include "x86/state/cpuid.h"
 
 #include <errno.h>
+#include <linux/kvm_para.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,6 +175,7 @@ void x86_cpuid_init(struct x86_vcpu *v)
 	c->supported_xcr0 = XCR0_X87;
 	c->vendor = vendor(c);
 	v->cpu.maxphyaddr = c->maxphyaddr;
+	v->cpu.host_maxphyaddr = (uint8_t)x86_host_phys_bits();
 }
 
 /* --- runtime bits ------------------------------------------------------------------------ */
@@ -181,6 +183,16 @@ void x86_cpuid_init(struct x86_vcpu *v)
 static void set_bit32(uint32_t *reg, unsigned int bit, bool on)
 {
 	*reg = (*reg & ~(1u << bit)) | (uint32_t)on << bit;
+}
+
+/* A guest that halts by itself is not woken by a kick: no PV spinlocks for it. */
+static void withdraw_unhalt(const struct x86_cpuid *c)
+{
+	uint32_t base = kvm_base(c);
+	struct kvm_cpuid_entry2 *e = base ? x86_cpuid_find(c, base + (KVM_FEATURES - KVM_BASE_FIRST), 0) : NULL;
+
+	if (e)
+		e->eax &= ~(1u << KVM_FEATURE_PV_UNHALT);
 }
 
 static void update_entries(struct x86_vcpu *v, const struct x86_cpuid *c)
@@ -193,6 +205,8 @@ static void update_entries(struct x86_vcpu *v, const struct x86_cpuid *c)
 		if (v->vm->disabled_quirks & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT)
 			set_bit32(&e->ecx, 3, v->msr.misc_enable & MISC_ENABLE_MWAIT);
 	}
+	if (v->vm->hlt_in_guest)
+		withdraw_unhalt(c);
 	e = x86_cpuid_find(c, 7, 0);
 	if (e && x86_feature_feasible(X86_F_PKU))
 		set_bit32(&e->ecx, 4, v->cpu.cr4 & CR4_PKE);

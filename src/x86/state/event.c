@@ -10,6 +10,8 @@
 
 #include "x86/cpu/debug.h"
 #include "x86/cpu/exception.h"
+#include "x86/pv/async_pf.h"
+#include "x86/pv/eoi.h"
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
@@ -32,7 +34,7 @@ bool x86_interrupt_allowed(const struct x86_vcpu *v)
 	return (v->cpu.rflags & FL_IF) && !v->cpu.shadow;
 }
 
-static bool event_injected(const struct x86_vcpu *v)
+bool x86_event_injected(const struct x86_vcpu *v)
 {
 	return v->exception.injected || v->interrupt.injected || v->nmi_injected;
 }
@@ -53,7 +55,7 @@ bool x86_ready_for_interrupt(struct x86_vcpu *v)
 {
 	if (has_extint(v) || (v->has_lapic && !lapic_accept_pic_intr(&v->lapic)))
 		return false;
-	return x86_interrupt_allowed(v) && !event_injected(v) && !v->exception.pending && !v->cpu.is_delivering;
+	return x86_interrupt_allowed(v) && !x86_event_injected(v) && !v->exception.pending && !v->cpu.is_delivering;
 }
 
 static bool has_interrupt(struct x86_vcpu *v)
@@ -85,7 +87,9 @@ bool x86_has_event(struct x86_vcpu *v)
 {
 	if (v->has_lapic && lapic_events(&v->lapic))
 		return true;
-	if (atomic_load(&v->unhalted) || v->exception.pending || event_injected(v) || v->triple_fault)
+	if (x86_async_pf_done(v))
+		return true;
+	if (atomic_load(&v->unhalted) || v->exception.pending || x86_event_injected(v) || v->triple_fault)
 		return true;
 	if (atomic_load(&v->smi_queued) || (v->smi_pending && !v->cpu.smm))
 		return true;
@@ -159,6 +163,7 @@ static void deliver_interrupt(struct x86_vcpu *v, uint8_t vector)
 void x86_inject(struct x86_vcpu *v)
 {
 	struct x86_cpu *cpu = &v->cpu;
+	int vector;
 
 	x86_process_nmi(v);
 	x86_smm_process(v);
@@ -211,7 +216,9 @@ void x86_inject(struct x86_vcpu *v)
 		return;
 	}
 	x86_stat_inc(v->vcpu, X86_STAT_IRQ_INJECTIONS);
-	deliver_interrupt(v, (uint8_t)take_interrupt(v));
+	vector = take_interrupt(v);
+	x86_pv_eoi_publish(v);
+	deliver_interrupt(v, (uint8_t)vector);
 }
 
 bool x86_queue_exception(struct x86_vcpu *v, uint8_t vector, bool has_ec, uint32_t error_code)

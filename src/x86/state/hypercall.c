@@ -74,6 +74,18 @@ static int64_t send_ipi(struct x86_vcpu *v, bool wide)
 	return n;
 }
 
+/* KVM_HC_KICK_CPU: the vCPU with this APIC ID goes on behind its HLT, and gets a processor to do so. */
+static void kick(struct x86_vcpu *v, uint64_t id)
+{
+	struct apic_msg msg = { .delivery = APIC_REMOTE_READ, .assert = true };
+	struct lapic *l = id <= UINT32_MAX ? apic_bus_find(&v->vm->bus, (uint32_t)id) : NULL;
+
+	if (!l)
+		return;
+	lapic_accept(l, &msg);
+	sched_yield();
+}
+
 /* Without KVM_CAP_ENFORCE_PV_FEATURE_CPUID a guest need not have been told. */
 static bool offered(const struct x86_vcpu *v, enum x86_feature f)
 {
@@ -96,6 +108,9 @@ int x86_hypercall(struct x86_cpu *cpu)
 		r = -KVM_EPERM;
 	} else if (nr == KVM_HC_VAPIC_POLL_IRQ) {
 		x86_request(cpu, X86_REQ_EVENT);
+		r = 0;
+	} else if (nr == KVM_HC_KICK_CPU && offered(v, X86_F_KVM_PV_UNHALT)) {
+		kick(v, wide ? cpu->regs[R_RCX] : (uint32_t)cpu->regs[R_RCX]);
 		r = 0;
 	} else if (nr == KVM_HC_SCHED_YIELD && offered(v, X86_F_KVM_PV_SCHED_YIELD)) {
 		/* To another vCPU: whichever thread the host picks. */

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include <cpuid.h>
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "host/clock.h"
+#include "host/fork.h"
 #include "x86/cpu/vec.h"
 #include "x86/state/model.h"
 
@@ -15,10 +15,10 @@
 
 /* The one model that anykvm_set_cpu() chooses: process-wide, as /dev/kvm is system-wide. */
 static struct {
-	pthread_mutex_t lock;
+	struct host_process_lock lock;
 	bool chosen;
 	struct x86_model model;
-} current = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} current = { .lock = HOST_PROCESS_LOCK };
 
 static bool host_bit(const struct x86_feature_row *row)
 {
@@ -132,10 +132,10 @@ int x86_model_set(const char *spec)
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&current.lock);
+	host_process_lock(&current.lock);
 	current.model = m;
 	current.chosen = true;
-	pthread_mutex_unlock(&current.lock);
+	host_process_unlock(&current.lock);
 	return 0;
 }
 
@@ -153,7 +153,7 @@ static bool host_agrees_on_pkru(void)
 
 void x86_model_get(struct x86_model *m)
 {
-	pthread_mutex_lock(&current.lock);
+	host_process_lock(&current.lock);
 	if (!current.chosen) {
 		x86_model_default(&current.model, 0);
 		if (!host_agrees_on_pkru())
@@ -161,5 +161,5 @@ void x86_model_get(struct x86_model *m)
 	}
 	current.chosen = true;
 	*m = current.model;
-	pthread_mutex_unlock(&current.lock);
+	host_process_unlock(&current.lock);
 }

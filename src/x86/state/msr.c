@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "x86/state/ignored_msr.h"
 #include "x86/state/model.h"
 #include "x86/state/state.h"
+#include "x86/state/stats.h"
 
 static const struct x86_msr_row *find_row(uint32_t index)
 {
@@ -71,12 +73,39 @@ int x86_msr_set(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 		return -EINVAL;
 	/* The client may write a zero to what the lists name. */
 	if (row->flags & MSR_READ_ONLY)
-		return host && !value && (row->flags & (MSR_SAVED | MSR_FEATURE)) ? 0 : -EINVAL;
+		return host && !value && (row->flags & (MSR_SAVED | MSR_FEATURE)) ? 0 : -ENOENT;
 	if (row->set)
 		return row->set(v, index, value, host);
 	if (value & ~row->valid)
 		return -EINVAL;
 	*field(v, row, index) = value;
+	return 0;
+}
+
+/*
+ * An access with the parameter ignore_msrs: what does not exist reads as zero, and takes any value.  A value that a
+ * register does not take is an error nevertheless.
+ */
+static int get_or_ignore(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
+{
+	int r = x86_msr_get(v, index, value, host);
+
+	if (likely(r != -ENOENT))
+		return r;
+	*value = 0;
+	if (!x86_msr_ignored(false, index, 0))
+		return r;
+	x86_stat_inc(v->vcpu, X86_STAT_IGNORED_MSRS);
+	return 0;
+}
+
+static int set_or_ignore(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	int r = x86_msr_set(v, index, value, host);
+
+	if (likely(r != -ENOENT) || !x86_msr_ignored(true, index, value))
+		return r;
+	x86_stat_inc(v->vcpu, X86_STAT_IGNORED_MSRS);
 	return 0;
 }
 
@@ -123,12 +152,12 @@ static bool allowed(struct x86_vcpu *v, uint32_t index, uint32_t type)
 
 int x86_guest_rdmsr(struct x86_vcpu *v, uint32_t index, uint64_t *value)
 {
-	return allowed(v, index, KVM_MSR_FILTER_READ) ? x86_msr_get(v, index, value, false) : -EACCES;
+	return allowed(v, index, KVM_MSR_FILTER_READ) ? get_or_ignore(v, index, value, false) : -EACCES;
 }
 
 int x86_guest_wrmsr(struct x86_vcpu *v, uint32_t index, uint64_t value)
 {
-	return allowed(v, index, KVM_MSR_FILTER_WRITE) ? x86_msr_set(v, index, value, false) : -EACCES;
+	return allowed(v, index, KVM_MSR_FILTER_WRITE) ? set_or_ignore(v, index, value, false) : -EACCES;
 }
 
 static int add_range(struct x86_msr_filter *f, const struct kvm_msr_filter_range *u)
@@ -231,16 +260,25 @@ long x86_ioctl_get_msr_feature_index_list(struct kvm_call *c)
 	return index_list(c, MSR_FEATURE);
 }
 
+static int get_feature(struct kvm_msr_entry *e)
+{
+	int r;
+
+	e->data = 0;
+	r = x86_msr_feature(e->index, (uint64_t *)&e->data);
+	return r == -ENOENT && x86_msr_ignored(false, e->index, 0) ? 0 : r;
+}
+
 static int get_one(struct kvm_call *c, struct kvm_msr_entry *e)
 {
 	if (!c->vcpu)
-		return x86_msr_feature(e->index, (uint64_t *)&e->data);
-	return x86_msr_get(x86_vcpu_of(c->vcpu), e->index, (uint64_t *)&e->data, true);
+		return get_feature(e);
+	return get_or_ignore(x86_vcpu_of(c->vcpu), e->index, (uint64_t *)&e->data, true);
 }
 
 static int set_one(struct kvm_call *c, struct kvm_msr_entry *e)
 {
-	return x86_msr_set(x86_vcpu_of(c->vcpu), e->index, e->data, true);
+	return set_or_ignore(x86_vcpu_of(c->vcpu), e->index, e->data, true);
 }
 
 /* The number of registers done before the first that fails. */

@@ -19,7 +19,7 @@ struct x86_vcpu;
 enum x86_msr_flags {
 	MSR_SAVED = 1 << 0,             /* in KVM_GET_MSR_INDEX_LIST */
 	MSR_FEATURE = 1 << 1,           /* in KVM_GET_MSR_FEATURE_INDEX_LIST */
-	MSR_READ_ONLY = 1 << 2,         /* writes: -EINVAL */
+	MSR_READ_ONLY = 1 << 2,         /* writes: -ENOENT, as KVM has it */
 	MSR_HOST_ONLY = 1 << 3,         /* the guest's accesses: -EINVAL */
 	MSR_HOST_WRITES = 1 << 4,       /* the guest may read */
 	MSR_IGNORE_WRITES = 1 << 5,     /* whatever is written has no effect */
@@ -53,7 +53,7 @@ int x86_msr_set(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host);
 int x86_guest_rdmsr(struct x86_vcpu *v, uint32_t index, uint64_t *value);
 int x86_guest_wrmsr(struct x86_vcpu *v, uint32_t index, uint64_t value);
 
-/** x86_msr_feature - the value of an MSR-based feature of the process's CPU model; -EINVAL. */
+/** x86_msr_feature - the value of an MSR-based feature of the process's CPU model; -ENOENT. */
 int x86_msr_feature(uint32_t index, uint64_t *value);
 
 /** x86_msr_init - what a new vCPU starts with; x86_msr_reset - what RESET sets again. */

@@ -6,6 +6,8 @@
 #include "x86/cpu/control.h"
 #include "x86/cpu/count.h"
 #include "x86/mmu/mmu.h"
+#include "x86/pv/async_pf.h"
+#include "x86/pv/eoi.h"
 #include "x86/pv/kvmclock.h"
 #include "x86/pv/steal.h"
 #include "x86/state/cpuid.h"
@@ -24,7 +26,9 @@
 #define MISC_ENABLE_RO ((1ULL << 7) | (1ULL << 11) | (1ULL << 12))
 #define MISC_ENABLE_MWAIT (1ULL << 18)
 #define CPUID_FAULT_CAP (1ULL << 31)    /* MSR_PLATFORM_INFO */
-#define SPEC_CTRL_BITS 7ULL             /* IBRS, STIBP, SSBD */
+#define SPEC_CTRL_IBRS 1ULL
+#define SPEC_CTRL_STIBP 2ULL
+#define SPEC_CTRL_SSBD 4ULL
 #define EFER_KNOWN (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX | EFER_FFXSR)
 
 /* IA32_ARCH_CAPABILITIES: software executes no instruction speculatively, so a guest needs no workaround. */
@@ -93,6 +97,27 @@ static int set_steal_time(struct x86_vcpu *v, uint32_t index, uint64_t value, bo
 	return x86_steal_set(v, value);
 }
 
+static int set_async_pf_en(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	return x86_async_pf_set_en(v, value);
+}
+
+static int set_async_pf_int(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	return x86_async_pf_set_int(v, value, host);
+}
+
+static int set_async_pf_ack(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	x86_async_pf_ack(v, value);
+	return 0;
+}
+
+static int set_pv_eoi(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	return x86_pv_eoi_set(v, value);
+}
+
 static int set_system_time(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
 	x86_kvmclock_set_page(v, value);
@@ -114,12 +139,22 @@ static int set_apic_base(struct x86_vcpu *v, uint32_t index, uint64_t value, boo
 
 static int get_x2apic(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
 {
-	return v->has_lapic ? lapic_read_msr(&v->lapic, index, value) : -EINVAL;
+	bool published = x86_vapic_collect(v);
+	int r = v->has_lapic ? lapic_read_msr(&v->lapic, index, value) : -EINVAL;
+
+	if (published)
+		x86_vapic_publish(v);
+	return r;
 }
 
 static int set_x2apic(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	return v->has_lapic ? lapic_write_msr(&v->lapic, index, value) : -EINVAL;
+	bool published = x86_vapic_collect(v);
+	int r = v->has_lapic ? lapic_write_msr(&v->lapic, index, value) : -EINVAL;
+
+	if (published)
+		x86_vapic_publish(v);
+	return r;
 }
 
 /* --- memory types -------------------------------------------------------------------------- */
@@ -364,9 +399,28 @@ static int get_spec_ctrl(struct x86_vcpu *v, uint32_t index, uint64_t *value, bo
 	return 0;
 }
 
+/*
+ * Which bits there are is the processor's affair, not the guest's CPUID's: as KVM, which tries the value.  STIBP is
+ * taken without effect where there is but IBRS; SDM 4, IA32_SPEC_CTRL.
+ */
+static uint64_t spec_ctrl_bits(void)
+{
+	struct x86_model m;
+	uint64_t bits = 0;
+
+	x86_model_get(&m);
+	if (x86_model_has(&m, X86_F_SPEC_CTRL) || x86_model_has(&m, X86_F_AMD_IBRS))
+		bits |= SPEC_CTRL_IBRS | SPEC_CTRL_STIBP;
+	if (x86_model_has(&m, X86_F_INTEL_STIBP) || x86_model_has(&m, X86_F_AMD_STIBP))
+		bits |= SPEC_CTRL_STIBP;
+	if (x86_model_has(&m, X86_F_SPEC_CTRL_SSBD) || x86_model_has(&m, X86_F_AMD_SSBD))
+		bits |= SPEC_CTRL_SSBD;
+	return bits;
+}
+
 static int set_spec_ctrl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	if ((!host && !has_spec_ctrl(v)) || (value & ~SPEC_CTRL_BITS))
+	if ((!host && !has_spec_ctrl(v)) || (value & ~spec_ctrl_bits()))
 		return -EINVAL;
 	v->msr.spec_ctrl = value;
 	return 0;
@@ -386,7 +440,7 @@ static int set_pred_cmd(struct x86_vcpu *v, uint32_t index, uint64_t value, bool
 
 static int write_only(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
 {
-	return -EINVAL;
+	return -ENOENT;
 }
 
 static int set_misc_enable(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
@@ -505,8 +559,8 @@ int x86_msr_feature(uint32_t index, uint64_t *value)
 	case 0x8b: *value = m.vendor == V_INTEL ? UCODE_INTEL : UCODE_AMD; return 0;
 	case 0x10a: *value = ARCH_CAP_VALUE; return 0;
 	case 0x345: *value = m.vendor == V_INTEL ? X86_PMU_CAPABILITIES : 0; return 0;
-	case 0xc0011029: *value = DE_CFG_LFENCE; return m.vendor == V_AMD ? 0 : -EINVAL;
-	default: return -EINVAL;
+	case 0xc0011029: *value = m.vendor == V_AMD ? DE_CFG_LFENCE : 0; return m.vendor == V_AMD ? 0 : -ENOENT;
+	default: return -ENOENT;
 	}
 }
 
@@ -514,6 +568,7 @@ void x86_msr_init(struct x86_vcpu *v)
 {
 	v->msr.pat = PAT_DEFAULT;
 	v->msr.mcg_cap = X86_MCE_BANKS;
+	v->msr.poll_control = 1;        /* nothing here polls, so nothing follows from it */
 	v->msr.platform_info = CPUID_FAULT_CAP;
 	v->msr.arch_capabilities = ARCH_CAP_VALUE;
 	v->msr.ucode_rev = v->cpuid.vendor == V_INTEL ? UCODE_INTEL : UCODE_AMD;
@@ -528,6 +583,8 @@ void x86_msr_reset(struct x86_vcpu *v)
 
 /* --- the table ------------------------------------------------------------------------------------- */
 
+#define MSR_POLL_CONTROL 0x4b564d05
+
 #define ALL (~0ULL)
 #define AT(f) offsetof(struct x86_vcpu, f)
 /* A number (the guest's where it has 64-bit mode); a range; with a reader and a writer of its own; a field; a constant. */
@@ -536,6 +593,8 @@ void x86_msr_reset(struct x86_vcpu *v)
 #define CODES(a, b, name, flags, get, set) { a, b, name, flags, 0, 0, 0, 0, 0, get, set }
 #define FIELD(n, name, flags, f, valid) { n, n, name, flags, 0, 0, AT(f), valid, 0, NULL, NULL }
 #define FIELD_SET(n, name, flags, f, set) { n, n, name, flags, 0, 0, AT(f), ALL, 0, NULL, set }
+#define PV(n, name, flags, feature, f, valid, set) \
+	{ n, n, name, MSR_SAVED | MSR_PV | (flags), feature, 0, AT(f), valid, 0, NULL, set }
 #define PMU(a, b, name, flags) CODES(a, b, name, flags, x86_pmu_get, x86_pmu_set)
 #define CONST(a, b, name, flags, value) { a, b, name, (flags) | MSR_LAZY_ZERO, 0, 0, 0, 0, value, NULL, NULL }
 
@@ -605,8 +664,12 @@ const struct x86_msr_row x86_msr_rows[] = {
 	  0, 0, 0, 0, get_wall_clock, set_wall_clock },
 	{ MSR_SYSTEM_TIME_NEW, MSR_SYSTEM_TIME_NEW, "KVM_SYSTEM_TIME_NEW", MSR_SAVED | MSR_PV,
 	  X86_F_KVM_CLOCKSOURCE2, 0, AT(pvclock.msr), ALL, 0, NULL, set_system_time },
-	{ MSR_STEAL_TIME, MSR_STEAL_TIME, "KVM_STEAL_TIME", MSR_SAVED | MSR_PV, X86_F_KVM_STEAL_TIME, 0,
-	  AT(steal.msr), ALL, 0, NULL, set_steal_time },
+	PV(MSR_ASYNC_PF_EN, "KVM_ASYNC_PF_EN", 0, X86_F_KVM_ASYNC_PF, apf.en, ALL, set_async_pf_en),
+	PV(MSR_STEAL_TIME, "KVM_STEAL_TIME", 0, X86_F_KVM_STEAL_TIME, steal.msr, ALL, set_steal_time),
+	PV(MSR_PV_EOI_EN, "KVM_PV_EOI_EN", 0, X86_F_KVM_PV_EOI, pv_eoi.msr, ALL, set_pv_eoi),
+	PV(MSR_POLL_CONTROL, "KVM_POLL_CONTROL", 0, X86_F_KVM_POLL_CONTROL, msr.poll_control, 1, NULL),
+	PV(MSR_ASYNC_PF_INT, "KVM_ASYNC_PF_INT", 0, X86_F_KVM_ASYNC_PF_INT, apf.vector, ALL, set_async_pf_int),
+	PV(MSR_ASYNC_PF_ACK, "KVM_ASYNC_PF_ACK", MSR_LAZY_ZERO, X86_F_KVM_ASYNC_PF_INT, apf.en, ALL, set_async_pf_ack),
 	FIELD_SET(0xc0000080, "EFER", 0, cpu.efer, set_efer),
 	FIELD(0xc0000081, "STAR", MSR_SAVED, cpu.star, ALL),
 	CODE64(0xc0000082, "LSTAR", MSR_SAVED, get_canonical, set_canonical),

@@ -9,10 +9,15 @@
 
 static const char *const names[X86_PARAM_COUNT] = {
 	[X86_PARAM_VMWARE_BACKDOOR] = "kvm.enable_vmware_backdoor",
+	[X86_PARAM_IGNORE_MSRS] = "kvm.ignore_msrs",
+	[X86_PARAM_REPORT_IGNORED_MSRS] = "kvm.report_ignored_msrs",
+	[X86_PARAM_GLOBAL_TDP] = "kvm.global_tdp",
 };
 
 /* What anykvm_set_parameters() has set. */
-static _Atomic bool values[X86_PARAM_COUNT];
+static _Atomic bool values[X86_PARAM_COUNT] = {
+	[X86_PARAM_REPORT_IGNORED_MSRS] = true,
+};
 
 static int find(const char *name, size_t n)
 {

@@ -7,10 +7,13 @@
 
 enum x86_parameter {
 	X86_PARAM_VMWARE_BACKDOOR,      /* enable_vmware_backdoor: its two ports are open whatever the TSS says */
+	X86_PARAM_IGNORE_MSRS,          /* ignore_msrs: those that do not exist read as zero and take any value */
+	X86_PARAM_REPORT_IGNORED_MSRS,  /* report_ignored_msrs: and a line says so */
+	X86_PARAM_GLOBAL_TDP,           /* global_tdp: memory is made resident with its slot; there is no SMM */
 	X86_PARAM_COUNT
 };
 
-/** x86_parameter - the value for a VM that is created now. */
+/** x86_parameter - its value now; what belongs to a VM for good is asked for when that is made. */
 bool x86_parameter(enum x86_parameter p);
 
 #endif

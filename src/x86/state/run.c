@@ -15,6 +15,7 @@
 #include "host/clock.h"
 #include "x86/cpu/debug.h"
 #include "x86/mmu/mmu.h"
+#include "x86/pv/async_pf.h"
 #include "x86/pv/kvmclock.h"
 #include "x86/pv/steal.h"
 #include "x86/pv/vmware.h"
@@ -332,12 +333,26 @@ static bool runnable(struct x86_vcpu *v)
 		v->halted_inside = !x86_has_event(v);
 		return !v->halted_inside;
 	}
-	if (state == KVM_MP_STATE_RUNNABLE)
+	if (likely(state == KVM_MP_STATE_RUNNABLE && !v->apf.halted))
 		return true;
+	if (state == KVM_MP_STATE_RUNNABLE) {
+		v->apf.halted = !x86_has_event(v);
+		return !v->apf.halted;
+	}
 	if ((state != KVM_MP_STATE_HALTED && state != KVM_MP_STATE_AP_RESET_HOLD) || !x86_has_event(v))
 		return false;
+	v->apf.halted = false;
 	atomic_store(&v->unhalted, false);
 	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
+	return true;
+}
+
+/* Has a page come, or has the guest acknowledged one?  Anything else is no reason to look into its area. */
+static bool take_async_pf(struct x86_vcpu *v)
+{
+	if (likely(!(atomic_load(&v->cpu.requests) & X86_REQ_ASYNC_PF)))
+		return false;
+	atomic_fetch_and(&v->cpu.requests, ~(uint32_t)X86_REQ_ASYNC_PF);
 	return true;
 }
 
@@ -351,6 +366,8 @@ static int wait_runnable(struct x86_vcpu *v)
 		if (v->has_lapic)
 			serve_timer(v);
 		x86_accept_events(v);
+		if (unlikely(take_async_pf(v)))
+			x86_async_pf_tell(v);
 		if (runnable(v))
 			return 0;
 		if (kvm_vcpu_immediate_exit(v->vcpu))
@@ -373,6 +390,11 @@ static bool pending_exit(struct x86_vcpu *v)
 	if (v->io_exit) {
 		v->io_exit = false;
 		run->exit_reason = KVM_EXIT_IO;
+		return true;
+	}
+	/* The flag says it too, and is set where another exit has come first. */
+	if (v->cpu.split_locked) {
+		run->exit_reason = KVM_EXIT_X86_BUS_LOCK;
 		return true;
 	}
 	if (v->hlt_exit) {
@@ -464,7 +486,7 @@ static int env_service(struct x86_cpu *cpu)
 }
 
 const struct x86_env x86_kvm_env = {
-	.pio = env_pio, .mmio = env_mmio, .rdmsr = env_rdmsr, .wrmsr = env_wrmsr, .cpuid = env_cpuid,
+	.pio = env_pio, .mmio = env_mmio, .page = x86_async_pf_page, .rdmsr = env_rdmsr, .wrmsr = env_wrmsr, .cpuid = env_cpuid,
 	.tsc = env_tsc, .rdpmc = env_rdpmc, .vmware_pmc = env_vmware_pmc, .work_ns = env_work_ns,
 	.get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8,
 	.hypercall = x86_hypercall, .replaces_hypercall = x86_replaces_hypercall,
@@ -543,6 +565,8 @@ static int run_result(struct x86_vcpu *v, enum x86_run_result r)
 		return 0;
 	case X86_RUN_HOST_FAULT:
 		return -EFAULT;
+	case X86_RUN_NO_MEMORY:
+		return -ENOMEM;
 	default:
 		return internal_error(v);
 	}
@@ -570,6 +594,11 @@ static void save_run_state(struct x86_vcpu *v)
 
 	x86_vapic_collect(v);
 	run->flags = v->cpu.smm ? KVM_RUN_X86_SMM : 0;
+	if (unlikely(v->cpu.split_locked)) {
+		v->cpu.split_locked = false;
+		run->flags |= KVM_RUN_X86_BUS_LOCK;
+		x86_stat_inc(v->vcpu, X86_STAT_BUS_LOCKS);
+	}
 	run->if_flag = !!(v->cpu.rflags & FL_IF);
 	run->cr8 = x86_get_cr8(&v->cpu);
 	run->apic_base = x86_get_apic_base(v);
@@ -609,9 +638,11 @@ static int run_guest(struct x86_vcpu *v)
 	uint32_t reason = run->exit_reason;
 	enum x86_run_result r;
 
+	/* An entry that fails is one. */
+	v->ran = true;
 	if (unlikely(!entry_valid(&v->cpu)))
 		return fail_entry(v);
-	v->ran = true;
+	v->cpu.reports_unknown = v->vm->exit_on_emulation_failure;
 	if (unlikely(v->quirks_seen != v->vm->disabled_quirks))
 		x86_cpuid_update_mwait(v);
 	run->exit_reason = KVM_EXIT_UNKNOWN;

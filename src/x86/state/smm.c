@@ -274,6 +274,7 @@ void x86_smm_enter(struct x86_vcpu *v)
 
 	v->smi_pending = false;
 	v->msr.smi_count++;
+	x86_stat_inc(v->vcpu, X86_STAT_SMM_ENTRIES);
 	memset(&m, 0, sizeof(m));
 	x86_get_sregs(v, &s);
 	if (x86_has(cpu, X86_F_LM))
@@ -320,6 +321,8 @@ int x86_smm_leave(struct x86_cpu *cpu)
 
 void x86_smm_request(struct x86_vcpu *v)
 {
+	if (v->vm->no_smm)
+		return;
 	atomic_store(&v->smi_queued, true);
 	x86_vcpu_poke(v, X86_REQ_EVENT);
 }
@@ -332,6 +335,11 @@ void x86_smm_process(struct x86_vcpu *v)
 
 long x86_ioctl_smi(struct kvm_call *c)
 {
-	x86_smm_request(x86_vcpu_of(c->vcpu));
+	struct x86_vcpu *v = x86_vcpu_of(c->vcpu);
+
+	/* As of a kernel that is built without it. */
+	if (v->vm->no_smm)
+		return -ENOTTY;
+	x86_smm_request(v);
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include <linux/kvm.h>
 #include <pthread.h>
 
+#include "host/pool.h"
 #include "host/service.h"
 #include "kvm/vcpu.h"
 #include "kvm/vm.h"
@@ -66,19 +67,24 @@ struct x86_vm {
 	uint64_t disabled_quirks;
 	uint64_t identity_map;
 	uint32_t tss_addr;
-	uint64_t nr_mmu_pages;
+	uint64_t nr_mmu_pages;          /* KVM_SET_NR_MMU_PAGES; 0: not set */
+	_Atomic uint32_t ctx_limit;     /* what that is for a vCPU: contexts of translations; 0: no limit */
 	uint32_t user_msr;              /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	uint64_t hypercall_exits;       /* KVM_CAP_EXIT_HYPERCALL */
 	bool hlt_in_guest;              /* KVM_CAP_X86_DISABLE_EXITS: HLT is nobody's business but the vCPU's */
 	bool pause_in_guest;            /* the same of PAUSE: it yields to nobody */
+	bool bus_lock_exits;            /* KVM_BUS_LOCK_DETECTION_EXIT: for vCPUs made from then on */
 	bool exception_payload;
 	bool exit_on_emulation_failure;
 	bool triple_fault_event;
 	bool vmware_backdoor;           /* enable_vmware_backdoor when the VM was made */
+	bool no_smm;                    /* global_tdp when the VM was made: no SMM, no address space for it */
 	bool no_platform_info;          /* guest reads of MSR_PLATFORM_INFO raise #GP */
 	bool no_pmu;                    /* KVM_PMU_CAP_DISABLE */
 	_Atomic(struct x86_msr_filter *) msr_filter;
 	_Atomic(struct x86_pmu_filter *) pmu_filter;
+	struct host_pool pages;         /* threads that fetch pages for asynchronous page faults */
+	int pagemap_fd;                 /* -1: not needed yet, or not to be had */
 };
 
 /* An exception that waits for its delivery; KVM_SET_VCPU_EVENTS names the parts. */
@@ -106,6 +112,27 @@ struct x86_msrs {
 };
 
 #define X86_WATCHED 8
+/* How many unknown pages of a region of memory may be touched before one is tried out again; see pv/async_pf.c. */
+#define X86_ASYNC_PF_CREDITS 64
+struct x86_async_pf_credit {
+	uintptr_t region;
+	uint16_t left, step;
+};
+
+/* Asynchronous page faults; see pv/async_pf.c. */
+struct x86_async_pf {
+	uint64_t en, vector;            /* MSR_KVM_ASYNC_PF_EN and _INT as written */
+	bool halted;                    /* asleep, since the guest could not be told */
+	uint32_t id;                    /* of the next token */
+	unsigned int queued;            /* works in `all` */
+	struct x86_async_pf_work *all;
+	struct x86_page_watch *watch;   /* allocated when first enabled */
+	struct x86_async_pf_credit credit[X86_ASYNC_PF_CREDITS];
+	pthread_mutex_t lock;           /* for what follows */
+	pthread_cond_t quick;
+	struct x86_async_pf_work *done, **last_done;
+	_Atomic bool any_done;          /* `done` is not empty */
+};
 
 /* What the client was asked, beside cpu.replay. */
 enum x86_completion { X86_COMPLETE_NONE, X86_COMPLETE_MSR, X86_COMPLETE_HYPERCALL };
@@ -115,7 +142,7 @@ struct x86_vcpu {
 	struct vcpu *vcpu;
 	struct x86_vm *vm;
 	struct x86_cpuid cpuid;
-	bool ran;                       /* KVM_RUN has run guest code: CPUID is fixed */
+	bool ran;                       /* KVM_RUN has entered the guest: CPUID is fixed */
 	bool has_lapic;
 	struct lapic lapic;
 	uint64_t apic_base;             /* without a local APIC of ours */
@@ -179,6 +206,11 @@ struct x86_vcpu {
 		bool known;             /* insns[] is of these */
 		uint64_t insns[X86_WATCHED];
 	} watch;
+	struct x86_async_pf apf;
+	struct {
+		uint64_t msr;           /* MSR_KVM_PV_EOI_EN as written */
+		bool pending;           /* the guest may end its interrupt by clearing a bit */
+	} pv_eoi;
 	struct x86_msrs msr;
 	struct x86_pmu pmu;
 	gpa_t vapic_gpa;                /* KVM_SET_VAPIC_ADDR; 0: none */
@@ -221,6 +253,8 @@ static inline void x86_vcpu_poke(struct x86_vcpu *v, uint32_t bits)
 int x86_vm_create(struct vm *vm, unsigned long type);
 void x86_vm_stop(struct vm *vm);
 void x86_vm_destroy(struct vm *vm);
+/** x86_vm_share_mmu_pages - KVM_SET_NR_MMU_PAGES among the vCPUs that there are; vm->lock is held. */
+void x86_vm_share_mmu_pages(struct vm *vm);
 bool x86_vm_irqchip_in_kernel(struct vm *vm);
 bool x86_vm_irqfd_allowed(struct vm *vm, const struct kvm_irqfd *args);
 int x86_vm_check_route(struct vm *vm, const struct kvm_irq_routing_entry *e);
@@ -247,6 +281,7 @@ void x86_vcpu_destroy(struct vcpu *vcpu);
 int x86_vcpu_precreate(struct vm *vm, uint32_t id);
 void x86_vcpu_kick(struct vcpu *vcpu);
 void x86_vcpu_sync(struct vcpu *vcpu, uint32_t what);
+unsigned int x86_vcpu_address_space(struct vcpu *vcpu);
 /** x86_vcpu_reset - power-on (@init false), or INIT. */
 void x86_vcpu_reset(struct x86_vcpu *v, bool init);
 
@@ -263,6 +298,8 @@ void x86_accept_events(struct x86_vcpu *v);
 void x86_inject(struct x86_vcpu *v);
 /** x86_has_event - would an event wake the vCPU from HLT? */
 bool x86_has_event(struct x86_vcpu *v);
+/** x86_event_injected - is an event half delivered, that KVM_SET_VCPU_EVENTS put in? */
+bool x86_event_injected(const struct x86_vcpu *v);
 /** x86_process_nmi - moves NMIs that other threads sent to nmi_pending. */
 void x86_process_nmi(struct x86_vcpu *v);
 /** x86_interrupt_allowed - RFLAGS.IF, and no shadow. */
@@ -272,10 +309,10 @@ bool x86_ready_for_interrupt(struct x86_vcpu *v);
 /** x86_queue_exception - makes it pending, as KVM does for the client; false: there is one already. */
 bool x86_queue_exception(struct x86_vcpu *v, uint8_t vector, bool has_ec, uint32_t error_code);
 
-/* --- vapic.c: where TPR is; both do nothing without a virtual-APIC page --- */
-/** x86_vapic_collect - takes TPR from the page, before the register is looked at; true: it was there. */
+/* --- vapic.c: where TPR is, and the end of an interrupt; both do nothing where the local APIC alone has them --- */
+/** x86_vapic_collect - takes them from guest memory, before the local APIC is looked at; true: they were there. */
 bool x86_vapic_collect(struct x86_vcpu *v);
-/** x86_vapic_publish - hands TPR to the page, before guest code runs. */
+/** x86_vapic_publish - hands them to guest memory, before guest code runs. */
 void x86_vapic_publish(struct x86_vcpu *v);
 
 /* --- time (time.c) --- */

@@ -18,11 +18,22 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("irq_injections"),
 	KVM_STAT_COUNTER("nmi_injections"),
 	KVM_STAT_COUNTER("tlb_flush"),
+	KVM_STAT_COUNTER("pf_fixed"),
 	KVM_STAT_COUNTER("tlb_fills"),
 	KVM_STAT_COUNTER("page_walks"),
+	KVM_STAT_COUNTER("mmu_recycled"),
 	KVM_STAT_COUNTER("instructions"),
 	KVM_STAT_COUNTER("pmis"),
+	KVM_STAT_COUNTER("pdpte_loads"),
+	KVM_STAT_COUNTER("hypercalls_patched"),
+	KVM_STAT_COUNTER("ignored_msrs"),
 	KVM_STAT_COUNTER("pause_yields"),
+	KVM_STAT_COUNTER("bus_locks"),
+	KVM_STAT_COUNTER("async_pf_not_present"),
+	KVM_STAT_COUNTER("async_pf_ready"),
+	KVM_STAT_COUNTER("async_pf_halts"),
+	KVM_STAT_COUNTER("pv_eois"),
+	KVM_STAT_COUNTER("smm_entries"),
 };
 
 _Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");
@@ -46,9 +57,13 @@ void x86_stats_engine(struct vcpu *vcpu)
 	struct kvm_stats *vm = &vcpu->vm->stats;
 
 	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FLUSH, mmu->flushes);
+	kvm_stat_set(&vcpu->stats, X86_STAT_PF_FIXED, mmu->touched);
 	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FILLS, mmu->fills);
 	kvm_stat_set(&vcpu->stats, X86_STAT_PAGE_WALKS, mmu->walks);
+	kvm_stat_set(&vcpu->stats, X86_STAT_MMU_RECYCLED, mmu->recycled);
 	kvm_stat_set(&vcpu->stats, X86_STAT_INSTRUCTIONS, cpu->insns);
+	kvm_stat_set(&vcpu->stats, X86_STAT_PDPTE_LOADS, mmu->pdpte_loads);
+	kvm_stat_set(&vcpu->stats, X86_STAT_HYPERCALLS_PATCHED, cpu->hypercalls_patched);
 	kvm_stat_set(vm, X86_VM_STAT_DECODED, code->decoded);
 	kvm_stat_set(vm, X86_VM_STAT_DROPPED, code->dropped);
 	kvm_stat_set(vm, X86_VM_STAT_COMPARED, code->compared);

@@ -18,11 +18,22 @@ enum x86_vcpu_stat {
 	X86_STAT_IRQ_INJECTIONS,
 	X86_STAT_NMI_INJECTIONS,
 	X86_STAT_TLB_FLUSH,
+	X86_STAT_PF_FIXED,                      /* pages used for the first time */
 	X86_STAT_TLB_FILLS,                     /* from here on: not KVM's */
 	X86_STAT_PAGE_WALKS,
+	X86_STAT_MMU_RECYCLED,                  /* contexts of translations given to another address space */
 	X86_STAT_INSTRUCTIONS,                  /* retired */
 	X86_STAT_PMIS,                          /* interrupts of the PMU */
+	X86_STAT_PDPTE_LOADS,                   /* of all four, by MOV CR0, CR3, CR4 or a task switch */
+	X86_STAT_HYPERCALLS_PATCHED,            /* the other vendor's instruction overwritten */
+	X86_STAT_IGNORED_MSRS,                  /* passed over by the parameter ignore_msrs */
 	X86_STAT_PAUSE_YIELDS,                  /* a run of PAUSEs gave the processor to others */
+	X86_STAT_BUS_LOCKS,                     /* that the client was told of */
+	X86_STAT_ASYNC_PF_NOT_PRESENT,
+	X86_STAT_ASYNC_PF_READY,
+	X86_STAT_ASYNC_PF_HALTS,                /* the guest could not be told of a page and slept */
+	X86_STAT_PV_EOIS,                       /* interrupts ended without a write to the local APIC */
+	X86_STAT_SMM_ENTRIES,                   /* into system management mode */
 	X86_STAT_END
 };
 

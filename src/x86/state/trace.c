@@ -10,19 +10,23 @@
 
 #include "kvm/trace.h"
 #include "x86/cpu/insn.h"
+#include "x86/mmu/mmu.h"
 
 /* Names of exits, SDM 3D appendix C and APM 2 appendix C. */
-enum reason { ON_IO, ON_MEMORY, ON_RDMSR, ON_WRMSR, ON_CPUID, ON_HYPERCALL, ON_HLT };
+enum reason { ON_IO, ON_MEMORY, ON_TOUCH, ON_RDMSR, ON_WRMSR, ON_CPUID, ON_HYPERCALL, ON_HLT };
 
 static const char *const reasons[][2] = {
 	[ON_IO] = { "IO_INSTRUCTION", "io" },
 	[ON_MEMORY] = { "EPT_MISCONFIG", "npf" },
+	[ON_TOUCH] = { "EPT_VIOLATION", "npf" },
 	[ON_RDMSR] = { "MSR_READ", "msr" },
 	[ON_WRMSR] = { "MSR_WRITE", "msr" },
 	[ON_CPUID] = { "CPUID", "cpuid" },
 	[ON_HYPERCALL] = { "VMCALL", "hypercall" },
 	[ON_HLT] = { "HLT", "hlt" },
 };
+
+#define NPF_FINAL (1ULL << 32)
 
 /* KVM_EXIT_*, as KVM's own table names them. */
 static const char *const returns[] = {
@@ -34,7 +38,7 @@ static const char *const returns[] = {
 	[KVM_EXIT_SET_TPR] = "KVM_EXIT_SET_TPR", [KVM_EXIT_TPR_ACCESS] = "KVM_EXIT_TPR_ACCESS",
 	[KVM_EXIT_INTERNAL_ERROR] = "KVM_EXIT_INTERNAL_ERROR", [KVM_EXIT_SYSTEM_EVENT] = "KVM_EXIT_SYSTEM_EVENT",
 	[KVM_EXIT_IOAPIC_EOI] = "KVM_EXIT_IOAPIC_EOI", [KVM_EXIT_X86_RDMSR] = "KVM_EXIT_X86_RDMSR",
-	[KVM_EXIT_X86_WRMSR] = "KVM_EXIT_X86_WRMSR", [KVM_EXIT_DIRTY_RING_FULL] = "KVM_EXIT_DIRTY_RING_FULL",
+	[KVM_EXIT_X86_BUS_LOCK] = "KVM_EXIT_X86_BUS_LOCK", [KVM_EXIT_X86_WRMSR] = "KVM_EXIT_X86_WRMSR", [KVM_EXIT_DIRTY_RING_FULL] = "KVM_EXIT_DIRTY_RING_FULL",
 };
 
 static uint64_t rip_of(const struct x86_cpu *cpu)
@@ -160,8 +164,30 @@ static void traced_halt(struct x86_cpu *cpu)
 	x86_kvm_env.halt(cpu);
 }
 
+/*
+ * The fault that a processor would take on KVM's own page tables: SDM 3D, table
+ * 28-7 (linear address valid, and this is its translation); APM 2, 15.25.6 (user,
+ * final address).
+ */
+static void traced_first_touch(struct x86_cpu *cpu, gpa_t gpa, unsigned int access)
+{
+	static const uint64_t errors[][2] = {
+		[MMU_READ] = { 0x181, PF_U | NPF_FINAL },
+		[MMU_WRITE] = { 0x182, PF_U | PF_W | NPF_FINAL },
+		[MMU_EXEC] = { 0x184, PF_U | PF_I | NPF_FINAL },
+	};
+	bool amd = x86_vcpu_of_cpu(cpu)->cpuid.vendor == V_AMD;
+	uint64_t error = errors[access][amd];
+	struct x86_vcpu *v = left(cpu, ON_TOUCH, error, amd ? gpa : 0);
+
+	kvm_trace("kvm_page_fault", "vcpu %u rip 0x%llx address 0x%016llx error_code 0x%llx", v->vcpu->id,
+		  (unsigned long long)rip_of(cpu), (unsigned long long)gpa, (unsigned long long)error);
+	x86_trace_entry(v);
+}
+
 void x86_trace_wrap(struct x86_env *env)
 {
+	env->first_touch = traced_first_touch;
 	env->pio = traced_pio;
 	env->mmio = traced_mmio;
 	env->rdmsr = traced_rdmsr;

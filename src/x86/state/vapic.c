@@ -8,10 +8,14 @@
  * whether lowering TPR lets an interrupt in.  The word is the truth from
  * x86_vapic_publish() to the next x86_vapic_collect(), the register is
  * otherwise.
+ *
+ * In the same way a bit of guest memory stands for the end of an interrupt: see
+ * pv/eoi.c.
  */
 #include <errno.h>
 
 #include "kvm/memslot.h"
+#include "x86/pv/eoi.h"
 #include "x86/state/state.h"
 
 #define CLASS 0xf0
@@ -35,10 +39,13 @@ long x86_ioctl_set_vapic_addr(struct kvm_call *c)
 
 bool x86_vapic_collect(struct x86_vcpu *v)
 {
+	bool eoi = v->pv_eoi.pending;
 	uint32_t word;
 
+	if (unlikely(eoi))
+		x86_pv_eoi_collect(v);
 	if (!v->vapic_published)
-		return false;
+		return eoi;
 	v->vapic_published = false;
 	if (!x86_guest_read(v, v->vapic_gpa, &word, sizeof(word)))
 		lapic_set_tpr(&v->lapic, (uint8_t)word);
@@ -50,6 +57,7 @@ void x86_vapic_publish(struct x86_vcpu *v)
 	int irr, isr;
 	uint32_t word;
 
+	x86_pv_eoi_publish(v);
 	/* As KVM: the page is left alone while the local APIC is off. */
 	if (!v->vapic_gpa || !lapic_hw_enabled(&v->lapic) || !lapic_sw_enabled(&v->lapic))
 		return;

@@ -8,6 +8,8 @@
 #include "x86/cpu/block.h"
 #include "x86/cpu/vec.h"
 #include "x86/mmu/mmu.h"
+#include "x86/pv/async_pf.h"
+#include "x86/pv/kvmclock.h"
 #include "x86/state/cpuid.h"
 #include "x86/state/msr.h"
 #include "x86/state/smm.h"
@@ -145,6 +147,7 @@ static void destroy_engine(struct x86_vcpu *v)
 	if (v->cpu.vec)
 		vec_state_destroy(v->cpu.vec);
 	x86_cpuid_free(&v->cpuid);
+	x86_async_pf_destroy(v);
 	free(v);
 }
 
@@ -163,12 +166,15 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	v->cpu.env = x->traced ? &x->env : &x86_kvm_env;
 	v->cpu.env_ptr = v;
 	v->cpu.vmware_backdoor = v->vm->vmware_backdoor;
+	v->cpu.watch_bus_locks = v->vm->bus_lock_exits;
 	v->cpu.code = x->code;
+	v->cpu.ctx_limit = &x->ctx_limit;
 	v->cpu.cpuid = &v->cpuid;
 	v->cpu.immediate_exit = &vcpu->run->immediate_exit;
 	v->cpu.slots = kvm_vm_slots(vcpu->vm, 0);
 	v->cpu.dirty_ring = &vcpu->dirty_ring;
 	x86_cpuid_init(v);
+	x86_async_pf_init(v);
 	vcpu->arch_data = v;
 	r = create_engine(v);
 	if (r) {
@@ -199,6 +205,7 @@ void x86_vcpu_postcreate(struct vcpu *vcpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of(vcpu);
 
+	x86_vm_share_mmu_pages(vcpu->vm);
 	if (v->has_lapic)
 		(void)lapic_join(&v->lapic);
 }
@@ -233,9 +240,14 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init)
 	v->nmi_pending = 0;
 	v->smi_pending = false;
 	v->nmi_injected = v->triple_fault = false;
+	v->cpu.split_locked = false;
 	v->exception = (struct x86_queued){ 0 };
 	v->interrupt.injected = false;
 	v->external_vector = -1;
+	x86_async_pf_reset(v);
+	v->pv_eoi.msr = v->steal.msr = 0;
+	v->pv_eoi.pending = false;
+	x86_kvmclock_set_page(v, 0);
 	if (!init) {
 		/* Of use where the client keeps the local APIC: CPUID follows its enable bit. */
 		v->apic_base = LAPIC_DEFAULT_BASE | LAPIC_BASE_ENABLE;
@@ -257,6 +269,11 @@ void x86_vcpu_kick(struct vcpu *vcpu)
 	x86_vcpu_poke(x86_vcpu_of(vcpu), X86_REQ_RELOAD_SLOTS);
 }
 
+unsigned int x86_vcpu_address_space(struct vcpu *vcpu)
+{
+	return x86_vcpu_of(vcpu)->cpu.smm;
+}
+
 void x86_vcpu_sync(struct vcpu *vcpu, uint32_t what)
 {
 	struct x86_vcpu *v = x86_vcpu_of(vcpu);
@@ -268,6 +285,7 @@ void x86_vcpu_sync(struct vcpu *vcpu, uint32_t what)
 	}
 	if (what & KVM_SYNC_DIRTY)
 		mmu_drop_writes(&v->cpu);
+	mmu_trim(&v->cpu);
 }
 
 /* --- guest memory for the library's own use ------------------------------------------------ */

@@ -62,6 +62,9 @@ static int check_events(const struct x86_vcpu *v, const struct kvm_vcpu_events *
 	if ((e->flags & KVM_VCPUEVENT_VALID_SMM) && (e->smi.smm || e->smi.pending) &&
 	    atomic_load(&v->mp_state) == KVM_MP_STATE_INIT_RECEIVED)
 		return -EINVAL;
+	if ((e->flags & KVM_VCPUEVENT_VALID_SMM) && v->vm->no_smm &&
+	    (e->smi.smm || e->smi.pending || e->smi.smm_inside_nmi))
+		return -EINVAL;
 	if ((e->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) && !v->vm->triple_fault_event)
 		return -EINVAL;
 	return 0;

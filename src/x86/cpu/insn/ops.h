@@ -177,8 +177,11 @@ int build_op_count(const struct insn_build *b);
  */
 static ALWAYS_INLINE void *locked_rmw(struct x86_cpu *cpu, gva_t gva, unsigned int size)
 {
-	void *p = mem_rmw(cpu, gva, size);
+	void *p;
 
+	if (unlikely(cpu->watch_bus_locks))
+		x86_split_lock_begin(cpu, gva, size);
+	p = mem_rmw(cpu, gva, size);
 	if (unlikely(p == (void *)cpu->rmw_buf))
 		mem_lock(cpu, gva, size);
 	return p;
@@ -190,6 +193,8 @@ static ALWAYS_INLINE void locked_commit(struct x86_cpu *cpu, gva_t gva, unsigned
 		mem_commit_slow(cpu, gva, size);
 		x86_bus_unlock(cpu);
 	}
+	if (unlikely(cpu->watch_bus_locks))
+		x86_split_lock_end(cpu, gva, size);
 }
 
 #endif

@@ -209,6 +209,7 @@ static void replace_hypercall(struct x86_cpu *cpu, const struct insn *i)
 	for (unsigned int n = 0; n < sizeof(vmcall); n++)
 		p[n] = own[n];
 	mem_commit(cpu, gva, sizeof(vmcall), p);
+	cpu->hypercalls_patched++;
 	cpu->regs[R_RIP] = insn_rip(cpu, i);
 }
 

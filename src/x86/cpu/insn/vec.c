@@ -433,6 +433,7 @@ static const void *make_stub(const struct insn_build *b, bool *chained)
 		PUT(&e, 0x9f, 0x0f, 0x90, 0xc0);                /* lahf; seto al */
 	PUT(&e, 0xc3);
 	stub = code_stub(b->code, e.b, e.n);
+	*b->no_memory |= !stub;
 	return stub && *chained ? stub + CHAIN_BYTES : stub;
 }
 
