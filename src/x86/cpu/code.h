@@ -43,7 +43,7 @@ struct code_cache {
 	_Atomic uint64_t drop_gen;
 	struct x86_cpu *cpus;           /* by code_next */
 	struct code_stats stats;
-	struct host_lock bus_lock;      /* x86_bus_lock(); before `lock` */
+	struct host_lock bus_lock;      /* mem_lock(); before `lock` */
 
 	struct stub_area *stubs;        /* where new ones go */
 	struct stub_area *stubs_dead, *stubs_dying;     /* full ones, with the blocks that use them */

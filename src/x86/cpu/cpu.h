@@ -344,7 +344,7 @@ struct x86_cpu {
 	struct x86_counting count;
 	struct host_guard guard;
 	_Atomic bool in_guest;          /* may hold pointers to blocks and slots */
-	_Atomic bool parked;            /* in the guest, and touches none of its memory: see x86_bus_lock() */
+	_Atomic bool parked;            /* in the guest, and touches none of its memory: see mem_lock() */
 	bool bus_locked;
 	bool watch_bus_locks;           /* the client wants to hear of LOCKed accesses across cache lines */
 	bool split_locked;              /* there was one: an exit is due */
