@@ -228,14 +228,6 @@ static void mce_setup(struct fuzz_world *w, void *arg)
 	*(uint64_t *)arg = 0x01000100 | below(33);
 }
 
-static void pre_fault(struct fuzz_world *w, void *arg)
-{
-	struct kvm_pre_fault_memory *p = arg;
-
-	p->gpa = guest_address() & ~(PAGE - 1);
-	p->size = (one_in(8) ? number() : below(ARENA_PAGES) * PAGE) & ~(PAGE - 1);
-}
-
 static const struct shape shapes[] = {
 	{ KVM_SET_USER_MEMORY_REGION, memory_region, 0 },
 	{ KVM_GET_DIRTY_LOG, dirty_log, 0 },
@@ -288,7 +280,6 @@ static const struct shape shapes[] = {
 	{ KVM_TPR_ACCESS_REPORTING, small, 0 },
 	{ KVM_REINJECT_CONTROL, small, 0 },
 	{ KVM_X86_SETUP_MCE, mce_setup, 0 },
-	{ KVM_PRE_FAULT_MEMORY, pre_fault, 0 },
 };
 
 static const struct shape *find(uint32_t request)
@@ -375,7 +366,6 @@ static const struct {
 	{ KVM_SET_USER_MEMORY_REGION, { EEXIST } },
 	{ KVM_GET_DIRTY_LOG, { ENOENT, ENXIO } },
 	{ KVM_CLEAR_DIRTY_LOG, { ENOENT, ENXIO } },
-	{ KVM_PRE_FAULT_MEMORY, { ENOENT, EINTR } },
 	{ KVM_ENABLE_CAP, { EEXIST, EPERM, E2BIG } },
 	{ KVM_IRQFD, { EBUSY } },
 	{ KVM_IOEVENTFD, { EEXIST, ENOENT, ENOSPC } },
@@ -409,7 +399,6 @@ static const struct {
 	{ KVM_GET_DEVICE_ATTR, { ENXIO } },
 	{ KVM_HAS_DEVICE_ATTR, { ENXIO } },
 	{ KVM_SET_BOOT_CPU_ID, { EBUSY } },
-	{ KVM_PRE_FAULT_MEMORY, { ENOENT, EINTR } },
 };
 
 bool error_allowed(uint32_t request, int err)
