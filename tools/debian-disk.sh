@@ -36,7 +36,7 @@ LABEL=root / ext4 errors=remount-ro 0 1
 FSTAB
 mkdir -p "$root/boot/grub"
 # A slow machine is no broken one: by default each of these gives up after one to three minutes.
-patience="rootdelay=1800 udev.event_timeout=1800 systemd.default_timeout_start_sec=1800"
+patience="udev.event_timeout=1800 systemd.default_timeout_start_sec=1800"
 patience="$patience systemd.default_device_timeout_sec=1800"
 cat >"$root/boot/grub/grub.cfg" <<GRUB
 serial --unit=0 --speed=115200
