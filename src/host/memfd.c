@@ -59,11 +59,21 @@ int host_eventfd_id(int fd, uint64_t *id)
 	return 0;
 }
 
-int host_dup(int fd)
+int host_eventfd_dup(int fd, uint64_t *id)
 {
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int r = host_eventfd_id(fd, id), copy;
 
-	return copy < 0 ? -errno : copy;
+	if (r)
+		return r;
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (copy < 0)
+		return -errno;
+	/* The number may have become another thing meanwhile, a VM even, which we would then keep for ever. */
+	r = host_eventfd_id(copy, id);
+	if (!r)
+		return copy;
+	close(copy);
+	return r;
 }
 
 void host_eventfd_signal(int fd)

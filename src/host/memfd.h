@@ -24,8 +24,11 @@ void *host_memfd_map(int fd, size_t size);
  */
 int host_eventfd_id(int fd, uint64_t *id);
 
-/** host_dup - a duplicate of @fd that is closed on exec; or -errno. */
-int host_dup(int fd);
+/**
+ * host_eventfd_dup - a duplicate of the eventfd @fd that is closed on exec, and
+ * which it is; or -errno: EBADF, EINVAL for anything else, EMFILE.
+ */
+int host_eventfd_dup(int fd, uint64_t *id);
 
 /** host_eventfd_signal - adds 1 without ever blocking. */
 void host_eventfd_signal(int fd);

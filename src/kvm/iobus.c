@@ -252,7 +252,7 @@ static int assign_event(struct vm *vm, struct ioeventfd *e, int client_fd)
 {
 	int r;
 
-	e->fd = host_dup(client_fd);
+	e->fd = host_eventfd_dup(client_fd, &e->eventfd_id);
 	if (e->fd < 0)
 		return e->fd;
 	pthread_mutex_lock(&vm->slots_lock);
@@ -287,16 +287,15 @@ int kvm_ioeventfd(struct vm *vm, const struct kvm_ioeventfd *args)
 		.bus = args->flags & KVM_IOEVENTFD_FLAG_PIO ? KVM_BUS_PIO :
 		       args->flags & KVM_IOEVENTFD_FLAG_VIRTIO_CCW_NOTIFY ? KVM_BUS_CCW : KVM_BUS_MMIO,
 	};
-	int r = 0;
+	int r;
 
-	if (!(args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN))
+	if (!(args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN)) {
 		r = check_event(args);
-	if (!r)
-		r = host_eventfd_id(args->fd, &e.eventfd_id);
+		return r ? r : assign_event(vm, &e, args->fd);
+	}
+	r = host_eventfd_id(args->fd, &e.eventfd_id);
 	if (r)
 		return r;
-	if (!(args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN))
-		return assign_event(vm, &e, args->fd);
 	pthread_mutex_lock(&vm->slots_lock);
 	r = remove_event(vm, &e);
 	pthread_mutex_unlock(&vm->slots_lock);

@@ -151,19 +151,13 @@ static int insert(struct vm *vm, struct kvm_irqfd_item *f)
 static int open_item(struct kvm_irqfd_item *f, const struct kvm_irqfd *args)
 {
 	uint64_t id;
-	int r = host_eventfd_id((int)args->fd, &f->eventfd_id);
 
-	if (r)
-		return r;
-	f->watch.fd = host_dup((int)args->fd);
+	f->watch.fd = host_eventfd_dup((int)args->fd, &f->eventfd_id);
 	if (f->watch.fd < 0)
 		return f->watch.fd;
 	if (!(args->flags & KVM_IRQFD_FLAG_RESAMPLE))
 		return 0;
-	r = host_eventfd_id((int)args->resamplefd, &id);
-	if (r)
-		return r;
-	f->resample_fd = host_dup((int)args->resamplefd);
+	f->resample_fd = host_eventfd_dup((int)args->resamplefd, &id);
 	return f->resample_fd < 0 ? f->resample_fd : 0;
 }
 
