@@ -30,11 +30,10 @@ static const struct {
 	{ "-vcpu:", "anon_inode:kvm-vcpu:" },
 };
 
-/* The link @text of @n bytes, changed where it is one of ours; the bytes it has now. */
-static ssize_t translate(char *buf, size_t size, const char *text, size_t n)
+/* What the link @text of @n bytes, one of ours, says with KVM's name; its length, or 0: it stays as it is. */
+static size_t translate(char to[64], const char *text, size_t n)
 {
-	char to[64];
-	size_t tail = strlen(DELETED), head = strlen(OURS), len;
+	size_t tail = strlen(DELETED), head = strlen(OURS);
 	const char *name = text + head;
 
 	for (size_t i = 0; n >= head + tail && i < sizeof(names) / sizeof(names[0]); i++) {
@@ -44,12 +43,9 @@ static ssize_t translate(char *buf, size_t size, const char *text, size_t n)
 		if (memcmp(text, OURS, head) || memcmp(text + n - tail, DELETED, tail) || rest < own ||
 		    memcmp(name, names[i].ours, own) || (!vcpu && rest != own))
 			continue;
-		len = (size_t)snprintf(to, sizeof(to), "%s%.*s", names[i].kvm, (int)(rest - own), name + own);
-		memcpy(buf, to, len < size ? len : size);
-		return (ssize_t)(len < size ? len : size);
+		return (size_t)snprintf(to, 64, "%s%.*s", names[i].kvm, (int)(rest - own), name + own);
 	}
-	memcpy(buf, text, n < size ? n : size);
-	return (ssize_t)(n < size ? n : size);
+	return 0;
 }
 
 static bool is_own_file(enum path_kind kind)
@@ -69,38 +65,35 @@ static bool link_in(int dirfd, const char *path, ssize_t *r)
 	return true;
 }
 
-/* Whether what was read, perhaps not to its end, is a descriptor of ours: the kernel has looked at @buf. */
-static bool is_descriptor(const char *buf, ssize_t r)
+/*
+ * The name of one of our descriptors instead of the library's, which is never the shorter one: the kernel writes as much
+ * of its own first, and says what is wrong with @buf.  What is behind stays as it was; who has zeroed it relies on that.
+ */
+static ssize_t read_link(int dirfd, const char *path, char *buf, size_t size)
 {
-	return r >= (ssize_t)strlen(OURS) && !memcmp(buf, OURS, strlen(OURS));
-}
-
-EXPORT ssize_t readlink(const char *path, char *buf, size_t size)
-{
-	char text[PATH_MAX];
-	ssize_t r;
-
-	if (link_in(AT_FDCWD, path, &r))
-		return r;
-	r = NEXT_CALL(readlink, path, buf, size);
-	if (!is_descriptor(buf, r))
-		return r;
-	r = NEXT_CALL(readlink, path, text, sizeof(text));
-	return r < 0 ? r : translate(buf, size, text, (size_t)r);
-}
-
-EXPORT ssize_t readlinkat(int dirfd, const char *path, char *buf, size_t size)
-{
-	char text[PATH_MAX];
+	char text[PATH_MAX], to[64];
+	size_t n = 0;
 	ssize_t r;
 
 	if (link_in(dirfd, path, &r))
 		return r;
-	r = NEXT_CALL(readlinkat, dirfd, path, buf, size);
-	if (!is_descriptor(buf, r))
-		return r;
 	r = NEXT_CALL(readlinkat, dirfd, path, text, sizeof(text));
-	return r < 0 ? r : translate(buf, size, text, (size_t)r);
+	if (r > 0)
+		n = translate(to, text, (size_t)r);
+	r = NEXT_CALL(readlinkat, dirfd, path, buf, n && n < size ? n : size);
+	if (r > 0 && n)
+		memcpy(buf, to, (size_t)r);
+	return r;
+}
+
+EXPORT ssize_t readlink(const char *path, char *buf, size_t size)
+{
+	return read_link(AT_FDCWD, path, buf, size);
+}
+
+EXPORT ssize_t readlinkat(int dirfd, const char *path, char *buf, size_t size)
+{
+	return read_link(dirfd, path, buf, size);
 }
 
 /* What the compiler makes of them where it knows the buffer's size: a wrong one ends the program in libc. */

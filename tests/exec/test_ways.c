@@ -202,8 +202,11 @@ static const char *link_of(int fd)
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	memset(text, 0x5a, sizeof(text));
 	n = readlink(path, text, sizeof(text) - 1);
 	assert_true(n > 0);
+	/* Nothing is written behind it. */
+	assert_int_equal(text[n], 0x5a);
 	text[n] = '\0';
 	return text;
 }
