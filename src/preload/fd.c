@@ -149,29 +149,17 @@ EXPORT void *mmap64(void *addr, size_t size, int prot, int flags, int fd, off64_
 
 /* --- the end, for the statistics --- */
 
-EXPORT void _exit(int status)
-{
-	engine_leave();
-	if (NEXT(_exit))
-		NEXT(_exit)(status);
-	for (;;)
-		;
-}
+/* The client's own call, passed on; should libc lack the function, as the kernel has it. */
+#define LEAVE(name) \
+	EXPORT void name(int status) \
+	{ \
+		engine_leave(); \
+		if (NEXT(name)) \
+			NEXT(name)(status); \
+		for (;;) \
+			syscall(SYS_exit_group, status); \
+	}
 
-EXPORT void quick_exit(int status)
-{
-	engine_leave();
-	if (NEXT(quick_exit))
-		NEXT(quick_exit)(status);
-	for (;;)
-		;
-}
-
-EXPORT void _Exit(int status)
-{
-	engine_leave();
-	if (NEXT(_Exit))
-		NEXT(_Exit)(status);
-	for (;;)
-		;
-}
+LEAVE(_exit)
+LEAVE(_Exit)
+LEAVE(quick_exit)
