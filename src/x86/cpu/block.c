@@ -106,6 +106,12 @@ const struct code_stats *code_cache_stats(const struct code_cache *cc)
 	return &cc->stats;
 }
 
+void code_count_compared(struct x86_cpu *cpu)
+{
+	__atomic_fetch_add(&cpu->code->stats.compared, cpu->blocks_compared, __ATOMIC_RELAXED);
+	cpu->blocks_compared = 0;
+}
+
 /* ------------------------------------------------------------------ pages */
 
 static struct code_page *page_find(struct code_cache *cc, gfn_t gfn)

@@ -84,6 +84,8 @@ void code_changes_settle(struct x86_cpu *cpu);
 void code_drop_all(struct code_cache *cc);
 
 const struct code_stats *code_cache_stats(const struct code_cache *cc);
+/** code_count_compared - adds what a vCPU has counted by itself since the last time: blocks_compared. */
+void code_count_compared(struct x86_cpu *cpu);
 
 /**
  * code_stub - executable host code: copies @n bytes of @code into the VM's stub

@@ -74,12 +74,6 @@ void code_quiesce(struct code_cache *cc, struct x86_cpu *cpu);
 /** code_same - are @b's bytes still those at @host (and @host2 for the part behind the page)? */
 bool code_same(const struct block *b, const uint8_t *host, const uint8_t *host2);
 
-/** code_count_compared - one more block was compared; by any vCPU. */
-static inline void code_count_compared(struct code_cache *cc)
-{
-	__atomic_fetch_add(&cc->stats.compared, 1, __ATOMIC_RELAXED);
-}
-
 /** code_drop_all_locked - code_drop_all() with the lock held. */
 void code_drop_all_locked(struct code_cache *cc);
 

@@ -348,6 +348,7 @@ struct x86_cpu {
 	bool bus_locked;
 	bool watch_bus_locks;           /* the client wants to hear of LOCKed accesses across cache lines */
 	bool split_locked;              /* there was one: an exit is due */
+	uint64_t blocks_compared;       /* since code_count_compared(): the others' cache line is left alone */
 	uint64_t hypercalls_patched;    /* the other vendor's instruction, overwritten */
 	struct {                        /* a run of PAUSEs */
 		uint64_t insns;         /* at the last one */

@@ -123,11 +123,12 @@ static struct block *find_checked(struct x86_cpu *cpu, gva_t lin, unsigned int m
 			b = NULL;
 		}
 	}
-	if (b)
-		code_count_compared(cpu->code);
-	if (b && !code_same(b, host, host2)) {
-		code_kill(cpu->code, b);
-		b = NULL;
+	if (b) {
+		cpu->blocks_compared++;
+		if (!code_same(b, host, host2)) {
+			code_kill(cpu->code, b);
+			b = NULL;
+		}
 	}
 	if (!b)
 		b = make_block(cpu, lin, gpa, host, mode);

@@ -51,7 +51,7 @@ const struct kvm_stats_rows x86_vcpu_stats = { vcpu_rows, ARRAY_SIZE(vcpu_rows) 
 
 void x86_stats_engine(struct vcpu *vcpu)
 {
-	const struct x86_cpu *cpu = &x86_vcpu_of(vcpu)->cpu;
+	struct x86_cpu *cpu = &x86_vcpu_of(vcpu)->cpu;
 	const struct mmu_stats *mmu = mmu_stats(cpu);
 	const struct code_stats *code = code_cache_stats(cpu->code);
 	struct kvm_stats *vm = &vcpu->vm->stats;
@@ -66,6 +66,7 @@ void x86_stats_engine(struct vcpu *vcpu)
 	kvm_stat_set(&vcpu->stats, X86_STAT_HYPERCALLS_PATCHED, cpu->hypercalls_patched);
 	kvm_stat_set(vm, X86_VM_STAT_DECODED, code->decoded);
 	kvm_stat_set(vm, X86_VM_STAT_DROPPED, code->dropped);
+	code_count_compared(cpu);
 	kvm_stat_set(vm, X86_VM_STAT_COMPARED, code->compared);
 }
 
