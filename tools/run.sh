@@ -32,13 +32,8 @@ elif [ ! -t 0 ]; then
 	cat >"$work/cmd"
 fi
 if [ -e "$work/cmd" ]; then
-	# A second archive behind the first adds to it (the kernel's buffer-format.rst).
-	{
-		printf 'dir\tanykvm\nfile\tanykvm/cmd\t%s\t644\n' "$work/cmd"
-		[ -z "${EXTRA:-}" ] || cat "$EXTRA"
-	} | python3 "$tools/cpio.py" "$work/extra"
-	cat "$guest/initramfs" "$work/extra" >"$work/initramfs"
 	initramfs=$work/initramfs
+	"$tools/guest-command.sh" "$guest/initramfs" "$work/cmd" "$initramfs" "${EXTRA:-}"
 	# Level 1 still shows a panic; 0 would hide even that.
 	[ "${V:-}" = 1 ] || params="quiet loglevel=1"
 	exec 0</dev/null

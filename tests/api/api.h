@@ -100,4 +100,13 @@ int api_main(int argc, char **argv, const struct CMUnitTest *tests, size_t count
 		return api_main(argc, argv, tests, sizeof(tests) / sizeof((tests)[0])); \
 	}
 
+/* What kvmclock gives a guest; msr.rst, MSR_KVM_SYSTEM_TIME_NEW. */
+struct time_page {
+	uint32_t version, pad;
+	uint64_t tsc_timestamp, system_time;
+	uint32_t mul;
+	int8_t shift;
+	uint8_t flags, pad2[2];
+};
+
 #endif

@@ -46,6 +46,16 @@ static bool has_prefault(void)
 	return api_cap(api_sys(), KVM_CAP_PRE_FAULT_MEMORY) > 0;
 }
 
+/* Ends the case where the device has not got it. */
+static void need_prefault(int vm, int vcpu)
+{
+	if (has_prefault())
+		return;
+	api_close(vcpu);
+	api_close(vm);
+	skip();
+}
+
 /* KVM_PRE_FAULT_MEMORY; @left: what the range says then. */
 static int prefault(int vcpu, uint64_t gpa, uint64_t size, uint64_t flags, struct kvm_pre_fault_memory *left)
 {
@@ -68,11 +78,7 @@ static void arguments(void **state)
 	struct kvm_pre_fault_memory left;
 	int vm = api_vm(), vcpu = api_vcpu(vm, 0);
 
-	if (!has_prefault()) {
-		api_close(vcpu);
-		api_close(vm);
-		skip();
-	}
+	need_prefault(vm, vcpu);
 	api_ok(api_set_slot(vm, 0, 0, BASE, PAGES * PAGE, fresh(PAGES)));
 	api_fails(EINVAL, prefault(vcpu, BASE, PAGE, 1, &left));
 	api_fails(EINVAL, prefault(vcpu, BASE + 1, PAGE, 0, &left));
@@ -97,11 +103,7 @@ static void makes_resident(void **state)
 	int vm = api_vm(), vcpu = api_vcpu(vm, 0);
 	uint8_t *m = fresh(PAGES);
 
-	if (!has_prefault()) {
-		api_close(vcpu);
-		api_close(vm);
-		skip();
-	}
+	need_prefault(vm, vcpu);
 	api_ok(api_set_slot(vm, 0, 0, BASE, PAGES * PAGE, m));
 	assert_int_equal(resident(m, PAGES), 0);
 	api_ok(prefault(vcpu, BASE + 8 * PAGE, 16 * PAGE, 0, &left));
@@ -135,11 +137,7 @@ static void hole(void **state)
 	int vm = api_vm(), vcpu = api_vcpu(vm, 0);
 	uint8_t *m = fresh(PAGES);
 
-	if (!has_prefault()) {
-		api_close(vcpu);
-		api_close(vm);
-		skip();
-	}
+	need_prefault(vm, vcpu);
 	assert_int_equal(munmap(m + 10 * PAGE, PAGE), 0);
 	api_ok(api_set_slot(vm, 0, 0, BASE, PAGES * PAGE, m));
 	do
@@ -205,11 +203,7 @@ static void interrupted(void **state)
 	int vm = api_vm(), vcpu = api_vcpu(vm, 0);
 	uint8_t *m;
 
-	if (!has_prefault()) {
-		api_close(vcpu);
-		api_close(vm);
-		skip();
-	}
+	need_prefault(vm, vcpu);
 	ticks = 0;
 	sigaction(SIGALRM, &sa, &old);
 	for (int round = 0; !ticks; round++) {

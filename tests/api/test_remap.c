@@ -73,6 +73,15 @@ static bool make(struct world *w, uint8_t *page, enum role role, bool writes)
 	return true;
 }
 
+/* The same; where there is none the case is skipped. */
+static void need(struct world *w, uint8_t *page, enum role role, bool writes)
+{
+	if (make(w, page, role, writes))
+		return;
+	munmap(page, PAGE);
+	skip();
+}
+
 static void end(struct world *w)
 {
 	guest_end(&w->g);
@@ -248,10 +257,7 @@ static void replaced(const struct way *way, enum role role)
 	uint8_t *page = way->begin(&fd);
 
 	put(page, 0xdd);
-	if (!make(&w, page, role, false)) {
-		munmap(page, PAGE);
-		skip();
-	}
+	need(&w, page, role, false);
 	start(&w);
 	finds(&w, role, 0xdd);
 	goes_on(&w, 1000);
@@ -294,10 +300,7 @@ static void gone(enum role role, bool writes, uint64_t rip)
 	uint8_t *page = api_memory(PAGE);
 
 	put(page, 1);
-	if (!make(&w, page, role, writes)) {
-		munmap(page, PAGE);
-		skip();
-	}
+	need(&w, page, role, writes);
 	start(&w);
 	finds(&w, role, 1);
 	goes_on(&w, 1000);
@@ -334,10 +337,7 @@ static void removed(void **state)
 	int fd = memfd_with(7);
 	uint8_t *page = map_memfd(fd, MAP_SHARED, NULL);
 
-	if (!make(&w, page, DATA, true)) {
-		munmap(page, PAGE);
-		skip();
-	}
+	need(&w, page, DATA, true);
 	start(&w);
 	for (uint8_t v = 1; v <= TURNS; v++) {
 		page[1] = v;
@@ -356,10 +356,7 @@ static void freed(void **state)
 	uint8_t *page = api_memory(PAGE);
 
 	put(page, 1);
-	if (!make(&w, page, DATA, true)) {
-		munmap(page, PAGE);
-		skip();
-	}
+	need(&w, page, DATA, true);
 	start(&w);
 	for (uint8_t v = 1; v <= TURNS; v++) {
 		page[1] = v;
@@ -382,10 +379,7 @@ static void read_only(void **state)
 
 	/* Who only reads notices nothing. */
 	put(page, 1);
-	if (!make(&w, page, DATA, false)) {
-		munmap(page, PAGE);
-		skip();
-	}
+	need(&w, page, DATA, false);
 	start(&w);
 	finds(&w, DATA, 1);
 	assert_int_equal(mprotect(page, PAGE, PROT_READ), 0);
@@ -420,10 +414,7 @@ static void no_access_code(void **state)
 	uint8_t *page = api_memory(PAGE);
 
 	put(page, 1);
-	if (!make(&w, page, CODE, false)) {
-		munmap(page, PAGE);
-		skip();
-	}
+	need(&w, page, CODE, false);
 	start(&w);
 	finds(&w, CODE, 1);
 	assert_int_equal(mprotect(page, PAGE, PROT_NONE), 0);
@@ -517,10 +508,7 @@ static void forked(enum role role)
 	uint8_t *page = api_memory(PAGE);
 
 	put(page, 1);
-	if (!make(&w, page, role, role == DATA)) {
-		munmap(page, PAGE);
-		skip();
-	}
+	need(&w, page, role, role == DATA);
 	start(&w);
 	for (uint8_t v = 1; v <= 5; v++) {
 		pid_t pid = fork();

@@ -21,14 +21,6 @@
 #define PAGE_OF(i) (0x4000U + 0x40 * (unsigned int)(i))
 enum { GOOD = 0x10, BACKWARDS = 0x11 };
 
-struct time_page {
-	uint32_t version, pad;
-	uint64_t tsc_timestamp, system_time;
-	uint32_t mul;
-	int8_t shift;
-	uint8_t flags, pad2[2];
-};
-
 struct wall_clock {
 	uint32_t version, sec, nsec;
 };

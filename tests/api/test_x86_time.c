@@ -12,14 +12,6 @@
 #define CLOCK_PAGE(i) (0x4000 + 0x40 * (i))
 #define FLAG_STOPPED 2
 
-struct time_page {
-	uint32_t version, pad;
-	uint64_t tsc_timestamp, system_time;
-	uint32_t mul;
-	int8_t shift;
-	uint8_t flags, pad2[2];
-};
-
 static uint64_t now_ns(clockid_t clock)
 {
 	struct timespec ts;

@@ -48,8 +48,7 @@ check() {
 # guest_runs FILE: the test guest's initramfs, with standard input as the script that it runs, becomes FILE.
 guest_runs() {
 	cat >"$work/cmd"
-	printf 'dir\tanykvm\nfile\tanykvm/cmd\t%s\t644\n' "$work/cmd" | python3 "$source/tools/cpio.py" "$work/extra"
-	cat "$guest/initramfs" "$work/extra" >"$1"
+	"$source/tools/guest-command.sh" "$guest/initramfs" "$work/cmd" "$1"
 }
 
 . "$source/tools/apt.sh"

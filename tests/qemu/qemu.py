@@ -208,14 +208,9 @@ class Test:
     def initramfs(self, command, flavour='cloud-amd64'):
         """The test guest's, with that command to run."""
         self.file('cmd', command)
-        listing = 'dir\tanykvm\nfile\tanykvm/cmd\t%s/cmd\t644\n' % self.work
-        subprocess.run([sys.executable, SOURCE + '/tools/cpio.py', self.work + '/extra'], input=listing.encode(),
-                       check=True)
         whole = '%s/initramfs.%d' % (self.work, len(self.qemus))
-        with open(whole, 'wb') as out:
-            for part in (guest(flavour, 'initramfs'), self.work + '/extra'):
-                with open(part, 'rb') as data:
-                    shutil.copyfileobj(data, out)
+        subprocess.run([SOURCE + '/tools/guest-command.sh', guest(flavour, 'initramfs'), self.work + '/cmd', whole],
+                       check=True)
         return whole
 
     def linux(self, command, *options, flavour='cloud-amd64', append='', reboot=False, **kind):
