@@ -63,6 +63,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(PNI, "pni", 1, 0, ECX, 0, HOST, BOTH)                                                 \
 	F(PCLMULQDQ, "pclmulqdq", 1, 0, ECX, 1, HOST, BOTH)                                     \
 	F(MONITOR, "monitor", 1, 0, ECX, 3, CLIENT, BOTH)                                       \
+	F(VMX, "vmx", 1, 0, ECX, 5, CLIENT, INTEL)                                              \
 	F(SSSE3, "ssse3", 1, 0, ECX, 9, HOST, BOTH)                                             \
 	F(FMA, "fma", 1, 0, ECX, 12, YMM, BOTH)                                                 \
 	F(CX16, "cx16", 1, 0, ECX, 13, HOST, BOTH)                                              \
@@ -136,6 +137,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(XSAVES, "xsaves", 0xd, 1, EAX, 3, NOTHING, BOTH)                                      \
 	F(LAHF_LM, "lahf_lm", 0x80000001, 0, ECX, 0, NOTHING, BOTH)                             \
 	F(CMP_LEGACY, "cmp_legacy", 0x80000001, 0, ECX, 1, NOTHING, AMD)                        \
+	F(SVM, "svm", 0x80000001, 0, ECX, 2, CLIENT, AMD)                                       \
 	F(CR8_LEGACY, "cr8_legacy", 0x80000001, 0, ECX, 4, NOTHING, AMD)                        \
 	F(ABM, "abm", 0x80000001, 0, ECX, 5, HOST, BOTH)                                        \
 	F(SSE4A, "sse4a", 0x80000001, 0, ECX, 6, HOST, AMD)                                     \

@@ -77,7 +77,7 @@ void x86_apply_cr0(struct x86_cpu *cpu, uint64_t value)
 			cpu->efer &= ~EFER_LMA;
 	}
 	if ((changed & CR0_PG) && cpu->mmu)
-		mmu_flush_all(cpu);
+		mmu_flush_current(cpu);
 	x86_update_mode(cpu);
 }
 
@@ -101,7 +101,7 @@ int x86_set_cr0(struct x86_cpu *cpu, uint64_t value)
 		if (mmu_load_pdptes(cpu, cpu->cr3))
 			return -EINVAL;
 		/* What was translated by the old ones must not last; MOV CR3 and CR4 flush by themselves. */
-		mmu_flush_all(cpu);
+		mmu_flush_current(cpu);
 	}
 	x86_apply_cr0(cpu, value);
 	return 0;
@@ -170,7 +170,7 @@ void x86_apply_cr4(struct x86_cpu *cpu, uint64_t value)
 
 	cpu->cr4 = value;
 	if (cpu->mmu && (((old ^ value) & CR4_FLUSH_BITS) || (old & ~value & CR4_PCIDE)))
-		mmu_flush_all(cpu);
+		mmu_flush_current(cpu);
 	x86_update_mode(cpu);
 }
 
@@ -221,7 +221,7 @@ void x86_apply_efer(struct x86_cpu *cpu, uint64_t value)
 
 	cpu->efer = value;
 	if ((changed & (EFER_NX | EFER_LMA)) && cpu->mmu)
-		mmu_flush_all(cpu);
+		mmu_flush_current(cpu);
 	if (changed)
 		x86_update_mode(cpu);
 }

@@ -32,6 +32,17 @@ bool x86_valid_efer(const struct x86_cpu *cpu, uint64_t efer);
 /** x86_valid_xcr0 - the components of @xcr0 are offered and consistent.  SDM 1, 13.3. */
 bool x86_valid_xcr0(const struct x86_cpu *cpu, uint64_t xcr0);
 
+/** x86_seen_cr0, x86_seen_cr4 - as the guest reads them: L2 sees L1's shadow of bits that L1 owns.  SDM 3C 26.3. */
+static inline uint64_t x86_seen_cr0(const struct x86_cpu *cpu)
+{
+	return (cpu->cr0 & ~cpu->nested.cr0_mask) | (cpu->nested.cr0_shadow & cpu->nested.cr0_mask);
+}
+
+static inline uint64_t x86_seen_cr4(const struct x86_cpu *cpu)
+{
+	return (cpu->cr4 & ~cpu->nested.cr4_mask) | (cpu->nested.cr4_shadow & cpu->nested.cr4_mask);
+}
+
 /** x86_update_priv - the part of x86_update_mode() that a change of privilege or code segment needs. */
 void x86_update_priv(struct x86_cpu *cpu);
 

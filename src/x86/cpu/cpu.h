@@ -32,6 +32,7 @@
 
 #include "host/fault.h"
 #include "kvm/types.h"
+#include "x86/cpu/nested.h"
 
 enum {
 	R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI,
@@ -178,6 +179,7 @@ enum x86_leave {
 	X86_LEAVE_SHUTDOWN,
 	X86_LEAVE_NO_MEMORY,
 	X86_LEAVE_INTERNAL,
+	X86_LEAVE_VMEXIT,               /* L1 gets to hear of it: x86_vmexit() */
 };
 
 /* Bits of cpu->requests: set by any thread, served by the vCPU's own at a block boundary. */
@@ -327,6 +329,8 @@ struct x86_cpu {
 	bool is_delivering;
 	bool delivering_external;       /* what is being delivered is an interrupt: EXT bit of error codes */
 	uint64_t pending_db;            /* DR6 bits of a trap to report after this instruction */
+
+	struct x86_nested nested;
 
 	/* --- engine --- */
 	struct mmu *mmu;
@@ -481,6 +485,21 @@ static ALWAYS_INLINE bool gva_canonical(const struct x86_cpu *cpu, gva_t gva)
 static inline void x86_request(struct x86_cpu *cpu, uint32_t bits)
 {
 	atomic_fetch_or_explicit(&cpu->requests, bits, memory_order_release);
+}
+
+/** x86_icpt - does L1 want to hear of @which?  Never while it runs itself. */
+static ALWAYS_INLINE bool x86_icpt(const struct x86_cpu *cpu, enum x86_icpt which)
+{
+	return unlikely(cpu->nested.icpt[which / 64] >> (which % 64) & 1);
+}
+
+void x86_intercept_asked(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, uint64_t info);
+
+/** x86_intercept - asks L1, if it may want to hear of the instruction @i; may leave it.  After at(). */
+static ALWAYS_INLINE void x86_intercept(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, uint64_t info)
+{
+	if (x86_icpt(cpu, which))
+		x86_intercept_asked(cpu, i, which, info);
 }
 
 /** x86_set_shadow - STI, MOV SS and POP SS: no interrupt before the next instruction has ended. */

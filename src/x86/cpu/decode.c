@@ -180,7 +180,7 @@ static const struct insn_rows *const all_rows[] = {
 	&insn_rows_stack, &insn_rows_branch, &insn_rows_string, &insn_rows_flag, &insn_rows_atomic,
 	&insn_rows_io, &insn_rows_misc, &insn_rows_bcd,
 	&insn_rows_seg, &insn_rows_far, &insn_rows_syscall, &insn_rows_int, &insn_rows_cr, &insn_rows_msr,
-	&insn_rows_cache, &insn_rows_desc, &insn_rows_xsave, &insn_rows_fpu, &insn_rows_vec, &insn_rows_evex,
+	&insn_rows_cache, &insn_rows_desc, &insn_rows_xsave, &insn_rows_fpu, &insn_rows_vec, &insn_rows_evex, &insn_rows_virt,
 };
 
 void insn_index_build(const struct insn_row **index, unsigned int n)
@@ -375,15 +375,13 @@ struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, e
 		return no_memory ? (struct decode_result){ .status = DECODE_NO_MEMORY } : invalid(i, op_ud, zi.length);
 	if (b.row->flags & ROW_CPL0) {
 		i = plant(out, op_check_cpl0);
-		r.n = 2;
 	} else if (b.row->flags & ROW_NO_VM86) {
 		i = plant(out, op_check_protected);
-		r.n = 2;
 	}
-	if (b.row->flags & ROW_SERIAL) {
+	i = insn_plant_intercept(i, zi.mnemonic);
+	if (b.row->flags & ROW_SERIAL)
 		i = plant(i, op_serialize);
-		r.n++;
-	}
+	r.n = (uint8_t)(i - out + 1);
 	r.len = zi.length;
 	r.end = b.row->flags & ROW_END;
 	r.barrier = b.row->flags & (ROW_BARRIER | ROW_SERIAL);

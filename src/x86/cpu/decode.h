@@ -27,7 +27,7 @@ struct decode_result {
 	bool branch;            /* near or far, interrupts and system calls among them */
 };
 
-#define DECODE_MAX_ENTRIES 3
+#define DECODE_MAX_ENTRIES 4
 
 /**
  * decode_insn - decodes the instruction in @bytes (@avail of them, up to 15 are
@@ -38,6 +38,12 @@ struct decode_result {
 struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, enum x86_code_mode mode,
 				 const uint8_t *bytes, unsigned int avail, uint16_t off,
 				 struct insn out[DECODE_MAX_ENTRIES]) must_check;
+
+/**
+ * insn_plant_intercept - plants before the instruction in @out what asks L1, where it may want to hear of @mnemonic.
+ * The entry of the instruction itself.
+ */
+struct insn *insn_plant_intercept(struct insn *out, uint16_t mnemonic);
 
 /** insn_end - the end marker of a block: R_RIP moves on to @off. */
 void insn_end(struct x86_cpu *cpu, const struct insn *i);

@@ -172,7 +172,7 @@ extern const struct insn_rows insn_rows_alu, insn_rows_mov, insn_rows_shift, ins
 	insn_rows_bmi, insn_rows_stack, insn_rows_branch, insn_rows_string, insn_rows_flag, insn_rows_atomic,
 	insn_rows_io, insn_rows_misc, insn_rows_bcd,
 	insn_rows_seg, insn_rows_far, insn_rows_syscall, insn_rows_int, insn_rows_cr, insn_rows_msr, insn_rows_cache,
-	insn_rows_desc, insn_rows_xsave, insn_rows_fpu, insn_rows_vec, insn_rows_evex;
+	insn_rows_desc, insn_rows_xsave, insn_rows_fpu, insn_rows_vec, insn_rows_evex, insn_rows_virt;
 
 /** insn_index_build - all rows by mnemonic into @index[@n]; a mnemonic without a row gets NULL. */
 void insn_index_build(const struct insn_row **index, unsigned int n);

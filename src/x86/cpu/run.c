@@ -60,6 +60,8 @@ static void fetch_page(struct x86_cpu *cpu, gva_t lin, uint8_t **hva, gfn_t *gfn
 		x86_raise_pf(cpu, lin, r.error_code);
 	case MMU_MMIO:
 		x86_internal(cpu, "instruction fetch outside memory slots");
+	case MMU_SLAT:          /* mmu_fetch() has left */
+		break;
 	}
 }
 
@@ -503,9 +505,28 @@ static void count_left(struct x86_cpu *cpu, const struct block *b, bool whole)
 		cpu->count.total[X86_COUNT_BRANCHES][cpu->count.user]++;
 }
 
+/* An exception of L2's may be L1's to hear of: then this does not return. */
+static void ask_l1(struct x86_cpu *cpu)
+{
+	if (likely(!cpu->nested.in_guest))
+		return;
+	x86_vec_put(cpu);
+	cpu->nested.ops->exception(cpu, &cpu->exc);
+}
+
+static int shut_down(struct x86_cpu *cpu)
+{
+	if (cpu->nested.in_guest) {
+		x86_vec_put(cpu);
+		cpu->nested.ops->triple_fault(cpu);
+	}
+	return X86_RUN_SHUTDOWN;
+}
+
 static int deliver(struct x86_cpu *cpu)
 {
 	x86_charge(cpu, 8);
+	ask_l1(cpu);
 	if (cpu->env->exception) {
 		x86_vec_put(cpu);
 		if (cpu->env->exception(cpu, &cpu->exc))
@@ -513,7 +534,9 @@ static int deliver(struct x86_cpu *cpu)
 	}
 	if (cpu->is_delivering) {
 		if (!x86_merge_exception(cpu))
-			return X86_RUN_SHUTDOWN;
+			return shut_down(cpu);
+		if (cpu->exc.vector == X86_DF)
+			ask_l1(cpu);
 	} else if ((cpu->exc.vector == X86_DB || cpu->exc.vector == X86_BP) && cpu->env->guest_debug) {
 		x86_vec_put(cpu);
 		if (cpu->env->guest_debug(cpu, &cpu->exc))
@@ -605,8 +628,13 @@ static int resume(struct x86_cpu *cpu, int how)
 	case X86_LEAVE_BREAK:
 		x86_replay_done(cpu);
 		break;
+	case X86_LEAVE_VMEXIT:
+		x86_replay_done(cpu);
+		x86_vec_put(cpu);
+		r = cpu->nested.ops->exit(cpu);
+		break;
 	case X86_LEAVE_SHUTDOWN:
-		return X86_RUN_SHUTDOWN;
+		return shut_down(cpu);
 	case X86_LEAVE_NO_MEMORY:
 		return X86_RUN_NO_MEMORY;
 	case X86_LEAVE_INTERNAL:

@@ -36,6 +36,8 @@ enum mmu_status mmu_access(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 	uint8_t *page;
 	bool readonly;
 
+	if (unlikely(r.status == MMU_SLAT))
+		mmu_slat_fault(cpu);
 	if (r.status != MMU_OK) {
 		*error_code = r.error_code;
 		return MMU_FAULT;

@@ -7,7 +7,8 @@
 
 #include "x86/cpu/block.h"
 #include "x86/cpu/vec.h"
-#include "x86/mmu/internal.h"
+#include "x86/features.h"
+#include "x86/mmu/slat.h"
 
 #define GEN_LAST 4094
 #define JUMP_GEN_ONE (1ULL << 57)       /* jump keys: 57 address bits, 5 of generation, 2 of code mode */
@@ -185,14 +186,21 @@ static void space_recycle(struct mmu_space *s)
 			mmu_ctx_flush(s->ctx[c]);
 }
 
-static struct mmu_space *space_find(struct mmu *m, uint64_t root, uint16_t pcid, uint32_t role)
+static bool same_slat(const struct x86_slat *a, const struct x86_slat *b)
+{
+	return a->root == b->root && a->tag == b->tag && a->kind == b->kind && a->flags == b->flags &&
+	       a->levels == b->levels && a->cr4 == b->cr4 && a->efer == b->efer;
+}
+
+static struct mmu_space *space_find(struct mmu *m, uint64_t root, uint16_t pcid, uint32_t role,
+				    const struct x86_slat *slat)
 {
 	struct mmu_space *oldest = &m->space[0];
 
 	for (unsigned int i = 0; i < MMU_SPACES; i++) {
 		struct mmu_space *s = &m->space[i];
 
-		if (s->root == root && s->pcid == pcid && s->role == role)
+		if (s->root == root && s->pcid == pcid && s->role == role && same_slat(&s->slat, slat))
 			return s;
 		if (s->used < oldest->used)
 			oldest = s;
@@ -201,6 +209,7 @@ static struct mmu_space *space_find(struct mmu *m, uint64_t root, uint16_t pcid,
 	oldest->root = root;
 	oldest->pcid = pcid;
 	oldest->role = role;
+	oldest->slat = *slat;
 	m->stats.contexts++;
 	return oldest;
 }
@@ -299,9 +308,10 @@ static struct mmu_space *current_space(struct x86_cpu *cpu)
 		root = cpu->cr3 & (cpu->cr4 & CR4_PAE && !(cpu->efer & EFER_LMA) ? ~0x1fULL : ~0xfffULL);
 		pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
 	}
-	if (likely(m->cur && m->cur->root == root && m->cur->pcid == pcid && m->cur->role == role))
+	if (likely(m->cur && m->cur->root == root && m->cur->pcid == pcid && m->cur->role == role &&
+		   same_slat(&m->cur->slat, &cpu->nested.slat)))
 		return m->cur;
-	m->cur = space_find(m, root, pcid, role);
+	m->cur = space_find(m, root, pcid, role, &cpu->nested.slat);
 	m->cur->used = ++m->clock;
 	return m->cur;
 }
@@ -333,11 +343,70 @@ static void for_each_ctx(struct x86_cpu *cpu, void (*fn)(struct mmu_ctx *c))
 void mmu_flush_all(struct x86_cpu *cpu)
 {
 	for_each_ctx(cpu, mmu_ctx_flush);
+	slat_forget(cpu, ~0ULL);
+}
+
+/* Drops the spaces that @fits takes. */
+static void flush_spaces(struct x86_cpu *cpu, bool (*fits)(const struct mmu_space *s, uint64_t what), uint64_t what)
+{
+	struct mmu *m = cpu->mmu;
+
+	for (unsigned int i = 0; i < MMU_SPACES; i++)
+		if (m->space[i].role && fits(&m->space[i], what))
+			space_recycle(&m->space[i]);
+	m->stats.flushes++;
+	x86_charge(cpu, 32);
+}
+
+static bool of_tag(const struct mmu_space *s, uint64_t tag)
+{
+	return s->slat.tag == tag;
+}
+
+static bool of_any_tag(const struct mmu_space *s, uint64_t unused)
+{
+	return s->slat.tag;
+}
+
+static bool of_root(const struct mmu_space *s, uint64_t root)
+{
+	return s->slat.kind == SLAT_EPT && (root == ~0ULL || s->slat.root == root);
+}
+
+void mmu_flush_tag(struct x86_cpu *cpu, uint16_t tag)
+{
+	flush_spaces(cpu, of_tag, tag);
+	/* With nested paging an ASID's guest-physical translations are its own. */
+	if (!x86_is_intel(cpu))
+		slat_forget(cpu, ~0ULL);
+}
+
+void mmu_flush_tag_nonglobal(struct x86_cpu *cpu, uint16_t tag)
+{
+	flush_spaces(cpu, of_tag, tag);
+}
+
+void mmu_flush_tags(struct x86_cpu *cpu)
+{
+	flush_spaces(cpu, of_any_tag, 0);
+	if (!x86_is_intel(cpu))
+		slat_forget(cpu, ~0ULL);
+}
+
+void mmu_flush_eptp(struct x86_cpu *cpu, uint64_t root)
+{
+	flush_spaces(cpu, of_root, root);
+	slat_forget(cpu, root);
+}
+
+void mmu_flush_current(struct x86_cpu *cpu)
+{
+	flush_spaces(cpu, of_tag, cpu->nested.slat.tag);
 }
 
 void mmu_flush_nonglobal(struct x86_cpu *cpu)
 {
-	for_each_ctx(cpu, mmu_ctx_flush);
+	flush_spaces(cpu, of_tag, cpu->nested.slat.tag);
 }
 
 void mmu_flush_pcid(struct x86_cpu *cpu, uint16_t pcid)
@@ -345,37 +414,44 @@ void mmu_flush_pcid(struct x86_cpu *cpu, uint16_t pcid)
 	struct mmu *m = cpu->mmu;
 
 	for (unsigned int i = 0; i < MMU_SPACES; i++)
-		if (m->space[i].role && m->space[i].pcid == pcid)
+		if (m->space[i].role && m->space[i].pcid == pcid && m->space[i].slat.tag == cpu->nested.slat.tag)
 			space_recycle(&m->space[i]);
 	m->stats.flushes++;
 }
 
-/*
- * A global entry of the page may sit in any space, so the page goes from each.
- */
-void mmu_flush_page(struct x86_cpu *cpu, gva_t gva)
+/* The page at @gva from the spaces of @tag: those of @pcid, or of any (-1). */
+static void flush_page(struct x86_cpu *cpu, gva_t gva, uint16_t tag, int pcid)
 {
 	struct mmu *m = cpu->mmu;
 
-	for (unsigned int i = 0; i < MMU_SPACES; i++)
+	for (unsigned int i = 0; i < MMU_SPACES; i++) {
+		struct mmu_space *s = &m->space[i];
+
+		if (s->slat.tag != tag || (pcid >= 0 && s->pcid != pcid))
+			continue;
 		for (unsigned int k = 0; k < MMU_CLASSES; k++)
-			if (m->space[i].ctx[k]) {
+			if (s->ctx[k]) {
 				/* A page of a large one is searched for. */
-				x86_charge(cpu, m->space[i].ctx[k]->huge ? 32 : 2);
-				mmu_ctx_flush_page(m->space[i].ctx[k], gva);
+				x86_charge(cpu, s->ctx[k]->huge ? 32 : 2);
+				mmu_ctx_flush_page(s->ctx[k], gva);
 			}
+	}
+}
+
+/* A global entry of the page may sit in any space of the guest's, so the page goes from each. */
+void mmu_flush_page(struct x86_cpu *cpu, gva_t gva)
+{
+	flush_page(cpu, gva, cpu->nested.slat.tag, -1);
 }
 
 void mmu_flush_page_pcid(struct x86_cpu *cpu, gva_t gva, uint16_t pcid)
 {
-	struct mmu *m = cpu->mmu;
+	flush_page(cpu, gva, cpu->nested.slat.tag, pcid);
+}
 
-	for (unsigned int i = 0; i < MMU_SPACES; i++)
-		for (unsigned int k = 0; k < MMU_CLASSES; k++)
-			if (m->space[i].ctx[k] && m->space[i].pcid == pcid) {
-				x86_charge(cpu, m->space[i].ctx[k]->huge ? 32 : 2);
-				mmu_ctx_flush_page(m->space[i].ctx[k], gva);
-			}
+void mmu_flush_tag_page(struct x86_cpu *cpu, uint16_t tag, gva_t gva)
+{
+	flush_page(cpu, gva, tag, -1);
 }
 
 void mmu_load_cr3(struct x86_cpu *cpu, bool keep)
@@ -492,6 +568,8 @@ enum mmu_status mmu_fetch(struct x86_cpu *cpu, gva_t rip, uint8_t **hva, gfn_t *
 		return MMU_OK;
 	}
 	*result = mmu_walk(cpu, rip, MMU_EXEC, c->cls, true);
+	if (unlikely(result->status == MMU_SLAT))
+		mmu_slat_fault(cpu);
 	if (result->status != MMU_OK)
 		return result->status;
 	cpu->mmu->stats.fills++;

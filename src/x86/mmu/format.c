@@ -19,3 +19,10 @@ const struct pt_format pt_format_long5 = {
 	.levels = 5, .entry_bytes = 8, .index_bits = 9, .leaf_levels = 1 << 1 | 1 << 2 | 1 << 3,
 	.no_exec = PT_NX, PT_COMMON,
 };
+
+/* The walker asks a page table of the guest's for W, U and NX; EPT's rights are slat.c's. */
+#define EPT_COMMON .entry_bytes = 8, .index_bits = 9, .leaf_levels = 1 << 1 | 1 << 2 | 1 << 3, \
+	.present = EPT_R | EPT_W | EPT_X, .accessed = EPT_A, .dirty = EPT_D, .page_size = PT_PS
+
+const struct pt_format pt_format_ept4 = { .levels = 4, EPT_COMMON };
+const struct pt_format pt_format_ept5 = { .levels = 5, EPT_COMMON };

@@ -14,10 +14,20 @@
 /* An address space: what the root and the mode bits name.  Owns a context a privilege class. */
 struct mmu_space {
 	uint64_t root;          /* CR3 without PCID; ~0 with paging off */
+	struct x86_slat slat;   /* what was below it */
 	uint16_t pcid;
 	uint32_t role;
 	uint64_t used;          /* mmu->clock at the last selection */
 	struct mmu_ctx *ctx[MMU_CLASSES];
+};
+
+/* A guest-physical page of L2's, as L1's tables have it; rights 0: free.  See slat.c. */
+#define SLAT_ENTRIES 512
+struct slat_entry {
+	uint64_t root;
+	gfn_t ngfn, gfn;
+	uint16_t tag;
+	uint8_t flags, rights;
 };
 
 struct mmu {
@@ -27,6 +37,7 @@ struct mmu {
 	struct mmu_ctx *spare[MMU_SPARES];
 	unsigned int live;      /* contexts of all spaces */
 	struct mmu_stats stats;
+	struct slat_entry slat[SLAT_ENTRIES];
 };
 
 /*

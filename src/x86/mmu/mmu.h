@@ -28,6 +28,7 @@ enum mmu_status {
 	MMU_OK,                 /* gpa is valid */
 	MMU_FAULT,              /* #PF with error_code; a table outside slots is not present */
 	MMU_MMIO,               /* mmu_fetch(): code outside slots */
+	MMU_SLAT,               /* mmu_walk(): L1's tables forbid it, cpu->nested.fault says what */
 };
 
 struct mmu_result {
@@ -65,7 +66,9 @@ void mmu_trim(struct x86_cpu *cpu);
 size_t mmu_ctx_bytes(void);
 
 /* What each event drops; SDM 3A 4.10.4.1. */
-void mmu_flush_all(struct x86_cpu *cpu);                        /* everything, global entries too */
+void mmu_flush_all(struct x86_cpu *cpu);                        /* the engine's own: everything, of all guests */
+/* The architecture's reach no further than the VPID or ASID that is current. */
+void mmu_flush_current(struct x86_cpu *cpu);                    /* global entries too */
 void mmu_flush_nonglobal(struct x86_cpu *cpu);
 void mmu_flush_pcid(struct x86_cpu *cpu, uint16_t pcid);        /* its entries, global ones kept */
 void mmu_flush_page(struct x86_cpu *cpu, gva_t gva);            /* INVLPG: this PCID, and global entries of any */
@@ -74,6 +77,14 @@ void mmu_flush_page_pcid(struct x86_cpu *cpu, gva_t gva, uint16_t pcid);        
 void mmu_load_cr3(struct x86_cpu *cpu, bool keep);
 /** mmu_load_pdptes - PAE: reads the four entries at @cr3 into cpu->pdpte; -EINVAL: #GP (reserved bits). */
 int mmu_load_pdptes(struct x86_cpu *cpu, uint64_t cr3) must_check;
+/* What drops translations below a second level.  SDM 3C 28.3.3.1; APM 2, 15.16. */
+void mmu_flush_eptp(struct x86_cpu *cpu, uint64_t root);        /* INVEPT of that table, all VPIDs; ~0: of all tables */
+void mmu_flush_tag(struct x86_cpu *cpu, uint16_t tag);          /* that VPID or ASID, global entries too */
+void mmu_flush_tags(struct x86_cpu *cpu);                       /* all VPIDs or ASIDs but 0 */
+void mmu_flush_tag_nonglobal(struct x86_cpu *cpu, uint16_t tag);
+void mmu_flush_tag_page(struct x86_cpu *cpu, uint16_t tag, gva_t gva);  /* INVVPID type 0, INVLPGA */
+/** mmu_slat_fault - leaves the instruction for what cpu->nested.fault tells. */
+void mmu_slat_fault(struct x86_cpu *cpu) __attribute__((noreturn));
 /** mmu_pkey_changed - PKRU or PKRS was written. */
 void mmu_pkey_changed(struct x86_cpu *cpu);
 /** mmu_drop_writes - every write goes the slow way once (dirty log was read). */
@@ -117,6 +128,7 @@ int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n) must_c
 struct mmu_stats {
 	uint64_t fills, walks, flushes, contexts, pdpte_loads;
 	uint64_t recycled;      /* contexts that were taken from a space for another */
+	uint64_t slat_walks;    /* of second-level tables */
 	uint64_t touched;       /* pages used for the first time: what is a fault of KVM's own page tables */
 };
 const struct mmu_stats *mmu_stats(const struct x86_cpu *cpu);

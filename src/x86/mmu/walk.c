@@ -10,67 +10,46 @@
 #include "x86/cpu/block.h"
 #include "x86/features.h"
 #include "x86/mmu/format.h"
-#include "x86/mmu/internal.h"
+#include "x86/mmu/slat.h"
 
-struct walk {
-	const struct pt_format *fmt;
-	uint64_t entry[5];              /* by level - 1 */
-	uint8_t *where[5];
-	const struct memslot *slot[5];
-	gpa_t at[5];
-	uint64_t all;                   /* AND of the entries: user and write must be set in each */
-	bool no_exec;
-	bool nx_reserved;               /* EFER.NXE clear */
-};
-
-static const struct pt_format *walk_format(const struct x86_cpu *cpu)
+const struct pt_format *walk_format(uint64_t cr4, uint64_t efer)
 {
-	if (!(cpu->cr4 & CR4_PAE))
+	if (!(cr4 & CR4_PAE))
 		return &pt_format_32;
-	if (!(cpu->efer & EFER_LMA))
+	if (!(efer & EFER_LMA))
 		return &pt_format_pae;
-	return cpu->cr4 & CR4_LA57 ? &pt_format_long5 : &pt_format_long4;
-}
-
-static uint64_t bits(unsigned int lo, unsigned int hi)          /* lo..hi inclusive */
-{
-	return (~0ULL >> (63 - hi)) & (~0ULL << lo);
-}
-
-static uint64_t address_mask(const struct x86_cpu *cpu)
-{
-	return cpu->maxphyaddr >= 52 ? bits(12, 51) : bits(12, cpu->maxphyaddr - 1);
+	return cr4 & CR4_LA57 ? &pt_format_long5 : &pt_format_long4;
 }
 
 /* Bits that must be zero in @entry at @level.  SDM 3A tables 4-4 to 4-20. */
-static uint64_t reserved_bits(const struct x86_cpu *cpu, const struct walk *w, unsigned int level, uint64_t entry)
+uint64_t walk_reserved(const struct x86_cpu *cpu, const struct walk *w, unsigned int level, uint64_t entry)
 {
 	bool leaf = level > 1 && (entry & w->fmt->page_size);
 	uint64_t r;
 
 	if (w->fmt->entry_bytes == 4) {
-		if (!leaf || level == 1 || !(cpu->cr4 & CR4_PSE))
+		if (!leaf || level == 1 || !(w->cr4 & CR4_PSE))
 			return 0;
 		/* PSE-36: bits 20:13 are physical address 39:32, as far as MAXPHYADDR goes. */
 		r = 1ULL << 21;
 		if (!x86_has(cpu, X86_F_PSE36))
-			r |= bits(13, 20);
+			r |= walk_bits(13, 20);
 		else if (cpu->maxphyaddr < 40)
-			r |= bits(13 + cpu->maxphyaddr - 32, 20);
+			r |= walk_bits(13 + cpu->maxphyaddr - 32, 20);
 		return r;
 	}
-	r = cpu->maxphyaddr < 52 ? bits(cpu->maxphyaddr, 51) : 0;
+	r = cpu->maxphyaddr < 52 ? walk_bits(cpu->maxphyaddr, 51) : 0;
 	if (w->nx_reserved)
 		r |= PT_NX;
 	if (w->fmt == &pt_format_pae)
-		r |= bits(52, 62);
+		r |= walk_bits(52, 62);
 	/* AMD's top two levels reserve G as well; APM 2, figures 5-19 and 5-20. */
 	if (level >= 4 && !x86_is_intel(cpu))
 		r |= PT_G;
 	if (leaf && (!(w->fmt->leaf_levels >> level & 1) || (level == 3 && !x86_has(cpu, X86_F_PDPE1GB))))
 		return r | PT_PS;
 	if (leaf)
-		r |= bits(13, 12 + 9 * (level - 1) - 1);
+		r |= walk_bits(13, 12 + 9 * (level - 1) - 1);
 	return r;
 }
 
@@ -78,10 +57,10 @@ static uint64_t reserved_bits(const struct x86_cpu *cpu, const struct walk *w, u
 static bool beyond_guest_only(const struct x86_cpu *cpu, uint64_t reserved)
 {
 	return cpu->host_maxphyaddr > cpu->maxphyaddr &&
-	       !(reserved & ~bits(cpu->maxphyaddr, cpu->host_maxphyaddr - 1u));
+	       !(reserved & ~walk_bits(cpu->maxphyaddr, cpu->host_maxphyaddr - 1u));
 }
 
-static bool fetch_entry(struct x86_cpu *cpu, struct walk *w, unsigned int level, gpa_t at, uint64_t *entry)
+bool walk_fetch(struct x86_cpu *cpu, struct walk *w, unsigned int level, gpa_t at, uint64_t *entry)
 {
 	const struct memslot *slot = memslots_find(cpu->slots, gpa_to_gfn(at));
 	uint8_t *p;
@@ -92,19 +71,20 @@ static bool fetch_entry(struct x86_cpu *cpu, struct walk *w, unsigned int level,
 	mmu_await(cpu, p, at, false);
 	p += at & ~GUEST_PAGE_MASK;
 	*entry = w->fmt->entry_bytes == 4 ? *(volatile uint32_t *)p : *(volatile uint64_t *)p;
+	w->entry[level - 1] = *entry;
 	w->where[level - 1] = p;
 	w->slot[level - 1] = slot;
 	w->at[level - 1] = at;
 	return true;
 }
 
-static bool is_leaf(const struct x86_cpu *cpu, const struct walk *w, unsigned int level, uint64_t entry)
+bool walk_is_leaf(const struct walk *w, unsigned int level, uint64_t entry)
 {
 	if (level == 1)
 		return true;
 	if (!(entry & w->fmt->page_size) || !(w->fmt->leaf_levels >> level & 1))
 		return false;
-	return w->fmt->entry_bytes == 8 || (cpu->cr4 & CR4_PSE);
+	return w->fmt->entry_bytes == 8 || (w->cr4 & CR4_PSE);
 }
 
 /* Protection keys, SDM 3A 4.6.2: true where the key of this leaf forbids the access, whatever else does. */
@@ -192,11 +172,10 @@ static bool set_bits(struct x86_cpu *cpu, struct walk *w, unsigned int level, ui
 }
 
 /*
- * Sets what is missing; false: an entry has changed, walk again.  Tables in a
- * read-only slot stay as they are: they are meant to have the bits already.
+ * Sets what is missing.  Tables in a read-only slot stay as they are: they are
+ * meant to have the bits already.
  */
-static bool set_accessed_dirty(struct x86_cpu *cpu, struct walk *w, unsigned int leaf_level,
-			       enum mmu_access access)
+enum walk_ad walk_set_accessed_dirty(struct x86_cpu *cpu, struct walk *w, unsigned int leaf_level, enum mmu_access access)
 {
 	unsigned int top = w->fmt->root_in_regs ? w->fmt->levels - 1 : w->fmt->levels;
 
@@ -210,33 +189,72 @@ static bool set_accessed_dirty(struct x86_cpu *cpu, struct walk *w, unsigned int
 			continue;
 		if (memslot_readonly(w->slot[level - 1]))
 			continue;
+		if (w->nested && !slat_table_writable(cpu, w->ngpa[level - 1]))
+			return WALK_AD_FORBIDDEN;
 		if (!set_bits(cpu, w, level, set))
-			return false;
+			return WALK_AD_CHANGED;
 		w->entry[level - 1] |= set;
 	}
-	return true;
+	return WALK_AD_DONE;
 }
 
-static gpa_t leaf_address(const struct x86_cpu *cpu, const struct walk *w, unsigned int level, uint64_t leaf, gva_t gva)
+gpa_t walk_leaf_address(const struct x86_cpu *cpu, const struct walk *w, unsigned int level, uint64_t leaf, uint64_t gva)
 {
 	unsigned int shift = GUEST_PAGE_SHIFT + (level - 1) * w->fmt->index_bits;
 	uint64_t offset = gva & ((1ULL << shift) - 1);
 
 	if (w->fmt->entry_bytes == 4 && level == 2)
-		return (leaf & bits(22, 31)) | (leaf & bits(13, 20)) << 19 | offset;
+		return (leaf & walk_bits(22, 31)) | (leaf & walk_bits(13, 20)) << 19 | offset;
 	if (w->fmt->entry_bytes == 4)
-		return (leaf & bits(12, 31)) | offset;
-	return (leaf & address_mask(cpu) & ~((1ULL << shift) - 1)) | offset;
+		return (leaf & walk_bits(12, 31)) | offset;
+	return (leaf & walk_address_mask(cpu) & ~((1ULL << shift) - 1)) | offset;
+}
+
+static struct mmu_result slat_failed(void)
+{
+	return (struct mmu_result){ .status = MMU_SLAT };
+}
+
+/* An entry of the guest's own tables; with a second level below them, where that lets it be read.  false: *r says why. */
+static bool guest_entry(struct x86_cpu *cpu, struct walk *w, unsigned int level, gpa_t at, uint64_t *entry,
+			struct mmu_result *r)
+{
+	struct slat_result s;
+
+	if (unlikely(w->nested)) {
+		w->ngpa[level - 1] = at;
+		if (!slat_translate(cpu, at, slat_table_access(cpu), SLAT_OF_TABLE, &s)) {
+			*r = slat_failed();
+			return false;
+		}
+		at = s.gpa;
+	}
+	return walk_fetch(cpu, w, level, at, entry);
+}
+
+/* The page that a walk has found, below the second level: *r is changed to what both give together. */
+static void through_slat(struct x86_cpu *cpu, struct mmu_result *r, enum mmu_access access)
+{
+	struct slat_result s;
+
+	if (!slat_translate(cpu, r->gpa, access, r->user ? SLAT_OF_USER : 0, &s)) {
+		*r = slat_failed();
+		return;
+	}
+	r->gpa = s.gpa;
+	r->writable &= s.writable;
 }
 
 static struct mmu_result walk_once(struct x86_cpu *cpu, gva_t gva, enum mmu_access access, enum mmu_class cls,
 				   bool set_ad, bool *again)
 {
-	struct walk w = { .fmt = walk_format(cpu), .all = PT_W | PT_U };
-	uint64_t table = cpu->cr3 & (w.fmt->entry_bytes == 4 ? bits(12, 31) : address_mask(cpu));
+	struct walk w = { .fmt = walk_format(cpu->cr4, cpu->efer), .cr4 = cpu->cr4, .all = PT_W | PT_U,
+			  .nested = cpu->nested.slat.kind };
+	uint64_t table = cpu->cr3 & (w.fmt->entry_bytes == 4 ? walk_bits(12, 31) : walk_address_mask(cpu));
 	struct mmu_result r;
 	unsigned int level = w.fmt->levels;
 	uint64_t e, reserved;
+	enum walk_ad ad;
 	bool pk;
 
 	w.nx_reserved = w.fmt->no_exec && !(cpu->efer & EFER_NX);
@@ -244,36 +262,39 @@ static struct mmu_result walk_once(struct x86_cpu *cpu, gva_t gva, enum mmu_acce
 		e = cpu->pdpte[gva >> 30 & 3];
 		if (!(e & PT_P))
 			return fault(cpu, access, cls, 0);
-		table = e & address_mask(cpu);
+		table = e & walk_address_mask(cpu);
 		level--;
 	}
 	for (;; level--) {
 		unsigned int shift = GUEST_PAGE_SHIFT + (level - 1) * w.fmt->index_bits;
 		uint64_t index = gva >> shift & ((1ULL << w.fmt->index_bits) - 1);
 
-		if (!fetch_entry(cpu, &w, level, table + index * w.fmt->entry_bytes, &e))
-			return fault(cpu, access, cls, 0);
-		w.entry[level - 1] = e;
+		r = fault(cpu, access, cls, 0);
+		if (!guest_entry(cpu, &w, level, table + index * w.fmt->entry_bytes, &e, &r))
+			return r;
 		if (!(e & w.fmt->present))
 			return fault(cpu, access, cls, 0);
-		reserved = e & reserved_bits(cpu, &w, level, e);
+		reserved = e & walk_reserved(cpu, &w, level, e);
 		if (reserved)
 			return fault(cpu, access, cls, PF_P | PF_RSVD | (beyond_guest_only(cpu, reserved) ? PF_BEYOND : 0));
 		w.all &= e;
 		w.no_exec |= w.fmt->no_exec && (e & w.fmt->no_exec);
-		if (is_leaf(cpu, &w, level, e))
+		if (walk_is_leaf(&w, level, e))
 			break;
-		table = e & (w.fmt->entry_bytes == 4 ? bits(12, 31) : address_mask(cpu));
+		table = e & (w.fmt->entry_bytes == 4 ? walk_bits(12, 31) : walk_address_mask(cpu));
 	}
 	if (!permits(cpu, &w, e, access, cls, &pk))
 		return fault(cpu, access, cls, PF_P | (pk ? PF_PK : 0));
-	if (set_ad && !set_accessed_dirty(cpu, &w, level, access)) {
+	ad = set_ad ? walk_set_accessed_dirty(cpu, &w, level, access) : WALK_AD_DONE;
+	if (ad == WALK_AD_FORBIDDEN)
+		return slat_failed();
+	if (ad == WALK_AD_CHANGED) {
 		*again = true;
 		return fault(cpu, access, cls, 0);
 	}
 	r = (struct mmu_result){
 		.status = MMU_OK,
-		.gpa = leaf_address(cpu, &w, level, e, gva),
+		.gpa = walk_leaf_address(cpu, &w, level, e, gva),
 		.page_shift = GUEST_PAGE_SHIFT + (level - 1) * w.fmt->index_bits,
 		.dirty = w.entry[level - 1] & w.fmt->dirty,
 		.global = (e & w.fmt->global) && (cpu->cr4 & CR4_PGE),
@@ -281,6 +302,21 @@ static struct mmu_result walk_once(struct x86_cpu *cpu, gva_t gva, enum mmu_acce
 		.key = w.fmt->entry_bytes == 8 ? e >> PT_PKEY_SHIFT & 15 : 0,
 	};
 	r.writable = permits(cpu, &w, e, MMU_WRITE, cls, &pk);
+	if (unlikely(w.nested))
+		through_slat(cpu, &r, access);
+	return r;
+}
+
+/* Without paging a linear address is the guest's physical one, and of a user page to the second level. */
+static struct mmu_result unpaged(struct x86_cpu *cpu, gva_t gva, enum mmu_access access)
+{
+	struct mmu_result r = { .status = MMU_OK, .gpa = (uint32_t)gva, .page_shift = GUEST_PAGE_SHIFT,
+				.writable = true, .dirty = true };
+
+	if (unlikely(cpu->nested.slat.kind)) {
+		r.user = true;
+		through_slat(cpu, &r, access);
+	}
 	return r;
 }
 
@@ -289,25 +325,34 @@ struct mmu_result mmu_walk(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 	struct mmu_result r;
 	bool again;
 
-	if (!(cpu->cr0 & CR0_PG))
-		return (struct mmu_result){ .status = MMU_OK, .gpa = (uint32_t)gva, .page_shift = GUEST_PAGE_SHIFT,
-					    .writable = true, .dirty = true };
-	cpu->mmu->stats.walks++;
-	x86_charge(cpu, 4);
-	do {
-		again = false;
-		r = walk_once(cpu, gva, access, cls, set_ad, &again);
-	} while (again);
+	if (cpu->cr0 & CR0_PG) {
+		cpu->mmu->stats.walks++;
+		x86_charge(cpu, 4);
+		do {
+			again = false;
+			r = walk_once(cpu, gva, access, cls, set_ad, &again);
+		} while (again);
+	} else {
+		r = unpaged(cpu, gva, access);
+	}
+	if (unlikely(r.status == MMU_SLAT)) {
+		cpu->nested.fault.gva = gva;
+		cpu->nested.fault.gva_valid = true;
+	}
 	return r;
 }
 
 int mmu_load_pdptes(struct x86_cpu *cpu, uint64_t cr3)
 {
 	/* SDM 3A table 4-8: P, PWT, PCD, ignored 11:9 and the address may be set. */
-	uint64_t allowed = PT_P | 1ULL << 3 | 1ULL << 4 | bits(9, 11) | address_mask(cpu);
+	uint64_t allowed = PT_P | 1ULL << 3 | 1ULL << 4 | walk_bits(9, 11) | walk_address_mask(cpu);
 	uint64_t e[4];
 
-	if (phys_read(cpu, cr3 & bits(5, 31), e, sizeof(e)))
+	gpa_t at = cr3 & walk_bits(5, 31);
+
+	if (unlikely(cpu->nested.slat.kind) && !slat_translate_table(cpu, &at))
+		mmu_slat_fault(cpu);
+	if (phys_read(cpu, at, e, sizeof(e)))
 		return -22 /* EINVAL */;
 	for (int i = 0; i < 4; i++)
 		if ((e[i] & PT_P) && (e[i] & ~allowed))

@@ -50,7 +50,7 @@ static void invpcid(struct x86_cpu *cpu, const struct insn *i)
 	else if (type == INVPCID_SINGLE)
 		mmu_flush_pcid(cpu, (uint16_t)pcid);
 	else if (type == INVPCID_ALL)
-		mmu_flush_all(cpu);
+		mmu_flush_current(cpu);
 	else
 		mmu_flush_nonglobal(cpu);
 	NEXT(cpu, i);

@@ -31,33 +31,54 @@ static void gpr_out(struct x86_cpu *cpu, uint8_t n, uint64_t v)
 	cpu->regs[n] = cpu->mode == CODE64 ? v : (uint32_t)v;
 }
 
+static void ask_read(struct x86_cpu *cpu, const struct insn *i, unsigned int n)
+{
+	at(cpu, i);
+	x86_intercept(cpu, i, ICPT_CR_READ, n | (uint64_t)i->dst << 8);
+}
+
+/* The value to be written to CR@n, once L1 has been asked. */
+static uint64_t ask_write(struct x86_cpu *cpu, const struct insn *i, unsigned int n)
+{
+	uint64_t value = gpr_in(cpu, i->src);
+
+	if (!x86_icpt(cpu, ICPT_CR_WRITE))
+		return value;
+	x86_vec_put(cpu);
+	return cpu->nested.ops->cr_write(cpu, n, value, X86_CR_MOV, i->src);
+}
+
 static void read_cr0(struct x86_cpu *cpu, const struct insn *i)
 {
-	gpr_out(cpu, i->dst, cpu->cr0);
+	ask_read(cpu, i, 0);
+	gpr_out(cpu, i->dst, x86_seen_cr0(cpu));
 	NEXT(cpu, i);
 }
 
 static void read_cr2(struct x86_cpu *cpu, const struct insn *i)
 {
+	ask_read(cpu, i, 2);
 	gpr_out(cpu, i->dst, cpu->cr2);
 	NEXT(cpu, i);
 }
 
 static void read_cr3(struct x86_cpu *cpu, const struct insn *i)
 {
+	ask_read(cpu, i, 3);
 	gpr_out(cpu, i->dst, cpu->cr3);
 	NEXT(cpu, i);
 }
 
 static void read_cr4(struct x86_cpu *cpu, const struct insn *i)
 {
-	gpr_out(cpu, i->dst, cpu->cr4);
+	ask_read(cpu, i, 4);
+	gpr_out(cpu, i->dst, x86_seen_cr4(cpu));
 	NEXT(cpu, i);
 }
 
 static void read_cr8(struct x86_cpu *cpu, const struct insn *i)
 {
-	at(cpu, i);
+	ask_read(cpu, i, 8);
 	x86_vec_put(cpu);
 	gpr_out(cpu, i->dst, cpu->env->get_cr8(cpu));
 	NEXT(cpu, i);
@@ -66,27 +87,28 @@ static void read_cr8(struct x86_cpu *cpu, const struct insn *i)
 static void write_cr0(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
-	check(cpu, x86_set_cr0(cpu, gpr_in(cpu, i->src)));
+	check(cpu, x86_set_cr0(cpu, ask_write(cpu, i, 0)));
 	NEXT(cpu, i);
 }
 
 static void write_cr2(struct x86_cpu *cpu, const struct insn *i)
 {
-	cpu->cr2 = gpr_in(cpu, i->src);
+	at(cpu, i);
+	cpu->cr2 = ask_write(cpu, i, 2);
 	NEXT(cpu, i);
 }
 
 static void write_cr3(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
-	check(cpu, x86_set_cr3(cpu, gpr_in(cpu, i->src)));
+	check(cpu, x86_set_cr3(cpu, ask_write(cpu, i, 3)));
 	NEXT(cpu, i);
 }
 
 static void write_cr4(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
-	check(cpu, x86_set_cr4(cpu, gpr_in(cpu, i->src)));
+	check(cpu, x86_set_cr4(cpu, ask_write(cpu, i, 4)));
 	NEXT(cpu, i);
 }
 
@@ -96,6 +118,7 @@ static void write_cr8(struct x86_cpu *cpu, const struct insn *i)
 
 	at(cpu, i);
 	check(cpu, v > 15 ? -EINVAL : 0);
+	ask_write(cpu, i, 8);
 	x86_vec_put(cpu);
 	cpu->env->set_cr8(cpu, v);
 	NEXT(cpu, i);
@@ -150,6 +173,7 @@ static void dr_guard(struct x86_cpu *cpu, unsigned int n)
 static void read_dr(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
+	x86_intercept(cpu, i, ICPT_DR, i->src | (uint64_t)i->dst << 8);
 	dr_guard(cpu, i->src);
 	gpr_out(cpu, i->dst, x86_get_dr(cpu, i->src));
 	NEXT(cpu, i);
@@ -158,6 +182,7 @@ static void read_dr(struct x86_cpu *cpu, const struct insn *i)
 static void write_dr(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
+	x86_intercept(cpu, i, ICPT_DR, i->dst | (uint64_t)i->src << 8 | 1u << 16);
 	dr_guard(cpu, i->dst);
 	check(cpu, x86_set_dr(cpu, i->dst, gpr_in(cpu, i->src)));
 	NEXT(cpu, i);
@@ -185,9 +210,19 @@ static int build_write_dr(struct insn *i, const struct insn_build *b)
 
 /* ---------------------------------------------------------- CLTS, LMSW, SMSW */
 
+/* The same for CLTS and LMSW. */
+static uint64_t ask_write_cr0(struct x86_cpu *cpu, uint64_t value, enum x86_cr_how how)
+{
+	if (!x86_icpt(cpu, ICPT_CR_WRITE))
+		return value;
+	x86_vec_put(cpu);
+	return cpu->nested.ops->cr_write(cpu, 0, value, how, 0);
+}
+
 static void clts(struct x86_cpu *cpu, const struct insn *i)
 {
-	x86_apply_cr0(cpu, cpu->cr0 & ~CR0_TS);
+	at(cpu, i);
+	x86_apply_cr0(cpu, ask_write_cr0(cpu, cpu->cr0 & ~CR0_TS, X86_CR_CLTS));
 	NEXT(cpu, i);
 }
 
@@ -198,7 +233,7 @@ static void lmsw(struct x86_cpu *cpu, const struct insn *i)
 
 	at(cpu, i);
 	v = i->memsize ? ld16(cpu, ea(cpu, i, 2, false)) : reg16(cpu, i->src);
-	check(cpu, x86_set_cr0(cpu, (cpu->cr0 & ~(CR0_MP | CR0_EM | CR0_TS)) | (v & 15)));
+	check(cpu, x86_set_cr0(cpu, ask_write_cr0(cpu, (cpu->cr0 & ~(CR0_MP | CR0_EM | CR0_TS)) | (v & 15), X86_CR_LMSW)));
 	NEXT(cpu, i);
 }
 
@@ -222,17 +257,19 @@ static void umip_check(struct x86_cpu *cpu, const struct insn *i)
 static void smsw_m(struct x86_cpu *cpu, const struct insn *i)
 {
 	umip_check(cpu, i);
-	st16(cpu, ea(cpu, i, 2, true), (uint16_t)cpu->cr0);
+	x86_intercept(cpu, i, ICPT_CR_READ, 0);
+	st16(cpu, ea(cpu, i, 2, true), (uint16_t)x86_seen_cr0(cpu));
 	NEXT(cpu, i);
 }
 
 static void smsw_r(struct x86_cpu *cpu, const struct insn *i)
 {
 	umip_check(cpu, i);
+	x86_intercept(cpu, i, ICPT_CR_READ, (uint64_t)i->dst << 8);
 	if (i->opsize == 2)
-		reg16(cpu, i->dst) = (uint16_t)cpu->cr0;
+		reg16(cpu, i->dst) = (uint16_t)x86_seen_cr0(cpu);
 	else
-		cpu->regs[i->dst] = (uint32_t)cpu->cr0;
+		cpu->regs[i->dst] = (uint32_t)x86_seen_cr0(cpu);
 	NEXT(cpu, i);
 }
 
@@ -289,6 +326,7 @@ static void xsetbv(struct x86_cpu *cpu, const struct insn *i)
 	osxsave_check(cpu, i);
 	if (cpu->cpl)
 		x86_raise_ec(cpu, X86_GP, 0);
+	x86_intercept(cpu, i, ICPT_XSETBV, 0);
 	check(cpu, x86_set_xcr(cpu, (uint32_t)cpu->regs[R_RCX], v));
 	NEXT(cpu, i);
 }

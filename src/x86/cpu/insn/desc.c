@@ -48,6 +48,7 @@ static void store_table(struct x86_cpu *cpu, const struct insn *i)
 	uint8_t *p;
 
 	umip_check(cpu, i);
+	x86_intercept(cpu, i, i->aux ? ICPT_SIDT : ICPT_SGDT, 0);
 	a = ea(cpu, i, size, true);
 	p = mem_write_ptr(cpu, a, size);
 	*(uint16_t *)p = t->limit;
@@ -96,6 +97,7 @@ static void cpl0_check(struct x86_cpu *cpu, const struct insn *i)
 static void lldt(struct x86_cpu *cpu, const struct insn *i)
 {
 	cpl0_check(cpu, i);
+	x86_intercept(cpu, i, ICPT_LLDT, 0);
 	x86_ldt_load(cpu, source16(cpu, i));
 	NEXT(cpu, i);
 }
@@ -103,6 +105,7 @@ static void lldt(struct x86_cpu *cpu, const struct insn *i)
 static void ltr(struct x86_cpu *cpu, const struct insn *i)
 {
 	cpl0_check(cpu, i);
+	x86_intercept(cpu, i, ICPT_LTR, 0);
 	x86_tr_load(cpu, source16(cpu, i));
 	NEXT(cpu, i);
 }
@@ -123,6 +126,7 @@ static void store_selector(struct x86_cpu *cpu, const struct insn *i)
 	uint16_t sel = i->aux ? cpu->tr.seg.selector : cpu->ldt.seg.selector;
 
 	umip_check(cpu, i);
+	x86_intercept(cpu, i, i->aux ? ICPT_STR : ICPT_SLDT, 0);
 	if (i->memsize)
 		st16(cpu, ea(cpu, i, 2, true), sel);
 	else if (i->opsize == 2)

@@ -48,6 +48,7 @@ static void redirect(struct x86_cpu *cpu, const struct insn *i, uint8_t vector)
 static void op_int(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
+	x86_intercept(cpu, i, ICPT_INTN, i->imm);
 	if (x86_protected(cpu) && x86_vm86(cpu)) {
 		if (vme_redirects(cpu, (uint8_t)i->imm)) {
 			redirect(cpu, i, (uint8_t)i->imm);
@@ -81,6 +82,8 @@ static void op_into(struct x86_cpu *cpu, const struct insn *i)
 /* Like a debug trap: no gate is too privileged for it, and DR6 is left alone. */
 static void op_int1(struct x86_cpu *cpu, const struct insn *i)
 {
+	at(cpu, i);
+	x86_intercept(cpu, i, ICPT_ICEBP, 0);
 	cpu->regs[R_RIP] = insn_next_rip(cpu, i);
 	x86_raise_db_trap(cpu, 0);
 }

@@ -38,10 +38,12 @@ static void check_permission(struct x86_cpu *cpu, uint16_t port, unsigned int si
 		x86_raise_ec(cpu, X86_GP, 0);
 }
 
-static void check_port(struct x86_cpu *cpu, uint16_t port, unsigned int size)
+/* @how: ICPT_IO_*, of the instruction. */
+static void check_port(struct x86_cpu *cpu, const struct insn *i, uint16_t port, uint64_t how)
 {
-	check_permission(cpu, port, size);
-	x86_debug_check_io(cpu, port, size);
+	check_permission(cpu, port, i->opsize);
+	x86_intercept(cpu, i, ICPT_IO, port | how | (uint64_t)i->opsize << ICPT_IO_SIZE_SHIFT);
+	x86_debug_check_io(cpu, port, i->opsize);
 }
 
 /* ------------------------------------------------------------------ IN, OUT */
@@ -57,7 +59,7 @@ static void port_in(struct x86_cpu *cpu, const struct insn *i)
 	uint32_t v = 0;
 
 	at(cpu, i);
-	check_port(cpu, port, i->opsize);
+	check_port(cpu, i, port, ICPT_IO_IN | (i->aux ? 0 : ICPT_IO_IMM));
 	x86_port_access(cpu, port, &v, i->opsize, false);
 	if (i->opsize == 1)
 		reg8(cpu, R_RAX * 8) = (uint8_t)v;
@@ -73,7 +75,7 @@ static void port_out(struct x86_cpu *cpu, const struct insn *i)
 	uint32_t v = (uint32_t)cpu->regs[R_RAX];
 
 	at(cpu, i);
-	check_port(cpu, port, i->opsize);
+	check_port(cpu, i, port, i->aux ? 0 : ICPT_IO_IMM);
 	x86_port_access(cpu, port, &v, i->opsize, true);
 }
 
@@ -107,6 +109,11 @@ static int build_port(struct insn *i, const struct insn_build *b)
 
 /* ------------------------------------------------------------------ INS, OUTS */
 
+static uint64_t string_how(const struct insn *i)
+{
+	return ICPT_IO_STRING | (i->ea_flags & (EA_REP | EA_REPNE) ? ICPT_IO_REP : 0);
+}
+
 static void ins_store(struct x86_cpu *cpu, const struct insn *i, gva_t a, uint32_t v)
 {
 	if (i->opsize == 4)
@@ -137,7 +144,7 @@ static uint64_t ins(struct x86_cpu *cpu, const struct insn *i, uint64_t n)
 	uint32_t v = 0;
 	gva_t a;
 
-	check_port(cpu, port, i->opsize);
+	check_port(cpu, i, port, ICPT_IO_IN | string_how(i));
 	a = string_ea(cpu, i, R_RDI, SEG_ES, true);
 	mem_probe_write(cpu, a, i->opsize);
 	if (n > 1)
@@ -159,7 +166,7 @@ static uint64_t outs(struct x86_cpu *cpu, const struct insn *i, uint64_t n)
 	uint32_t v;
 	gva_t a;
 
-	check_port(cpu, port, i->opsize);
+	check_port(cpu, i, port, string_how(i));
 	a = string_ea(cpu, i, R_RSI, i->seg, false);
 	v = i->opsize == 4 ? ld32(cpu, a) : i->opsize == 2 ? ld16(cpu, a) : ld8(cpu, a);
 	x86_port_access(cpu, port, &v, i->opsize, true);

@@ -125,13 +125,14 @@ RANDOM_ALL(rdseed)
 
 /* ------------------------------------------------------------------ time stamps, CPUID */
 
-static void read_tsc(struct x86_cpu *cpu, const struct insn *i)
+static void read_tsc(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt icpt)
 {
 	uint64_t tsc;
 
 	at(cpu, i);
 	if ((cpu->cr4 & CR4_TSD) && cpu->cpl)
 		x86_raise_ec(cpu, X86_GP, 0);
+	x86_intercept(cpu, i, icpt, 0);
 	x86_vec_put(cpu);
 	tsc = cpu->env->tsc(cpu);
 	cpu->regs[R_RAX] = (uint32_t)tsc;
@@ -140,13 +141,13 @@ static void read_tsc(struct x86_cpu *cpu, const struct insn *i)
 
 static void rdtsc(struct x86_cpu *cpu, const struct insn *i)
 {
-	read_tsc(cpu, i);
+	read_tsc(cpu, i, ICPT_RDTSC);
 	NEXT(cpu, i);
 }
 
 static void rdtscp(struct x86_cpu *cpu, const struct insn *i)
 {
-	read_tsc(cpu, i);
+	read_tsc(cpu, i, ICPT_RDTSCP);
 	cpu->regs[R_RCX] = (uint32_t)cpu->tsc_aux;
 	NEXT(cpu, i);
 }
@@ -179,12 +180,14 @@ static bool read_pmc(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
 }
 
 /* SDM 2B, RDPMC. */
-SLOW_FN static void do_rdpmc(struct x86_cpu *cpu)
+SLOW_FN static void do_rdpmc(struct x86_cpu *cpu, const struct insn *i)
 {
 	uint64_t value = 0;
 
 	x86_vec_put(cpu);
 	x86_charge(cpu, 8);
+	if (cpu->nested.in_guest && ((cpu->cr4 & CR4_PCE) || !cpu->cpl || !x86_protected(cpu)))
+		x86_intercept(cpu, i, ICPT_RDPMC, 0);
 	if (!read_pmc(cpu, (uint32_t)cpu->regs[R_RCX], &value))
 		x86_raise_ec(cpu, X86_GP, 0);
 	cpu->regs[R_RAX] = (uint32_t)value;
@@ -194,7 +197,7 @@ SLOW_FN static void do_rdpmc(struct x86_cpu *cpu)
 static void rdpmc(struct x86_cpu *cpu, const struct insn *i)
 {
 	at(cpu, i);
-	do_rdpmc(cpu);
+	do_rdpmc(cpu, i);
 	NEXT(cpu, i);
 }
 

@@ -33,6 +33,7 @@ static void rdmsr(struct x86_cpu *cpu, const struct insn *i)
 	uint64_t value;
 
 	at(cpu, i);
+	x86_intercept(cpu, i, ICPT_MSR, 0);
 	value = read_msr(cpu);
 	set_reg32(cpu, R_RAX, value);
 	set_reg32(cpu, R_RDX, value >> 32);
@@ -44,6 +45,7 @@ static void wrmsr(struct x86_cpu *cpu, const struct insn *i)
 	uint64_t value = (uint32_t)cpu->regs[R_RAX] | cpu->regs[R_RDX] << 32;
 
 	at(cpu, i);
+	x86_intercept(cpu, i, ICPT_MSR, 1);
 	x86_charge(cpu, 8);
 	x86_vec_put(cpu);
 	msr_done(cpu, cpu->env->wrmsr(cpu, (uint32_t)cpu->regs[R_RCX], value));

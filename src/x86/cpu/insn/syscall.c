@@ -219,6 +219,8 @@ static void op_hypercall(struct x86_cpu *cpu, const struct insn *i)
 
 	at(cpu, i);
 	x86_vec_put(cpu);
+	if (i->aux == x86_is_intel(cpu))
+		x86_intercept(cpu, i, ICPT_HYPERCALL, 0);
 	if (i->aux != x86_is_intel(cpu))
 		return replace_hypercall(cpu, i);
 	status = cpu->env->hypercall(cpu);
@@ -247,6 +249,7 @@ static void monitor_check(struct x86_cpu *cpu, const struct insn *i)
 static void op_monitor(struct x86_cpu *cpu, const struct insn *i)
 {
 	monitor_check(cpu, i);
+	x86_intercept(cpu, i, ICPT_MONITOR, 0);
 	if (cpu->mode == CODE64 ? cpu->regs[R_RCX] : (uint32_t)cpu->regs[R_RCX])
 		x86_raise_ec(cpu, X86_GP, 0);
 	mem_probe_read(cpu, ea(cpu, i, 1, false));
@@ -256,6 +259,7 @@ static void op_monitor(struct x86_cpu *cpu, const struct insn *i)
 static void op_mwait(struct x86_cpu *cpu, const struct insn *i)
 {
 	monitor_check(cpu, i);
+	x86_intercept(cpu, i, ICPT_MWAIT, 0);
 	if ((cpu->mode == CODE64 ? cpu->regs[R_RCX] : (uint32_t)cpu->regs[R_RCX]) & ~1ULL)
 		x86_raise_ec(cpu, X86_GP, 0);
 	NEXT(cpu, i);
