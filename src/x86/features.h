@@ -137,7 +137,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(XSAVES, "xsaves", 0xd, 1, EAX, 3, NOTHING, BOTH)                                      \
 	F(LAHF_LM, "lahf_lm", 0x80000001, 0, ECX, 0, NOTHING, BOTH)                             \
 	F(CMP_LEGACY, "cmp_legacy", 0x80000001, 0, ECX, 1, NOTHING, AMD)                        \
-	F(SVM, "svm", 0x80000001, 0, ECX, 2, CLIENT, AMD)                                       \
+	F(SVM, "svm", 0x80000001, 0, ECX, 2, NOTHING, AMD)                                      \
 	F(CR8_LEGACY, "cr8_legacy", 0x80000001, 0, ECX, 4, NOTHING, AMD)                        \
 	F(ABM, "abm", 0x80000001, 0, ECX, 5, HOST, BOTH)                                        \
 	F(SSE4A, "sse4a", 0x80000001, 0, ECX, 6, HOST, AMD)                                     \
@@ -164,6 +164,9 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(VIRT_SSBD, "virt_ssbd", 0x80000008, 0, EBX, 25, CLIENT, AMD)                          \
 	F(AMD_SSB_NO, "amd_ssb_no", 0x80000008, 0, EBX, 26, NOTHING, AMD)                       \
 	F(BTC_NO, "btc_no", 0x80000008, 0, EBX, 29, NOTHING, AMD)                               \
+	F(NPT, "npt", 0x8000000a, 0, EDX, 0, NOTHING, AMD)                                      \
+	F(NRIPS, "nrips", 0x8000000a, 0, EDX, 3, NOTHING, AMD)                                  \
+	F(FLUSHBYASID, "flushbyasid", 0x8000000a, 0, EDX, 6, NOTHING, AMD)                      \
 	F(NO_NESTED_DATA_BP, "no_nested_data_bp", 0x80000021, 0, EAX, 0, NOTHING, AMD)          \
 	F(LFENCE_RDTSC, "lfence_rdtsc", 0x80000021, 0, EAX, 2, NOTHING, AMD)                    \
 	F(NULL_SEL_CLR_BASE, "null_sel_clr_base", 0x80000021, 0, EAX, 6, NOTHING, AMD)          \

@@ -202,6 +202,7 @@ static const struct {
 	{ EFER_SCE, X86_F_SYSCALL },
 	{ EFER_LME | EFER_LMA, X86_F_LM },
 	{ EFER_NX, X86_F_NX },
+	{ EFER_SVME, X86_F_SVM },
 	{ EFER_FFXSR, X86_F_FXSR_OPT },
 };
 

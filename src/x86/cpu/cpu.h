@@ -234,6 +234,7 @@ struct x86_exception {
 	bool has_error_code;
 	bool trap;              /* reported after the instruction: R_RIP is already the next one */
 	bool soft;              /* INT n, INT3, INTO, INT1: RIP pushed is after the instruction */
+	bool intn;              /* a soft one that is INT n */
 	uint8_t insn_len;       /* of a soft one */
 	uint32_t error_code;
 	uint64_t payload;       /* CR2 of #PF, DR6 bits of #DB */

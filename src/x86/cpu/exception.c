@@ -16,6 +16,7 @@
 #include "x86/cpu/mem.h"
 #include "x86/cpu/segment.h"
 #include "x86/cpu/task.h"
+#include "x86/features.h"
 #include "x86/mmu/mmu.h"
 
 const struct insn x86_no_insn;
@@ -94,7 +95,7 @@ void x86_raise_pf(struct x86_cpu *cpu, gva_t gva, uint32_t error_code)
 void x86_raise_soft(struct x86_cpu *cpu, const struct insn *i, uint8_t vector)
 {
 	at(cpu, i);
-	cpu->exc = (struct x86_exception){ .vector = vector, .soft = true, .insn_len = i->len };
+	cpu->exc = (struct x86_exception){ .vector = vector, .soft = true, .insn_len = i->len, .intn = i->aux };
 	x86_leave(cpu, X86_LEAVE_EXCEPTION);
 }
 
@@ -468,7 +469,8 @@ void x86_deliver_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 {
 	const struct x86_exception x = *exc;
 	struct event e = {
-		.vector = x.vector, .soft = x.soft, .ext = !x.soft,
+		/* AMD's processors set EXT for external events alone. */
+		.vector = x.vector, .soft = x.soft, .ext = !x.soft && x86_is_intel(cpu),
 		.has_error_code = x.has_error_code, .error_code = x.error_code,
 		.rip = cpu->regs[R_RIP] + (x.soft ? x.insn_len : 0), .rflags = x86_get_rflags(cpu),
 	};

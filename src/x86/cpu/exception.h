@@ -37,7 +37,7 @@ bool x86_merge_exception(struct x86_cpu *cpu) must_check;
 
 /**
  * x86_raise_soft - INT n, INT3, INTO: the instruction @i leaves through @vector,
- * subject to the gate's DPL; the RIP saved is the next instruction's.
+ * (with aux set for INT n) subject to the gate's DPL; the RIP saved is the next instruction's.
  */
 void x86_raise_soft(struct x86_cpu *cpu, const struct insn *i, uint8_t vector) __attribute__((noreturn));
 

@@ -16,6 +16,7 @@
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 #include "x86/state/trace.h"
+#include "x86/svm/svm.h"
 
 #define DR6_CAUSES (0xfu | DR6_BD | DR6_BS | DR6_BT)
 
@@ -58,7 +59,7 @@ bool x86_ready_for_interrupt(struct x86_vcpu *v)
 	return x86_interrupt_allowed(v) && !x86_event_injected(v) && !v->exception.pending && !v->cpu.is_delivering;
 }
 
-static bool has_interrupt(struct x86_vcpu *v)
+bool x86_has_interrupt(struct x86_vcpu *v)
 {
 	if (!v->has_lapic)
 		return false;
@@ -95,7 +96,7 @@ bool x86_has_event(struct x86_vcpu *v)
 		return true;
 	if (atomic_load(&v->nmi_queued) || (v->nmi_pending && nmi_allowed(v)))
 		return true;
-	return x86_interrupt_allowed(v) && has_interrupt(v);
+	return (x86_interrupt_allowed(v) && x86_has_interrupt(v)) || svm_wakes(v);
 }
 
 static void start_at(struct x86_vcpu *v, uint8_t vector)
@@ -160,6 +161,16 @@ static void deliver_interrupt(struct x86_vcpu *v, uint8_t vector)
 	x86_deliver_interrupt(&v->cpu, vector);
 }
 
+/* INT n that L1 has put in for L2: a gate's DPL counts, and what is saved is where it would have gone on. */
+static void deliver_soft(struct x86_vcpu *v, uint8_t vector)
+{
+	const struct x86_exception exc = {
+		.vector = vector, .soft = true, .intn = v->interrupt.intn, .insn_len = v->interrupt.soft_len,
+	};
+
+	x86_deliver_exception(&v->cpu, &exc);
+}
+
 void x86_inject(struct x86_vcpu *v)
 {
 	struct x86_cpu *cpu = &v->cpu;
@@ -167,6 +178,8 @@ void x86_inject(struct x86_vcpu *v)
 
 	x86_process_nmi(v);
 	x86_smm_process(v);
+	if (svm_inject(v))
+		return;
 	if (v->exception.injected || v->exception.pending) {
 		x86_request(cpu, X86_REQ_EVENT);
 		deliver_exception(v);
@@ -176,14 +189,21 @@ void x86_inject(struct x86_vcpu *v)
 		v->nmi_injected = false;
 		x86_request(cpu, X86_REQ_EVENT);
 		x86_stat_inc(v->vcpu, X86_STAT_NMI_INJECTIONS);
-		x86_deliver_nmi(cpu);
+		/* One that L1 puts in blocks none of L1's own. */
+		if (cpu->nested.in_guest)
+			x86_deliver_interrupt(cpu, X86_NMI);
+		else
+			x86_deliver_nmi(cpu);
 		return;
 	}
 	if (v->interrupt.injected) {
 		v->interrupt.injected = false;
 		x86_request(cpu, X86_REQ_EVENT);
 		x86_stat_inc(v->vcpu, X86_STAT_IRQ_INJECTIONS);
-		deliver_interrupt(v, v->interrupt.nr);
+		if (v->interrupt.soft)
+			deliver_soft(v, v->interrupt.nr);
+		else
+			deliver_interrupt(v, v->interrupt.nr);
 		return;
 	}
 	if (v->guest_debug & KVM_GUESTDBG_BLOCKIRQ)
@@ -204,7 +224,7 @@ void x86_inject(struct x86_vcpu *v)
 		x86_deliver_nmi(cpu);
 		return;
 	}
-	if (!has_interrupt(v))
+	if (!x86_has_interrupt(v))
 		return;
 	if (!(cpu->rflags & FL_IF)) {
 		cpu->if_unwatched = false;

@@ -289,6 +289,15 @@ static void leaf_sizes(struct leaves *l, uint32_t leaf)
 	add_plain(l, leaf, x86_host_phys_bits() | virt << 8, 0, 0, 0);
 }
 
+/* Revision 1 of SVM, with eight ASIDs as KVM has it. */
+static void leaf_svm(struct leaves *l, uint32_t leaf)
+{
+	if (x86_model_has(l->m, X86_F_SVM))
+		add_plain(l, leaf, 1, 8, 0, 0);
+	else
+		add_plain(l, leaf, 0, 0, 0, 0);
+}
+
 static void leaf_amd_cache(struct leaves *l, uint32_t leaf)
 {
 	if (x86_model_has(l->m, X86_F_TOPOEXT))
@@ -321,6 +330,7 @@ static const struct {
 	{ 0x80000000, 0x80000000, leaf_ext_max }, { 0x80000001, 0x80000001, leaf_ext_features },
 	{ 0x80000002, 0x80000004, leaf_brand }, { 0x80000005, 0x80000005, leaf_l1 },
 	{ 0x80000006, 0x80000006, leaf_l2 }, { 0x80000008, 0x80000008, leaf_sizes },
+	{ 0x8000000a, 0x8000000a, leaf_svm },
 	{ 0x8000001d, 0x8000001d, leaf_amd_cache },
 };
 

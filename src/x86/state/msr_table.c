@@ -14,6 +14,7 @@
 #include "x86/state/model.h"
 #include "x86/state/msr.h"
 #include "x86/state/state.h"
+#include "x86/svm/svm.h"
 
 #define MTRR_VAR_FIRST 0x200
 #define MTRR_DEF_VALID 0xcffULL
@@ -29,7 +30,7 @@
 #define SPEC_CTRL_IBRS 1ULL
 #define SPEC_CTRL_STIBP 2ULL
 #define SPEC_CTRL_SSBD 4ULL
-#define EFER_KNOWN (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX | EFER_FFXSR)
+#define EFER_KNOWN (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX | EFER_SVME | EFER_FFXSR)
 
 /* IA32_ARCH_CAPABILITIES: software executes no instruction speculatively, so a guest needs no workaround. */
 #define ARCH_CAP_VALUE ((1ULL << 0) | (1ULL << 1) | (1ULL << 3) | (1ULL << 4) | (1ULL << 5) | (1ULL << 6) | \
@@ -45,7 +46,7 @@
 
 static int get_tsc(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
 {
-	*value = x86_guest_tsc(v);
+	*value = x86_guest_tsc(v) + (host ? 0 : v->cpu.nested.tsc_offset);
 	return 0;
 }
 
@@ -530,6 +531,43 @@ static int set_hwcr(struct x86_vcpu *v, uint32_t index, uint64_t value, bool hos
 	return 0;
 }
 
+/* Only where there is SVM does anything come of these two; APM 2, 15.30. */
+static int get_vm_cr(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
+{
+	*value = v->svm ? v->svm->vm_cr : 0;
+	return 0;
+}
+
+static int set_vm_cr(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	const uint64_t lock = 1 << 3, svmdis = 1 << 4;
+
+	if (!v->svm)
+		return host && !value ? 0 : -EINVAL;
+	if ((value & ~(lock | svmdis)) || ((value & svmdis) && (v->cpu.efer & EFER_SVME)))
+		return -EINVAL;
+	if (!host && (v->svm->vm_cr & lock))
+		value = v->svm->vm_cr;
+	v->svm->vm_cr = value;
+	return 0;
+}
+
+static int get_vm_hsave(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
+{
+	*value = v->svm ? v->svm->hsave : 0;
+	return 0;
+}
+
+static int set_vm_hsave(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	if (!v->svm)
+		return 0;
+	if (!host && ((value & ~GUEST_PAGE_MASK) || value >> v->cpuid.maxphyaddr))
+		return -EINVAL;
+	v->svm->hsave = value & GUEST_PAGE_MASK;
+	return 0;
+}
+
 static int set_zero_only(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
 	return value ? -EINVAL : 0;
@@ -688,7 +726,8 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CONST(0xc0010055, 0xc0010055, "INT_PENDING", MSR_READ_ONLY, 0),
 	{ 0xc0010058, 0xc0010058, "MMIO_CONF_BASE", MSR_LAZY_ZERO, 0, 0, 0, 0, 0, NULL, set_zero_only },
 	CONST(0xc0010112, 0xc0010113, "TSEG", MSR_READ_ONLY, 0),
-	CONST(0xc0010117, 0xc0010117, "VM_HSAVE_PA", MSR_SAVED | MSR_IGNORE_WRITES, 0),
+	CODE(0xc0010114, "VM_CR", MSR_SAVED, get_vm_cr, set_vm_cr),
+	CODE(0xc0010117, "VM_HSAVE_PA", MSR_SAVED, get_vm_hsave, set_vm_hsave),
 	{ 0xc001011f, 0xc001011f, "VIRT_SPEC_CTRL", MSR_SAVED, X86_F_VIRT_SSBD, 0, AT(msr.virt_spec_ctrl), 4, 0,
 	  NULL, NULL },
 	{ 0xc0010140, 0xc0010140, "OSVW_ID_LENGTH", 0, X86_F_OSVW, 0, AT(msr.osvw_length), ALL, 0, NULL, NULL },

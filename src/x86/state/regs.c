@@ -7,6 +7,7 @@
 #include "x86/mmu/mmu.h"
 #include "x86/state/regs.h"
 #include "x86/state/state.h"
+#include "x86/svm/svm.h"
 
 /* kvm_regs lists the registers in an order of its own. */
 static const uint8_t reg_order[] = {
@@ -313,6 +314,8 @@ uint64_t x86_get_cr8(struct x86_cpu *cpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 
+	if (unlikely(svm_virtual_tpr(v)))
+		return v->svm->vmcb.control.int_ctl & 15;
 	if (!v->has_lapic)
 		return v->cr8;
 	if (x86_vapic_collect(v))
@@ -324,6 +327,11 @@ void x86_set_cr8(struct x86_cpu *cpu, uint64_t value)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 
+	if (unlikely(svm_virtual_tpr(v))) {
+		v->svm->vmcb.control.int_ctl = (v->svm->vmcb.control.int_ctl & ~V_TPR) | (value & 15);
+		x86_request(cpu, X86_REQ_EVENT);
+		return;
+	}
 	if (v->has_lapic) {
 		bool published = x86_vapic_collect(v);
 

@@ -164,7 +164,10 @@ struct x86_vcpu {
 	struct {
 		bool injected, soft;
 		uint8_t nr;
+		uint8_t soft_len;       /* bytes from RIP to where a software interrupt goes on */
+		bool intn;              /* a soft one by INT n, not INT3 or INTO */
 	} interrupt;
+	struct x86_svm *svm;            /* NULL: the CPU has no SVM */
 	int16_t external_vector;        /* KVM_INTERRUPT with a split irqchip; -1: none */
 	int16_t ioapic_eoi;             /* split: this vector ended, tell the client; -1: none */
 
@@ -305,6 +308,8 @@ bool x86_event_injected(const struct x86_vcpu *v);
 void x86_process_nmi(struct x86_vcpu *v);
 /** x86_interrupt_allowed - RFLAGS.IF, and no shadow. */
 bool x86_interrupt_allowed(const struct x86_vcpu *v);
+/** x86_has_interrupt - is there one for the CPU, RFLAGS.IF aside? */
+bool x86_has_interrupt(struct x86_vcpu *v);
 /** x86_ready_for_interrupt - may the client inject an interrupt by KVM_INTERRUPT now? */
 bool x86_ready_for_interrupt(struct x86_vcpu *v);
 /** x86_queue_exception - makes it pending, as KVM does for the client; false: there is one already. */

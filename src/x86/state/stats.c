@@ -34,6 +34,9 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("async_pf_halts"),
 	KVM_STAT_COUNTER("pv_eois"),
 	KVM_STAT_COUNTER("smm_entries"),
+	KVM_STAT_COUNTER("nested_run"),
+	KVM_STAT_COUNTER("nested_exits"),
+	KVM_STAT_COUNTER("slat_walks"),
 };
 
 _Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");
@@ -59,6 +62,7 @@ void x86_stats_engine(struct vcpu *vcpu)
 	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FLUSH, mmu->flushes);
 	kvm_stat_set(&vcpu->stats, X86_STAT_PF_FIXED, mmu->touched);
 	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FILLS, mmu->fills);
+	kvm_stat_set(&vcpu->stats, X86_STAT_SLAT_WALKS, mmu->slat_walks);
 	kvm_stat_set(&vcpu->stats, X86_STAT_PAGE_WALKS, mmu->walks);
 	kvm_stat_set(&vcpu->stats, X86_STAT_MMU_RECYCLED, mmu->recycled);
 	kvm_stat_set(&vcpu->stats, X86_STAT_INSTRUCTIONS, cpu->insns);

@@ -34,6 +34,9 @@ enum x86_vcpu_stat {
 	X86_STAT_ASYNC_PF_HALTS,                /* the guest could not be told of a page and slept */
 	X86_STAT_PV_EOIS,                       /* interrupts ended without a write to the local APIC */
 	X86_STAT_SMM_ENTRIES,                   /* into system management mode */
+	X86_STAT_NESTED_RUN,                    /* entries to L2 by L1; KVM's name */
+	X86_STAT_NESTED_EXITS,                  /* from L2 to L1 */
+	X86_STAT_SLAT_WALKS,                    /* of L1's second-level tables */
 	X86_STAT_END
 };
 

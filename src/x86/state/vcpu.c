@@ -14,6 +14,7 @@
 #include "x86/state/msr.h"
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
+#include "x86/svm/svm.h"
 
 #define SIGNATURE_UNKNOWN 0x600         /* EDX after RESET where CPUID leaf 1 is not set; as KVM */
 
@@ -148,6 +149,7 @@ static void destroy_engine(struct x86_vcpu *v)
 		vec_state_destroy(v->cpu.vec);
 	x86_cpuid_free(&v->cpuid);
 	x86_async_pf_destroy(v);
+	svm_destroy(v);
 	free(v);
 }
 
@@ -178,6 +180,14 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	vcpu->arch_data = v;
 	r = create_engine(v);
 	if (r) {
+		destroy_engine(v);
+		vcpu->arch_data = NULL;
+		return r;
+	}
+	if (v->cpuid.vendor == V_AMD)
+		r = svm_create(v);
+	if (r) {
+		code_cache_leave(x->code, &v->cpu);
 		destroy_engine(v);
 		vcpu->arch_data = NULL;
 		return r;
@@ -229,6 +239,7 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init)
 
 	if (v->cpu.smm)
 		x86_smm_changed(v, false);
+	svm_reset(v);
 	x86_cpu_reset(&v->cpu, init);
 	v->cpu.regs[R_RDX] = e ? e->eax : SIGNATURE_UNKNOWN;
 	if (v->has_lapic)

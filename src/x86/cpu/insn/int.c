@@ -63,6 +63,7 @@ static void op_int(struct x86_cpu *cpu, const struct insn *i)
 static int build_int(struct insn *i, const struct insn_build *b)
 {
 	i->imm = build_imm(b, 0) & 0xff;
+	i->aux = 1;             /* for x86_raise_soft() */
 	i->fn = op_int;
 	return 0;
 }

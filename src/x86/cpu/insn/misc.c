@@ -134,7 +134,7 @@ static void read_tsc(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt ic
 		x86_raise_ec(cpu, X86_GP, 0);
 	x86_intercept(cpu, i, icpt, 0);
 	x86_vec_put(cpu);
-	tsc = cpu->env->tsc(cpu);
+	tsc = cpu->env->tsc(cpu) + cpu->nested.tsc_offset;
 	cpu->regs[R_RAX] = (uint32_t)tsc;
 	cpu->regs[R_RDX] = tsc >> 32;
 }

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT
+/* VMRUN: what must hold of a VMCB, and the way into L2.  APM 2, 15.5.1. */
+#include "x86/cpu/control.h"
+#include "x86/cpu/exception.h"
+#include "x86/cpu/insn.h"
+#include "x86/mmu/mmu.h"
+#include "x86/state/stats.h"
+#include "x86/svm/svm.h"
+
+/* --- consistency checks: each names what would be wrong -------------------------------------- */
+
+static bool efer_svme_clear(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return !(m->save.efer & EFER_SVME);
+}
+
+static bool efer_reserved(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return !x86_valid_efer(&v->cpu, m->save.efer);
+}
+
+static bool cr0_nw_without_cd(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->save.cr0 & (CR0_CD | CR0_NW)) == CR0_NW;
+}
+
+static bool cr0_upper_half(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return m->save.cr0 >> 32;
+}
+
+static bool cr3_reserved(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->save.efer & EFER_LME) && (m->save.cr0 & CR0_PG) && m->save.cr3 >> v->cpu.maxphyaddr;
+}
+
+static bool cr4_reserved(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return !x86_valid_cr4(&v->cpu, m->save.cr4);
+}
+
+static bool dr6_upper_half(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return m->save.dr6 >> 32;
+}
+
+static bool dr7_upper_half(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return m->save.dr7 >> 32;
+}
+
+static bool long_mode_without_pae(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->save.efer & EFER_LME) && (m->save.cr0 & CR0_PG) && !(m->save.cr4 & CR4_PAE);
+}
+
+static bool long_mode_without_pe(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->save.efer & EFER_LME) && (m->save.cr0 & CR0_PG) && !(m->save.cr0 & CR0_PE);
+}
+
+static bool cs_long_and_big(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->save.efer & EFER_LME) && (m->save.cr0 & CR0_PG) && (m->save.cs.attrib >> 9 & 3) == 3;
+}
+
+static bool vmrun_not_intercepted(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return !(m->control.word4 & 1u << W4_VMRUN);
+}
+
+static bool asid_zero(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return !m->control.asid;
+}
+
+static bool map_beyond_memory(uint64_t at, uint64_t size, const struct x86_vcpu *v)
+{
+	uint64_t last = (at & GUEST_PAGE_MASK) + size - 1;
+
+	return last >> v->cpu.maxphyaddr;
+}
+
+static bool io_map_out_of_range(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->control.word3 & 1u << W3_IOIO) && map_beyond_memory(m->control.iopm, 3 * GUEST_PAGE_SIZE, v);
+}
+
+static bool msr_map_out_of_range(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->control.word3 & 1u << W3_MSR) && map_beyond_memory(m->control.msrpm, 2 * GUEST_PAGE_SIZE, v);
+}
+
+static bool nested_cr3_reserved(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->control.nested_ctl & NESTED_NP) && m->control.nested_cr3 >> v->cpu.maxphyaddr;
+}
+
+/* APM 2, 15.20: reserved types, an exception with a vector that none has. */
+static bool event_illegal(struct x86_vcpu *v, const struct vmcb *m)
+{
+	uint64_t e = m->control.event_inj;
+	unsigned int type = EVENT_TYPE(e), vector = e & EVENT_VECTOR;
+
+	if (!(e & EVENT_VALID))
+		return false;
+	if (type == 1 || type > EVENT_SOFT)
+		return true;
+	return type == EVENT_EXCEPTION && (vector == X86_NMI || vector > 31);
+}
+
+static bool (*const wrong[])(struct x86_vcpu *v, const struct vmcb *m) = {
+	efer_svme_clear, cr0_nw_without_cd, cr0_upper_half, cr3_reserved, cr4_reserved, dr6_upper_half, dr7_upper_half,
+	efer_reserved, long_mode_without_pae, long_mode_without_pe, cs_long_and_big, vmrun_not_intercepted,
+	io_map_out_of_range, msr_map_out_of_range, event_illegal, asid_zero, nested_cr3_reserved,
+};
+
+static bool vmcb_valid(struct x86_vcpu *v)
+{
+	for (unsigned int n = 0; n < ARRAY_SIZE(wrong); n++)
+		if (wrong[n](v, &v->svm->vmcb))
+			return false;
+	return true;
+}
+
+/* --- entry -------------------------------------------------------------------------------------- */
+
+static void flush_as_told(struct x86_vcpu *v)
+{
+	const struct vmcb_control *c = &v->svm->vmcb.control;
+
+	if (c->tlb_control == TLB_ALL)
+		mmu_flush_all(&v->cpu);
+	else if (c->tlb_control == TLB_ASID)
+		mmu_flush_tag(&v->cpu, (uint16_t)c->asid);
+	else if (c->tlb_control == TLB_ASID_NONGLOBAL)
+		mmu_flush_tag_nonglobal(&v->cpu, (uint16_t)c->asid);
+}
+
+static void set_translation(struct x86_vcpu *v)
+{
+	const struct vmcb_control *c = &v->svm->vmcb.control;
+	struct x86_slat *s = &v->cpu.nested.slat;
+
+	*s = (struct x86_slat){ .tag = (uint16_t)c->asid };
+	if (!(c->nested_ctl & NESTED_NP))
+		return;
+	s->kind = SLAT_NPT;
+	s->root = c->nested_cr3;
+	s->cr4 = v->svm->host.cr4 & (CR4_PAE | CR4_PSE | CR4_LA57);
+	s->efer = v->svm->host.efer & (EFER_LMA | EFER_NX);
+}
+
+/* INT3 and INTO, whatever type they are given, go on behind the instruction like INT n. */
+static bool is_soft(const struct x86_vcpu *v, uint64_t e)
+{
+	uint8_t vector = e & EVENT_VECTOR;
+
+	return EVENT_TYPE(e) == EVENT_SOFT ||
+	       (EVENT_TYPE(e) == EVENT_EXCEPTION && (vector == X86_BP || vector == X86_OF) && x86_has(&v->cpu, X86_F_NRIPS));
+}
+
+static void queue_interrupt(struct x86_vcpu *v, uint64_t e)
+{
+	const struct vmcb *m = &v->svm->vmcb;
+
+	v->interrupt.injected = true;
+	v->interrupt.soft = is_soft(v, e);
+	v->interrupt.intn = EVENT_TYPE(e) == EVENT_SOFT;
+	v->interrupt.nr = e & EVENT_VECTOR;
+	v->interrupt.soft_len = x86_has(&v->cpu, X86_F_NRIPS) ? (uint8_t)(m->control.next_rip - m->save.rip) : 0;
+}
+
+/* What x86_inject() is to deliver before the first instruction.  APM 2, 15.20. */
+static void queue_event(struct x86_vcpu *v)
+{
+	uint64_t e = v->svm->vmcb.control.event_inj;
+
+	if (!(e & EVENT_VALID))
+		return;
+	if (EVENT_TYPE(e) == EVENT_NMI)
+		v->nmi_injected = true;
+	else if (EVENT_TYPE(e) == EVENT_EXCEPTION && !is_soft(v, e))
+		v->exception = (struct x86_queued){
+			.injected = true, .vector = e & EVENT_VECTOR, .has_error_code = e & EVENT_EV,
+			.error_code = (uint32_t)(e >> EVENT_ERROR_SHIFT),
+		};
+	else
+		queue_interrupt(v, e);
+}
+
+static void enter(struct x86_vcpu *v)
+{
+	const struct vmcb_control *c = &v->svm->vmcb.control;
+	struct x86_cpu *cpu = &v->cpu;
+
+	v->svm->gif = true;
+	cpu->nested.in_guest = true;
+	cpu->nested.tsc_offset = c->tsc_offset;
+	svm_set_intercepts(v);
+	set_translation(v);
+	flush_as_told(v);
+	svm_load_guest(v);
+	cpu->shadow = 0;
+	if (c->int_state & INT_SHADOW)
+		x86_set_shadow(cpu, SHADOW_STI);
+	queue_event(v);
+	x86_request(cpu, X86_REQ_EVENT);
+	x86_stat_inc(v->vcpu, X86_STAT_NESTED_RUN);
+}
+
+void svm_vmrun(struct x86_vcpu *v, const struct insn *i)
+{
+	struct x86_cpu *cpu = &v->cpu;
+	gpa_t vmcb = cpu->regs[R_RAX];
+
+	if ((vmcb & ~GUEST_PAGE_MASK) || vmcb >> cpu->maxphyaddr ||
+	    x86_guest_read(v, vmcb, &v->svm->vmcb, sizeof(v->svm->vmcb)))
+		x86_raise_ec(cpu, X86_GP, 0);
+	v->svm->vmcb_gpa = vmcb;
+	svm_save_host(v, insn_next_rip(cpu, i));
+	at(cpu, &x86_no_insn);
+	if (vmcb_valid(v)) {
+		enter(v);
+		/* PAE's top entries are the guest's memory, and may be out of reach: then L2 has run, and exits. */
+		if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !x86_long_mode(cpu))
+			(void)!mmu_load_pdptes(cpu, cpu->cr3);
+	} else {
+		svm_fail_entry(v);
+	}
+	x86_leave(cpu, X86_LEAVE_BREAK);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Nested SVM: what a vCPU with EFER.SVME can do.  APM 2, chapter 15.
+ *
+ * VMRUN copies L1's VMCB into `vmcb`, keeps L1's own state in `host`, and
+ * changes the CPU's; #VMEXIT writes what has changed back to the VMCB and puts
+ * `host` in place.  Nothing of the VMCB is looked at in memory meanwhile.
+ */
+#ifndef X86_SVM_SVM_H
+#define X86_SVM_SVM_H
+
+#include "x86/state/state.h"
+#include "x86/svm/vmcb.h"
+
+/* What VMRUN saves of L1 and #VMEXIT restores; APM 2, 15.5.1 and 15.6. */
+struct svm_host {
+	uint64_t rax, rsp, rip, rflags;
+	uint64_t cr0, cr3, cr4, efer;
+	struct x86_seg es, cs, ss, ds;
+	uint64_t es_base, cs_base, ss_base, ds_base;
+	struct x86_dtable gdt, idt;
+	uint64_t pdpte[4];
+	uint64_t pat;
+};
+
+struct x86_svm {
+	bool gif;
+	gpa_t vmcb_gpa;                 /* of the VMCB in use */
+	uint64_t hsave, vm_cr;
+	struct vmcb vmcb;
+	struct svm_host host;
+	/* An exit that x86_vmexit() was called for. */
+	uint64_t exit_code, exit_info1, exit_info2, next_rip;
+};
+
+/** svm_create - for a vCPU that may have SVM; -ENOMEM. */
+int svm_create(struct x86_vcpu *v) must_check;
+void svm_destroy(struct x86_vcpu *v);
+/** svm_reset - power-on and INIT: GIF is set, L1 runs. */
+void svm_reset(struct x86_vcpu *v);
+
+/* --- state.c --- */
+void svm_load_guest(struct x86_vcpu *v);
+void svm_store_guest(struct x86_vcpu *v);
+void svm_save_host(struct x86_vcpu *v, uint64_t next_rip);
+void svm_restore_host(struct x86_vcpu *v);
+void svm_get_seg(const struct x86_seg *s, uint64_t base, struct vmcb_seg *m);
+void svm_put_seg(struct x86_seg *s, uint64_t *base, const struct vmcb_seg *m);
+
+/* --- enter.c --- */
+/** svm_vmrun - VMRUN, its operand and the privilege judged: enters L2, or exits at once; leaves. */
+void svm_vmrun(struct x86_vcpu *v, const struct insn *i);
+
+/* --- exit.c --- */
+/** svm_exit - leaves L2, in the middle of an instruction, with this code. */
+void svm_exit(struct x86_vcpu *v, uint64_t code, uint64_t info1, uint64_t info2) __attribute__((noreturn));
+/** svm_exit_insn - the same for the instruction @i, whose end L1 is told. */
+void svm_exit_insn(struct x86_vcpu *v, const struct insn *i, uint64_t code, uint64_t info1, uint64_t info2)
+	__attribute__((noreturn));
+/** svm_fail_entry - VMRUN of a VMCB that breaks a rule: back in L1 at once. */
+void svm_fail_entry(struct x86_vcpu *v);
+/** svm_exit_now - the same between instructions: on return L1 runs. */
+void svm_exit_now(struct x86_vcpu *v, uint64_t code, uint64_t info1, uint64_t info2);
+/** svm_leave - x86_nested_ops.exit. */
+int svm_leave(struct x86_cpu *cpu);
+
+/* --- intercept.c --- */
+/** svm_set_intercepts - cpu->nested.icpt from the VMCB. */
+void svm_set_intercepts(struct x86_vcpu *v);
+bool svm_intercepts3(const struct x86_svm *s, unsigned int bit);
+void svm_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, uint64_t info);
+uint64_t svm_cr_write(struct x86_cpu *cpu, unsigned int n, uint64_t value, enum x86_cr_how how, unsigned int gpr);
+void svm_exception(struct x86_cpu *cpu, const struct x86_exception *exc);
+void svm_triple_fault(struct x86_cpu *cpu);
+void svm_slat_fault(struct x86_cpu *cpu) __attribute__((noreturn));
+
+/* --- exec.c --- */
+void svm_exec(struct x86_cpu *cpu, const struct insn *i);
+
+/* --- event.c --- */
+/** svm_inject - events while GIF is clear or L2 runs; true: nothing else is to be looked at. */
+bool svm_inject(struct x86_vcpu *v);
+/** svm_wakes - has L2, halted, something to wake for that x86_has_event() does not know? */
+bool svm_wakes(struct x86_vcpu *v);
+/** svm_virtual_tpr - where CR8 is L2's own: its TPR in the VMCB. */
+bool svm_virtual_tpr(const struct x86_vcpu *v);
+
+#endif
