@@ -161,6 +161,17 @@ static void deliver_interrupt(struct x86_vcpu *v, uint8_t vector)
 	x86_deliver_interrupt(&v->cpu, vector);
 }
 
+void x86_take_interrupt(struct x86_vcpu *v)
+{
+	int vector;
+
+	x86_request(&v->cpu, X86_REQ_EVENT);
+	x86_stat_inc(v->vcpu, X86_STAT_IRQ_INJECTIONS);
+	vector = take_interrupt(v);
+	x86_pv_eoi_publish(v);
+	deliver_interrupt(v, (uint8_t)vector);
+}
+
 /* INT n that L1 has put in for L2: a gate's DPL counts, and what is saved is where it would have gone on. */
 static void deliver_soft(struct x86_vcpu *v, uint8_t vector)
 {
@@ -174,7 +185,6 @@ static void deliver_soft(struct x86_vcpu *v, uint8_t vector)
 void x86_inject(struct x86_vcpu *v)
 {
 	struct x86_cpu *cpu = &v->cpu;
-	int vector;
 
 	x86_process_nmi(v);
 	x86_smm_process(v);
@@ -235,10 +245,7 @@ void x86_inject(struct x86_vcpu *v)
 		x86_request(cpu, X86_REQ_STEP);
 		return;
 	}
-	x86_stat_inc(v->vcpu, X86_STAT_IRQ_INJECTIONS);
-	vector = take_interrupt(v);
-	x86_pv_eoi_publish(v);
-	deliver_interrupt(v, (uint8_t)vector);
+	x86_take_interrupt(v);
 }
 
 bool x86_queue_exception(struct x86_vcpu *v, uint8_t vector, bool has_ec, uint32_t error_code)

@@ -310,6 +310,8 @@ void x86_process_nmi(struct x86_vcpu *v);
 bool x86_interrupt_allowed(const struct x86_vcpu *v);
 /** x86_has_interrupt - is there one for the CPU, RFLAGS.IF aside? */
 bool x86_has_interrupt(struct x86_vcpu *v);
+/** x86_take_interrupt - delivers it; may leave by a jump. */
+void x86_take_interrupt(struct x86_vcpu *v);
 /** x86_ready_for_interrupt - may the client inject an interrupt by KVM_INTERRUPT now? */
 bool x86_ready_for_interrupt(struct x86_vcpu *v);
 /** x86_queue_exception - makes it pending, as KVM does for the client; false: there is one already. */

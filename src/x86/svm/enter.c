@@ -31,7 +31,7 @@ static bool cr0_upper_half(struct x86_vcpu *v, const struct vmcb *m)
 
 static bool cr3_reserved(struct x86_vcpu *v, const struct vmcb *m)
 {
-	return (m->save.efer & EFER_LME) && (m->save.cr0 & CR0_PG) && m->save.cr3 >> v->cpu.maxphyaddr;
+	return m->save.cr3 >> v->cpu.maxphyaddr;
 }
 
 static bool cr4_reserved(struct x86_vcpu *v, const struct vmcb *m)
@@ -96,6 +96,22 @@ static bool nested_cr3_reserved(struct x86_vcpu *v, const struct vmcb *m)
 	return (m->control.nested_ctl & NESTED_NP) && m->control.nested_cr3 >> v->cpu.maxphyaddr;
 }
 
+/* Without nested paging they are loaded and judged once, here. */
+static bool pdpte_reserved(struct x86_vcpu *v, const struct vmcb *m)
+{
+	const struct vmcb_save *s = &m->save;
+	uint64_t e[4];
+
+	if (!(s->cr0 & CR0_PG) || !(s->cr4 & CR4_PAE) || (s->efer & EFER_LME) || (m->control.nested_ctl & NESTED_NP))
+		return false;
+	if (x86_guest_read(v, s->cr3 & 0xffffffe0, e, sizeof(e)))
+		return true;
+	for (unsigned int n = 0; n < ARRAY_SIZE(e); n++)
+		if (!mmu_pdpte_valid(&v->cpu, e[n]))
+			return true;
+	return false;
+}
+
 /* APM 2, 15.20: reserved types, an exception with a vector that none has. */
 static bool event_illegal(struct x86_vcpu *v, const struct vmcb *m)
 {
@@ -112,7 +128,7 @@ static bool event_illegal(struct x86_vcpu *v, const struct vmcb *m)
 static bool (*const wrong[])(struct x86_vcpu *v, const struct vmcb *m) = {
 	efer_svme_clear, cr0_nw_without_cd, cr0_upper_half, cr3_reserved, cr4_reserved, dr6_upper_half, dr7_upper_half,
 	efer_reserved, long_mode_without_pae, long_mode_without_pe, cs_long_and_big, vmrun_not_intercepted,
-	io_map_out_of_range, msr_map_out_of_range, event_illegal, asid_zero, nested_cr3_reserved,
+	io_map_out_of_range, msr_map_out_of_range, event_illegal, asid_zero, nested_cr3_reserved, pdpte_reserved,
 };
 
 static bool vmcb_valid(struct x86_vcpu *v)
@@ -147,7 +163,7 @@ static void set_translation(struct x86_vcpu *v)
 		return;
 	s->kind = SLAT_NPT;
 	s->root = c->nested_cr3;
-	s->cr4 = v->svm->host.cr4 & (CR4_PAE | CR4_PSE | CR4_LA57);
+	s->cr4 = v->svm->host.cr4 & (CR4_PAE | CR4_PSE | CR4_LA57 | CR4_SMEP);
 	s->efer = v->svm->host.efer & (EFER_LMA | EFER_NX);
 }
 

@@ -50,6 +50,7 @@ static void vmload(struct x86_vcpu *v, const struct insn *i)
 	svm_put_seg(&cpu->ldt.seg, &cpu->ldt.base, &m.ldtr);
 	for (unsigned int n = 0; n < ARRAY_SIZE(moved); n++)
 		*at_offset(cpu, moved[n].cpu) = *at_offset(&m, moved[n].vmcb);
+	cpu->kernel_gs_base = svm_canonical(cpu->kernel_gs_base);
 }
 
 static void vmsave(struct x86_vcpu *v, const struct insn *i)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* #VMEXIT.  APM 2, 15.6 to 15.8. */
+#include "x86/cpu/debug.h"
 #include "x86/cpu/insn.h"
 #include "x86/state/stats.h"
 #include "x86/svm/svm.h"
@@ -54,6 +55,11 @@ static void leave_guest(struct x86_vcpu *v)
 	cpu->shadow = 0;
 	v->svm->gif = false;
 	svm_restore_host(v);
+	/* VMRUN, which ends only now, was single-stepped. */
+	if (v->svm->host.rflags & FL_TF)
+		v->exception = (struct x86_queued){
+			.pending = true, .vector = X86_DB, .has_payload = true, .payload = DR6_BS,
+		};
 	x86_request(cpu, X86_REQ_EVENT);
 }
 

@@ -217,7 +217,7 @@ void svm_slat_fault(struct x86_cpu *cpu)
 		info |= PF_RSVD;
 	if (f->access == MMU_WRITE)
 		info |= PF_W;
-	if (f->access == MMU_EXEC)
+	if (f->access == MMU_EXEC && ((cpu->nested.slat.efer & EFER_NX) || (cpu->nested.slat.cr4 & CR4_SMEP)))
 		info |= PF_I;
 	svm_exit(v, EXIT_NPF, info | (f->table ? 1ULL << 33 : 1ULL << 32), f->gpa);
 }

@@ -25,7 +25,7 @@ void svm_put_seg(struct x86_seg *s, uint64_t *base, const struct vmcb_seg *m)
 		.l = m->attrib >> ATTR_L & 1, .db = m->attrib >> ATTR_DB & 1, .g = m->attrib >> ATTR_G & 1,
 		.unusable = !(m->attrib >> ATTR_P & 1),
 	};
-	*base = m->base;
+	*base = svm_canonical(m->base);
 }
 
 static void load_segments(struct x86_cpu *cpu, const struct vmcb_save *m)
@@ -134,7 +134,8 @@ void svm_restore_host(struct x86_vcpu *v)
 	for (unsigned int n = 0; n < 4; n++)
 		cpu->pdpte[n] = h->pdpte[n];
 	cpu->dr7 = DR7_FIXED_1;
-	v->msr.pat = h->pat;
+	if (v->svm->vmcb.control.nested_ctl & NESTED_NP)
+		v->msr.pat = h->pat;
 	cpu->regs[R_RAX] = h->rax;
 	cpu->regs[R_RSP] = h->rsp;
 	cpu->regs[R_RIP] = h->rip;

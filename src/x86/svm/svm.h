@@ -39,6 +39,12 @@ void svm_destroy(struct x86_vcpu *v);
 /** svm_reset - power-on and INIT: GIF is set, L1 runs. */
 void svm_reset(struct x86_vcpu *v);
 
+/** svm_canonical - an address that is not canonical becomes so; APM 2, 15.5.1. */
+static inline uint64_t svm_canonical(uint64_t address)
+{
+	return (uint64_t)((int64_t)(address << 16) >> 16);
+}
+
 /* --- state.c --- */
 void svm_load_guest(struct x86_vcpu *v);
 void svm_store_guest(struct x86_vcpu *v);
