@@ -44,13 +44,17 @@ static void vmload(struct x86_vcpu *v, const struct insn *i)
 
 	if (x86_guest_read(v, at, &m, sizeof(m)))
 		x86_raise_ec(cpu, X86_GP, 0);
-	svm_put_seg(&cpu->seg[SEG_FS], seg_base(cpu, SEG_FS), &m.fs);
-	svm_put_seg(&cpu->seg[SEG_GS], seg_base(cpu, SEG_GS), &m.gs);
-	svm_put_seg(&cpu->tr.seg, &cpu->tr.base, &m.tr);
-	svm_put_seg(&cpu->ldt.seg, &cpu->ldt.base, &m.ldtr);
+	svm_put_seg(&cpu->seg[SEG_FS], &m.fs);
+	svm_put_seg(&cpu->seg[SEG_GS], &m.gs);
+	svm_put_seg(&cpu->tr.seg, &m.tr);
+	svm_put_seg(&cpu->ldt.seg, &m.ldtr);
+	*seg_base(cpu, SEG_FS) = svm_canonical(cpu, m.fs.base);
+	*seg_base(cpu, SEG_GS) = svm_canonical(cpu, m.gs.base);
+	cpu->tr.base = svm_canonical(cpu, m.tr.base);
+	cpu->ldt.base = svm_canonical(cpu, m.ldtr.base);
 	for (unsigned int n = 0; n < ARRAY_SIZE(moved); n++)
 		*at_offset(cpu, moved[n].cpu) = *at_offset(&m, moved[n].vmcb);
-	cpu->kernel_gs_base = svm_canonical(cpu->kernel_gs_base);
+	cpu->kernel_gs_base = svm_canonical(cpu, cpu->kernel_gs_base);
 }
 
 static void vmsave(struct x86_vcpu *v, const struct insn *i)
@@ -157,9 +161,5 @@ void svm_reset(struct x86_vcpu *v)
 	if (!v->svm)
 		return;
 	v->svm->gif = true;
-	v->cpu.nested.in_guest = false;
-	v->cpu.nested.tsc_offset = 0;
-	v->cpu.nested.slat = (struct x86_slat){ 0 };
-	for (unsigned int n = 0; n < X86_ICPT_WORDS; n++)
-		v->cpu.nested.icpt[n] = 0;
+	svm_leave_nested(v);
 }

@@ -45,14 +45,8 @@ static void write_back(struct x86_vcpu *v)
 
 static void leave_guest(struct x86_vcpu *v)
 {
-	struct x86_cpu *cpu = &v->cpu;
-
-	cpu->nested.in_guest = false;
-	cpu->nested.tsc_offset = 0;
-	for (unsigned int n = 0; n < X86_ICPT_WORDS; n++)
-		cpu->nested.icpt[n] = 0;
-	cpu->nested.slat = (struct x86_slat){ 0 };
-	cpu->shadow = 0;
+	svm_leave_nested(v);
+	v->cpu.shadow = 0;
 	v->svm->gif = false;
 	svm_restore_host(v);
 	/* VMRUN, which ends only now, was single-stepped. */
@@ -60,7 +54,6 @@ static void leave_guest(struct x86_vcpu *v)
 		v->exception = (struct x86_queued){
 			.pending = true, .vector = X86_DB, .has_payload = true, .payload = DR6_BS,
 		};
-	x86_request(cpu, X86_REQ_EVENT);
 }
 
 static void do_exit(struct x86_vcpu *v)
