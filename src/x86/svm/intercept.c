@@ -159,6 +159,10 @@ void svm_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, ui
 	case ICPT_TASK_SWITCH:
 		task_switch(v, info);
 		return;
+	case ICPT_INVPCID:
+		/* Where the descriptor is, and the type: without decode assists too.  APM 2, 15.9. */
+		svm_exit_insn(v, i, EXIT_WORD5 + W5_INVPCID, ea_offset(cpu, i) + cpu->regs[i->segbase],
+			      cpu->regs[i->dst]);
 	default:
 		exit_plain(v, i, which, info);
 	}

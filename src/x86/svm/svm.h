@@ -80,6 +80,14 @@ void svm_exception(struct x86_cpu *cpu, const struct x86_exception *exc);
 void svm_triple_fault(struct x86_cpu *cpu);
 void svm_slat_fault(struct x86_cpu *cpu) __attribute__((noreturn));
 
+/* --- smm.c --- */
+/** svm_suspend - SMM is about to be entered; true: from L2, which is put away, and *@vmcb is where. */
+bool svm_suspend(struct x86_vcpu *v, uint64_t *vmcb);
+/** svm_resume - RSM to L2, whose registers are loaded.  -EINVAL: what was put away is no such state. */
+int svm_resume(struct x86_vcpu *v, uint64_t vmcb) must_check;
+/** svm_efer_changed - without EFER.SVME there is no L2, and GIF is set. */
+void svm_efer_changed(struct x86_vcpu *v);
+
 /* --- nested_state.c --- */
 uint32_t svm_nested_state_size(void);
 /** svm_get_nested_state - to the client's @user, as far as there is @room; the bytes needed, or -EFAULT. */
