@@ -188,8 +188,10 @@ static void space_recycle(struct mmu_space *s)
 
 static bool same_slat(const struct x86_slat *a, const struct x86_slat *b)
 {
-	return a->root == b->root && a->tag == b->tag && a->kind == b->kind && a->flags == b->flags &&
-	       a->levels == b->levels && a->cr4 == b->cr4 && a->efer == b->efer;
+	if (a->tag != b->tag || a->kind != b->kind)
+		return false;
+	return likely(a->kind == SLAT_NONE) || (a->root == b->root && a->flags == b->flags && a->levels == b->levels &&
+						a->cr4 == b->cr4 && a->efer == b->efer);
 }
 
 static struct mmu_space *space_find(struct mmu *m, uint64_t root, uint16_t pcid, uint32_t role,
