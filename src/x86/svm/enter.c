@@ -169,10 +169,8 @@ static void flush_as_told(struct x86_vcpu *v)
 
 	if (c->tlb_control == TLB_ALL)
 		mmu_flush_all(&v->cpu);
-	else if (c->tlb_control == TLB_ASID)
+	else if (c->tlb_control == TLB_ASID || c->tlb_control == TLB_ASID_NONGLOBAL)
 		mmu_flush_tag(&v->cpu, (uint16_t)c->asid);
-	else if (c->tlb_control == TLB_ASID_NONGLOBAL)
-		mmu_flush_tag_nonglobal(&v->cpu, (uint16_t)c->asid);
 }
 
 static void set_translation(struct x86_vcpu *v)

@@ -75,10 +75,9 @@ static void do_exit(struct x86_vcpu *v)
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_EXITS);
 }
 
-int svm_leave(struct x86_cpu *cpu)
+void svm_vmexit(struct x86_cpu *cpu)
 {
 	do_exit(x86_vcpu_of_cpu(cpu));
-	return 0;
 }
 
 static void note(struct x86_vcpu *v, uint64_t code, uint64_t info1, uint64_t info2, uint64_t next_rip)

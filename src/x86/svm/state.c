@@ -83,10 +83,15 @@ static void store(struct x86_vcpu *v, struct vmcb_save *m)
 	m->g_pat = v->msr.pat;
 }
 
-static void derive(struct x86_cpu *cpu, uint64_t rflags)
+/* @dr7: as it is to be.  Where it stays, as it nearly always does, no translation is dropped. */
+static void derive(struct x86_cpu *cpu, uint64_t rflags, uint64_t dr7)
 {
+	bool changed = dr7 != cpu->dr7;
+
+	cpu->dr7 = dr7;
 	x86_set_rflags(cpu, rflags);
-	mmu_debug_changed(cpu);
+	if (changed)
+		x86_dr7_changed(cpu);
 	x86_update_mode(cpu);
 }
 
@@ -98,8 +103,7 @@ void svm_load_guest(struct x86_vcpu *v)
 	load(v, m, m->cpl & 3);
 	cpu->cr2 = m->cr2;
 	cpu->dr6 = (m->dr6 & 0x1e00fULL) | DR6_FIXED_1 | DR6_RTM;
-	cpu->dr7 = (m->dr7 & 0xffffffffULL) | DR7_FIXED_1;
-	derive(cpu, m->rflags);
+	derive(cpu, m->rflags, (m->dr7 & 0xffffffffULL) | DR7_FIXED_1);
 }
 
 void svm_store_guest(struct x86_vcpu *v)
@@ -130,8 +134,7 @@ void svm_restore_host(struct x86_vcpu *v)
 	struct x86_cpu *cpu = &v->cpu;
 
 	load(v, h, 0);
-	cpu->dr7 = DR7_FIXED_1;
-	derive(cpu, h->rflags & ~(uint64_t)FL_VM);
+	derive(cpu, h->rflags & ~(uint64_t)FL_VM, DR7_FIXED_1);
 	if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !x86_long_mode(cpu))
 		(void)!mmu_load_pdptes(cpu, cpu->cr3);
 }

@@ -67,8 +67,8 @@ void svm_exit_insn(struct x86_vcpu *v, const struct insn *i, uint64_t code, uint
 void svm_fail_entry(struct x86_vcpu *v);
 /** svm_exit_now - the same between instructions: on return L1 runs. */
 void svm_exit_now(struct x86_vcpu *v, uint64_t code, uint64_t info1, uint64_t info2);
-/** svm_leave - x86_nested_ops.exit. */
-int svm_leave(struct x86_cpu *cpu);
+/** svm_vmexit - x86_nested_ops.vmexit. */
+void svm_vmexit(struct x86_cpu *cpu);
 
 /* --- intercept.c --- */
 /** svm_set_intercepts - cpu->nested.icpt from the VMCB. */
