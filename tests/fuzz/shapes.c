@@ -139,7 +139,8 @@ static void enable_cap(struct fuzz_world *w, void *arg)
 
 static const uint32_t msr_ranges[] = {
 	0, 0x10, 0x1b, 0x3a, 0x48, 0x8b, 0xc0, 0xfe, 0x11e, 0x174, 0x179, 0x186, 0x1a0, 0x1d9, 0x200, 0x250, 0x268,
-	0x277, 0x2ff, 0x309, 0x345, 0x38d, 0x400, 0x480, 0x4c1, 0x600, 0x6e0, 0x800, 0xda0, 0x40000000, 0x4b564d00,
+	0x277, 0x2ff, 0x309, 0x345, 0x38d, 0x400, 0x480, 0x4c1, 0x600, 0x6e0, 0x800, 0xda0, 0x40000000, 0x40000010, 0x40000020, 0x40000070,
+	0x40000080, 0x40000090, 0x400000b0, 0x400000f0, 0x40000100, 0x4b564d00,
 	0xc0000080, 0xc0000100, 0xc0010000, 0xc0010110, 0xc0010200, 0xc001100a, 0xc0011020, 0xc0000300,
 };
 
@@ -257,6 +258,7 @@ static const struct shape shapes[] = {
 	{ KVM_SET_MSRS, msrs, 0 },
 	{ KVM_GET_SUPPORTED_CPUID, list_of, 0 },
 	{ KVM_GET_EMULATED_CPUID, list_of, 0 },
+	{ KVM_GET_SUPPORTED_HV_CPUID, list_of, 0 },
 	{ KVM_GET_MSR_INDEX_LIST, list_of, 0 },
 	{ KVM_GET_MSR_FEATURE_INDEX_LIST, list_of, 0 },
 	{ KVM_GET_CPUID2, list_of, 0 },
@@ -400,6 +402,7 @@ static const struct {
 	{ KVM_SET_GUEST_DEBUG, { EBUSY } },
 	{ KVM_GET_SUPPORTED_CPUID, { E2BIG } },
 	{ KVM_GET_EMULATED_CPUID, { E2BIG } },
+	{ KVM_GET_SUPPORTED_HV_CPUID, { E2BIG } },
 	{ KVM_GET_CPUID2, { E2BIG } },
 	{ KVM_SET_CPUID, { E2BIG } },
 	{ KVM_SET_CPUID2, { E2BIG } },

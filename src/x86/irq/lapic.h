@@ -176,6 +176,13 @@ int lapic_write(struct lapic *l, uint64_t gpa, unsigned int len, const void *dat
 int lapic_read_msr(struct lapic *l, uint32_t msr, uint64_t *value);
 int lapic_write_msr(struct lapic *l, uint32_t msr, uint64_t value);
 
+/* The registers that Hyper-V's interface gives as MSRs, in any mode; TLFS 10.2. */
+enum lapic_hv_reg { LAPIC_HV_EOI, LAPIC_HV_ICR, LAPIC_HV_TPR };
+
+/** lapic_read_hv, lapic_write_hv - one of them, all of the ICR at once.  0, or -EINVAL: #GP. */
+int lapic_read_hv(struct lapic *l, enum lapic_hv_reg reg, uint64_t *value);
+int lapic_write_hv(struct lapic *l, enum lapic_hv_reg reg, uint64_t value);
+
 /** lapic_tsc_deadline - IA32_TSC_DEADLINE: 0 unless the timer is in that mode and armed. */
 uint64_t lapic_tsc_deadline(const struct lapic *l);
 

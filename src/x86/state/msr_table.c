@@ -636,6 +636,7 @@ void x86_msr_reset(struct x86_vcpu *v)
 #define PV(n, name, flags, feature, f, valid, set) \
 	{ n, n, name, MSR_SAVED | MSR_PV | (flags), feature, 0, AT(f), valid, 0, NULL, set }
 #define PMU(a, b, name, flags) CODES(a, b, name, flags, x86_pmu_get, x86_pmu_set)
+#define HYPERV(a, b, flags) CODES(a, b, "HYPERV", flags, hv_msr_get, hv_msr_set)
 #define CONST(a, b, name, flags, value) { a, b, name, (flags) | MSR_LAZY_ZERO, 0, 0, 0, 0, value, NULL, NULL }
 
 /* Sorted by number. */
@@ -700,6 +701,17 @@ const struct x86_msr_row x86_msr_rows[] = {
 	{ 0x6e1, 0x6e1, "IA32_PKRS", MSR_SAVED, X86_F_PKS, 0, AT(cpu.pkrs), ALL, 0, NULL, set_pkrs },
 	CODES(0x800, 0x8ff, "X2APIC", 0, get_x2apic, set_x2apic),
 	{ 0xda0, 0xda0, "IA32_XSS", 0, X86_F_XSAVES, 0, AT(cpu.xss), ALL, 0, NULL, set_xss },
+	HYPERV(HV_MSR_GUEST_OS_ID, HV_MSR_RESET, MSR_SAVED),
+	HYPERV(HV_MSR_RESET + 1, HV_MSR_VP_RUNTIME - 1, 0),
+	HYPERV(HV_MSR_VP_RUNTIME, HV_MSR_VP_RUNTIME, MSR_SAVED),
+	HYPERV(HV_MSR_VP_RUNTIME + 1, HV_MSR_TIME_REF_COUNT - 1, 0),
+	HYPERV(HV_MSR_TIME_REF_COUNT, HV_MSR_APIC_FREQUENCY, MSR_SAVED),
+	HYPERV(HV_MSR_APIC_FREQUENCY + 1, HV_MSR_TPR, 0),
+	HYPERV(HV_MSR_VP_ASSIST_PAGE, HV_MSR_VP_ASSIST_PAGE, MSR_SAVED),
+	HYPERV(HV_MSR_VP_ASSIST_PAGE + 1, HV_MSR_SCONTROL - 1, 0),
+	HYPERV(HV_MSR_SYNDBG_CONTROL, HV_MSR_SYNDBG_PENDING, MSR_SAVED),
+	HYPERV(HV_MSR_SYNDBG_OPTIONS, HV_MSR_SYNDBG_OPTIONS, MSR_SAVED),
+	HYPERV(HV_MSR_CRASH_P0, HV_MSR_TSC_EMULATION_STATUS, MSR_SAVED),
 	{ MSR_WALL_CLOCK_NEW, MSR_WALL_CLOCK_NEW, "KVM_WALL_CLOCK_NEW", MSR_SAVED | MSR_PV, X86_F_KVM_CLOCKSOURCE2,
 	  0, 0, 0, 0, get_wall_clock, set_wall_clock },
 	{ MSR_SYSTEM_TIME_NEW, MSR_SYSTEM_TIME_NEW, "KVM_SYSTEM_TIME_NEW", MSR_SAVED | MSR_PV,

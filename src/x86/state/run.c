@@ -392,6 +392,8 @@ static bool pending_exit(struct x86_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
 
+	if (unlikely(hv_pending_exit(v)))
+		return true;
 	if (v->io_exit) {
 		v->io_exit = false;
 		run->exit_reason = KVM_EXIT_IO;
@@ -461,8 +463,10 @@ static int env_service(struct x86_cpu *cpu)
 	if (kvm_vcpu_sync_needed(v->vcpu))
 		kvm_vcpu_sync(v->vcpu);
 	x86_vapic_collect(v);
-	if (req & X86_REQ_CLOCK)
+	if (req & X86_REQ_CLOCK) {
 		x86_kvmclock_update(v);
+		hv_tsc_page_update(v);
+	}
 	if (req & X86_REQ_STEAL)
 		x86_steal_update(v);
 	if (req & X86_REQ_PMU)
@@ -633,6 +637,7 @@ static int prepare(struct x86_vcpu *v)
 	complete_access(v);
 	complete_msr(v);
 	x86_hypercall_complete(v);
+	hv_complete(v);
 	return 0;
 }
 

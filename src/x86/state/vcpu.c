@@ -210,6 +210,7 @@ void x86_vcpu_postcreate(struct vcpu *vcpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of(vcpu);
 
+	hv_vcpu_init(v);
 	x86_vm_share_mmu_pages(vcpu->vm);
 	if (v->has_lapic)
 		(void)lapic_join(&v->lapic);
