@@ -63,7 +63,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(PNI, "pni", 1, 0, ECX, 0, HOST, BOTH)                                                 \
 	F(PCLMULQDQ, "pclmulqdq", 1, 0, ECX, 1, HOST, BOTH)                                     \
 	F(MONITOR, "monitor", 1, 0, ECX, 3, CLIENT, BOTH)                                       \
-	F(VMX, "vmx", 1, 0, ECX, 5, CLIENT, INTEL)                                              \
+	F(VMX, "vmx", 1, 0, ECX, 5, NOTHING, INTEL)                                             \
 	F(SSSE3, "ssse3", 1, 0, ECX, 9, HOST, BOTH)                                             \
 	F(FMA, "fma", 1, 0, ECX, 12, YMM, BOTH)                                                 \
 	F(CX16, "cx16", 1, 0, ECX, 13, HOST, BOTH)                                              \

@@ -17,6 +17,7 @@
 #include "x86/state/stats.h"
 #include "x86/state/trace.h"
 #include "x86/svm/svm.h"
+#include "x86/vmx/vmx.h"
 
 #define DR6_CAUSES (0xfu | DR6_BD | DR6_BS | DR6_BT)
 
@@ -79,6 +80,11 @@ static int take_interrupt(struct x86_vcpu *v)
 	return vector;
 }
 
+int x86_ack_interrupt(struct x86_vcpu *v)
+{
+	return take_interrupt(v);
+}
+
 static bool nmi_allowed(const struct x86_vcpu *v)
 {
 	return !v->cpu.nmi_blocked && !v->cpu.shadow;
@@ -96,7 +102,7 @@ bool x86_has_event(struct x86_vcpu *v)
 		return true;
 	if (atomic_load(&v->nmi_queued) || (v->nmi_pending && nmi_allowed(v)))
 		return true;
-	return (x86_interrupt_allowed(v) && x86_has_interrupt(v)) || svm_wakes(v);
+	return (x86_interrupt_allowed(v) && x86_has_interrupt(v)) || svm_wakes(v) || vmx_wakes(v);
 }
 
 static void start_at(struct x86_vcpu *v, uint8_t vector)
@@ -178,7 +184,7 @@ void x86_inject(struct x86_vcpu *v)
 
 	x86_process_nmi(v);
 	x86_smm_process(v);
-	if (svm_inject(v))
+	if (svm_inject(v) || vmx_inject(v))
 		return;
 	if (v->exception.injected || v->exception.pending) {
 		x86_request(cpu, X86_REQ_EVENT);
