@@ -78,14 +78,20 @@ static bool gives_only(const struct kvm_ioctl_row *row)
 /* Its state is asked before its pointer is: the vCPU is there. */
 static bool asks_state_first(const struct kvm_ioctl_row *row)
 {
-	return row->request == (uint32_t)KVM_SET_IDENTITY_MAP_ADDR;
+	/* KVM_GET_NESTED_STATE reads how much room there is, and may find it too little. */
+	return row->request == (uint32_t)KVM_SET_IDENTITY_MAP_ADDR || row->request == (uint32_t)KVM_GET_NESTED_STATE;
 }
 
-/* Not of every kernel, or gone from later ones. */
+static bool is_nested(const struct kvm_ioctl_row *row)
+{
+	return row->request == (uint32_t)KVM_GET_NESTED_STATE || row->request == (uint32_t)KVM_SET_NESTED_STATE;
+}
+
+/* Not of every kernel, or gone from later ones; a KVM that does not nest refuses before it looks. */
 static bool missing(const struct kvm_ioctl_row *row, int r)
 {
 	return api_real() && r < 0 && (errno == ENOTTY || errno == ENXIO ||
-				       (errno == EINVAL && gives_only(row)) || (errno == EOPNOTSUPP));
+				       (errno == EINVAL && (gives_only(row) || is_nested(row))) || (errno == EOPNOTSUPP));
 }
 
 static void expect_efault(int fd, const struct kvm_ioctl_row *row, void *arg, const char *what)

@@ -223,6 +223,17 @@ static void small(struct fuzz_world *w, void *arg)
 	*(uint32_t *)arg = (uint32_t)below(one_in(2) ? 8 : 256);
 }
 
+static void nested_state(struct fuzz_world *w, void *arg)
+{
+	struct kvm_nested_state *s = arg;
+
+	memset(s, 0, sizeof(*s));
+	s->flags = (uint16_t)below(16) | (one_in(2) ? KVM_STATE_NESTED_GIF_SET : 0);
+	s->format = KVM_STATE_NESTED_FORMAT_SVM;
+	s->size = one_in(8) ? (uint32_t)number() : (uint32_t)sizeof(*s) + (one_in(2) ? PAGE : 0);
+	s->hdr.svm.vmcb_pa = below(64) * PAGE;
+}
+
 static void mce_setup(struct fuzz_world *w, void *arg)
 {
 	*(uint64_t *)arg = 0x01000100 | below(33);
@@ -269,6 +280,8 @@ static const struct shape shapes[] = {
 	{ KVM_SET_XSAVE, NULL, KVM_GET_XSAVE },
 	{ KVM_SET_XCRS, NULL, KVM_GET_XCRS },
 	{ KVM_SET_DEBUGREGS, NULL, KVM_GET_DEBUGREGS },
+	{ KVM_GET_NESTED_STATE, nested_state, 0 },
+	{ KVM_SET_NESTED_STATE, nested_state, 0 },
 	{ KVM_SET_VCPU_EVENTS, NULL, KVM_GET_VCPU_EVENTS },
 	{ KVM_SET_LAPIC, NULL, KVM_GET_LAPIC },
 	{ KVM_SET_MP_STATE, small, 0 },
@@ -393,6 +406,7 @@ static const struct {
 	{ KVM_GET_MSR_INDEX_LIST, { E2BIG } },
 	{ KVM_GET_MSR_FEATURE_INDEX_LIST, { E2BIG } },
 	{ KVM_GET_MSRS, { E2BIG } },
+	{ KVM_GET_NESTED_STATE, { E2BIG } },
 	{ KVM_SET_MSRS, { E2BIG } },
 	{ KVM_SET_PMU_EVENT_FILTER, { E2BIG } },
 	{ KVM_SET_DEVICE_ATTR, { ENXIO } },

@@ -346,6 +346,56 @@ static void test_readonly_and_holes(void **state)
 	assert_false(cached_write(f, 0x5000));
 }
 
+/* L2's page at gva 0x5000 is its own 0x105000, where L1's nested tables lead to what @leaf says. */
+static void nested_tables(struct fixture *f, uint64_t leaf)
+{
+	struct x86_slat *s = &f->cpu->nested.slat;
+
+	tables(f);
+	for (unsigned int level = 0; level < 3; level++)
+		*fixture_u64(f, 0x200000 + level * 0x1000) = (0x201000 + level * 0x1000) | P | W | U;
+	/* Of 4 MiB the first two by pages, as they are, the others as one. */
+	*fixture_u64(f, 0x202008) = 0x200000 | P | W | U | PS;
+	for (unsigned int i = 0; i < 512; i++)
+		*fixture_u64(f, 0x203000 + i * 8) = i * 0x1000 | P | W | U;
+	*fixture_u64(f, 0x203000 + 0x105 * 8) = leaf | P | W | U;
+	*s = (struct x86_slat){ .kind = SLAT_NPT, .root = 0x200000, .cr4 = CR4_PAE, .efer = EFER_LMA | EFER_NX, .tag = 5 };
+	f->cpu->ctx = mmu_select(f->cpu);
+}
+
+static uint8_t *lead_to(struct fixture *f)
+{
+	assert_true(touch(f, 0x5000, MMU_READ));
+	return tlb_hit_read(f->cpu->ctx, 0x5000, 1);
+}
+
+/* What INVLPGA and TLB_CONTROL drop is what L1's tables said, too; other ASIDs keep theirs.  APM 2, 15.16. */
+static void test_nested(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t *leaf;
+
+	nested_tables(f, 0x300000);
+	leaf = fixture_u64(f, 0x203000 + 0x105 * 8);
+	assert_ptr_equal(lead_to(f), f->ram + 0x300000);
+	*leaf = 0x301000 | P | W | U;
+	mmu_flush_tag_page(f->cpu, 6, 0x5000);
+	mmu_flush_tag(f->cpu, 6);
+	assert_true(cached(f, 0x5000));
+	assert_ptr_equal(lead_to(f), f->ram + 0x300000);
+	mmu_flush_tag_page(f->cpu, 5, 0x5000);
+	assert_false(cached(f, 0x5000));
+	assert_ptr_equal(lead_to(f), f->ram + 0x301000);
+	*leaf = 0x302000 | P | W | U;
+	mmu_flush_tag(f->cpu, 5);
+	assert_ptr_equal(lead_to(f), f->ram + 0x302000);
+	/* Back in L1, its own context was kept apart all the time. */
+	f->cpu->nested.slat = (struct x86_slat){ 0 };
+	f->cpu->ctx = mmu_select(f->cpu);
+	assert_false(cached(f, 0x5000));
+	assert_ptr_equal(lead_to(f), f->ram + 0x105000);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_create, fixture_destroy)
 
 int main(void)
@@ -353,7 +403,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_hits), T(test_invlpg), T(test_invlpg_large), T(test_invlpg_large_again),
 		T(test_invlpg_large_code), T(test_keys), T(test_many_flushes), T(test_pcid),
-		T(test_classes), T(test_many_spaces), T(test_dirty_log), T(test_readonly_and_holes),
+		T(test_classes), T(test_many_spaces), T(test_dirty_log), T(test_readonly_and_holes), T(test_nested),
 	};
 
 	return cmocka_run_group_tests_name("mmu tlb", tests, NULL, NULL);

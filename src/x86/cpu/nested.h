@@ -7,7 +7,7 @@
  * L1's wishes are bits of cpu->nested.icpt[], which are all clear while L1 runs
  * itself: an instruction that may be intercepted looks at its bit and no more.
  * An exit to L1 leaves the instruction in hand by x86_vmexit(), with nothing
- * committed; the run loop then calls ops->exit(), which puts L1's state in
+ * committed; the run loop then calls ops->vmexit(), which puts L1's state in
  * place.  What the exit has to say (reason, qualification...) was noted by
  * vmx/ or svm/ before.
  */
@@ -37,7 +37,7 @@ enum x86_icpt {
 	ICPT_CR_READ,           /* [number | gpr << 8] */
 	ICPT_CR_WRITE,          /* the same; asked by ops->cr_write() */
 	ICPT_DR,                /* [number | gpr << 8 | write << 16] */
-	ICPT_IO,                /* [struct x86_icpt_io, packed] */
+	ICPT_IO,                /* [port | ICPT_IO_*] */
 	ICPT_MSR,               /* [write]; the index is in RCX */
 	ICPT_TASK_SWITCH,       /* [selector | enum x86_task_reason << 16 | has error code << 24 | error code << 32] */
 	ICPT_COUNT
@@ -113,8 +113,8 @@ struct x86_nested_ops {
 	void (*triple_fault)(struct x86_cpu *cpu);
 	/* L1's page tables forbid what cpu->nested.fault tells: leaves. */
 	void (*slat_fault)(struct x86_cpu *cpu) __attribute__((noreturn));
-	/* x86_vmexit() was called; R_RIP is the instruction's.  Puts L1's state in place.  0, or x86_run_result. */
-	int (*exit)(struct x86_cpu *cpu);
+	/* x86_vmexit() was called; R_RIP is the instruction's.  Puts L1's state in place. */
+	void (*vmexit)(struct x86_cpu *cpu);
 	/*
 	 * One of the vendor's own instructions, i->aux says which; nothing is checked.  May replace the whole state
 	 * (and then leaves by X86_LEAVE_BREAK), or end like any instruction.

@@ -631,7 +631,8 @@ static int resume(struct x86_cpu *cpu, int how)
 	case X86_LEAVE_VMEXIT:
 		x86_replay_done(cpu);
 		x86_vec_put(cpu);
-		r = cpu->nested.ops->exit(cpu);
+		x86_charge(cpu, 32);
+		cpu->nested.ops->vmexit(cpu);
 		break;
 	case X86_LEAVE_SHUTDOWN:
 		return shut_down(cpu);

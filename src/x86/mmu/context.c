@@ -188,8 +188,10 @@ static void space_recycle(struct mmu_space *s)
 
 static bool same_slat(const struct x86_slat *a, const struct x86_slat *b)
 {
-	return a->root == b->root && a->tag == b->tag && a->kind == b->kind && a->flags == b->flags &&
-	       a->levels == b->levels && a->cr4 == b->cr4 && a->efer == b->efer;
+	if (a->tag != b->tag || a->kind != b->kind)
+		return false;
+	return likely(a->kind == SLAT_NONE) || (a->root == b->root && a->flags == b->flags && a->levels == b->levels &&
+						a->cr4 == b->cr4 && a->efer == b->efer);
 }
 
 static struct mmu_space *space_find(struct mmu *m, uint64_t root, uint16_t pcid, uint32_t role,
@@ -363,11 +365,6 @@ static bool of_tag(const struct mmu_space *s, uint64_t tag)
 	return s->slat.tag == tag;
 }
 
-static bool of_any_tag(const struct mmu_space *s, uint64_t unused)
-{
-	return s->slat.tag;
-}
-
 static bool of_root(const struct mmu_space *s, uint64_t root)
 {
 	return s->slat.kind == SLAT_EPT && (root == ~0ULL || s->slat.root == root);
@@ -376,21 +373,17 @@ static bool of_root(const struct mmu_space *s, uint64_t root)
 void mmu_flush_tag(struct x86_cpu *cpu, uint16_t tag)
 {
 	flush_spaces(cpu, of_tag, tag);
-	/* With nested paging an ASID's guest-physical translations are its own. */
-	if (!x86_is_intel(cpu))
-		slat_forget(cpu, ~0ULL);
+	slat_forget_tag(cpu, tag);
 }
 
-void mmu_flush_tag_nonglobal(struct x86_cpu *cpu, uint16_t tag)
+static bool tagged(const struct mmu_space *s, uint64_t unused)
 {
-	flush_spaces(cpu, of_tag, tag);
+	return s->slat.tag;
 }
 
 void mmu_flush_tags(struct x86_cpu *cpu)
 {
-	flush_spaces(cpu, of_any_tag, 0);
-	if (!x86_is_intel(cpu))
-		slat_forget(cpu, ~0ULL);
+	flush_spaces(cpu, tagged, 0);
 }
 
 void mmu_flush_eptp(struct x86_cpu *cpu, uint64_t root)
@@ -404,9 +397,10 @@ void mmu_flush_current(struct x86_cpu *cpu)
 	flush_spaces(cpu, of_tag, cpu->nested.slat.tag);
 }
 
+/* Which entries are global is not kept: they go as well. */
 void mmu_flush_nonglobal(struct x86_cpu *cpu)
 {
-	flush_spaces(cpu, of_tag, cpu->nested.slat.tag);
+	mmu_flush_current(cpu);
 }
 
 void mmu_flush_pcid(struct x86_cpu *cpu, uint16_t pcid)
@@ -452,6 +446,8 @@ void mmu_flush_page_pcid(struct x86_cpu *cpu, gva_t gva, uint16_t pcid)
 void mmu_flush_tag_page(struct x86_cpu *cpu, uint16_t tag, gva_t gva)
 {
 	flush_page(cpu, gva, tag, -1);
+	/* With nested paging what L1's tables said of that page must go, too; which it was is not kept. */
+	slat_forget_tag(cpu, tag);
 }
 
 void mmu_load_cr3(struct x86_cpu *cpu, bool keep)

@@ -77,11 +77,12 @@ void mmu_flush_page_pcid(struct x86_cpu *cpu, gva_t gva, uint16_t pcid);        
 void mmu_load_cr3(struct x86_cpu *cpu, bool keep);
 /** mmu_load_pdptes - PAE: reads the four entries at @cr3 into cpu->pdpte; -EINVAL: #GP (reserved bits). */
 int mmu_load_pdptes(struct x86_cpu *cpu, uint64_t cr3) must_check;
+/** mmu_pdpte_valid - no reserved bit is set in @e, or it is not present. */
+bool mmu_pdpte_valid(const struct x86_cpu *cpu, uint64_t e);
 /* What drops translations below a second level.  SDM 3C 28.3.3.1; APM 2, 15.16. */
 void mmu_flush_eptp(struct x86_cpu *cpu, uint64_t root);        /* INVEPT of that table, all VPIDs; ~0: of all tables */
 void mmu_flush_tag(struct x86_cpu *cpu, uint16_t tag);          /* that VPID or ASID, global entries too */
-void mmu_flush_tags(struct x86_cpu *cpu);                       /* all VPIDs or ASIDs but 0 */
-void mmu_flush_tag_nonglobal(struct x86_cpu *cpu, uint16_t tag);
+void mmu_flush_tags(struct x86_cpu *cpu);                       /* INVVPID type 2: every VPID but 0 */
 void mmu_flush_tag_page(struct x86_cpu *cpu, uint16_t tag, gva_t gva);  /* INVVPID type 0, INVLPGA */
 /** mmu_slat_fault - leaves the instruction for what cpu->nested.fault tells. */
 void mmu_slat_fault(struct x86_cpu *cpu) __attribute__((noreturn));

@@ -63,6 +63,13 @@ void slat_forget(struct x86_cpu *cpu, uint64_t root)
 			cpu->mmu->slat[n].rights = 0;
 }
 
+void slat_forget_tag(struct x86_cpu *cpu, uint16_t tag)
+{
+	for (unsigned int n = 0; n < SLAT_ENTRIES && tag; n++)
+		if (cpu->mmu->slat[n].tag == tag)
+			cpu->mmu->slat[n].rights = 0;
+}
+
 /* ------------------------------------------------------------------ EPT */
 
 /* Bits 6:3 are the memory type of a leaf and reserved elsewhere; types 2, 3 and 7 are none.  SDM 3C 28.3.3.1. */

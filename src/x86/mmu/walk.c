@@ -262,6 +262,8 @@ static struct mmu_result walk_once(struct x86_cpu *cpu, gva_t gva, enum mmu_acce
 		e = cpu->pdpte[gva >> 30 & 3];
 		if (!(e & PT_P))
 			return fault(cpu, access, cls, 0);
+		if (unlikely(!mmu_pdpte_valid(cpu, e)))
+			return fault(cpu, access, cls, PF_P | PF_RSVD);
 		table = e & walk_address_mask(cpu);
 		level--;
 	}
@@ -342,20 +344,31 @@ struct mmu_result mmu_walk(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 	return r;
 }
 
-int mmu_load_pdptes(struct x86_cpu *cpu, uint64_t cr3)
+bool mmu_pdpte_valid(const struct x86_cpu *cpu, uint64_t e)
 {
 	/* SDM 3A table 4-8: P, PWT, PCD, ignored 11:9 and the address may be set. */
 	uint64_t allowed = PT_P | 1ULL << 3 | 1ULL << 4 | walk_bits(9, 11) | walk_address_mask(cpu);
-	uint64_t e[4];
 
+	return !(e & PT_P) || !(e & ~allowed);
+}
+
+/* AMD's processors with nested paging look at an entry when they walk through it.  APM 2, 15.25.10. */
+static bool checked_in_walks(const struct x86_cpu *cpu)
+{
+	return cpu->nested.slat.kind == SLAT_NPT;
+}
+
+int mmu_load_pdptes(struct x86_cpu *cpu, uint64_t cr3)
+{
 	gpa_t at = cr3 & walk_bits(5, 31);
+	uint64_t e[4];
 
 	if (unlikely(cpu->nested.slat.kind) && !slat_translate_table(cpu, &at))
 		mmu_slat_fault(cpu);
 	if (phys_read(cpu, at, e, sizeof(e)))
 		return -22 /* EINVAL */;
 	for (int i = 0; i < 4; i++)
-		if ((e[i] & PT_P) && (e[i] & ~allowed))
+		if (!checked_in_walks(cpu) && !mmu_pdpte_valid(cpu, e[i]))
 			return -22;
 	for (int i = 0; i < 4; i++)
 		cpu->pdpte[i] = e[i];

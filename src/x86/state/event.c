@@ -67,7 +67,7 @@ bool x86_has_interrupt(struct x86_vcpu *v)
 	return has_extint(v) || (lapic_has_pending(&v->lapic) && lapic_pending_vector(&v->lapic) >= 0);
 }
 
-static int take_interrupt(struct x86_vcpu *v)
+int x86_ack_interrupt(struct x86_vcpu *v)
 {
 	int vector;
 
@@ -78,11 +78,6 @@ static int take_interrupt(struct x86_vcpu *v)
 	vector = v->external_vector;
 	v->external_vector = -1;
 	return vector;
-}
-
-int x86_ack_interrupt(struct x86_vcpu *v)
-{
-	return take_interrupt(v);
 }
 
 static bool nmi_allowed(const struct x86_vcpu *v)
@@ -167,6 +162,17 @@ static void deliver_interrupt(struct x86_vcpu *v, uint8_t vector)
 	x86_deliver_interrupt(&v->cpu, vector);
 }
 
+void x86_take_interrupt(struct x86_vcpu *v)
+{
+	int vector;
+
+	x86_request(&v->cpu, X86_REQ_EVENT);
+	x86_stat_inc(v->vcpu, X86_STAT_IRQ_INJECTIONS);
+	vector = x86_ack_interrupt(v);
+	x86_pv_eoi_publish(v);
+	deliver_interrupt(v, (uint8_t)vector);
+}
+
 /* INT n that L1 has put in for L2: a gate's DPL counts, and what is saved is where it would have gone on. */
 static void deliver_soft(struct x86_vcpu *v, uint8_t vector)
 {
@@ -180,7 +186,6 @@ static void deliver_soft(struct x86_vcpu *v, uint8_t vector)
 void x86_inject(struct x86_vcpu *v)
 {
 	struct x86_cpu *cpu = &v->cpu;
-	int vector;
 
 	x86_process_nmi(v);
 	x86_smm_process(v);
@@ -241,10 +246,7 @@ void x86_inject(struct x86_vcpu *v)
 		x86_request(cpu, X86_REQ_STEP);
 		return;
 	}
-	x86_stat_inc(v->vcpu, X86_STAT_IRQ_INJECTIONS);
-	vector = take_interrupt(v);
-	x86_pv_eoi_publish(v);
-	deliver_interrupt(v, (uint8_t)vector);
+	x86_take_interrupt(v);
 }
 
 bool x86_queue_exception(struct x86_vcpu *v, uint8_t vector, bool has_ec, uint32_t error_code)

@@ -300,9 +300,11 @@ static int set_efer(struct x86_vcpu *v, uint32_t index, uint64_t value, bool hos
 {
 	if (value & ~EFER_KNOWN)
 		return -EINVAL;
-	if (!host)
-		return x86_set_efer(&v->cpu, value);
-	x86_apply_efer(&v->cpu, (value & ~EFER_LMA) | (v->cpu.efer & EFER_LMA));
+	if (host)
+		x86_apply_efer(&v->cpu, (value & ~EFER_LMA) | (v->cpu.efer & EFER_LMA));
+	else if (x86_set_efer(&v->cpu, value))
+		return -EINVAL;
+	svm_efer_changed(v);
 	return 0;
 }
 

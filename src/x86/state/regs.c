@@ -154,6 +154,7 @@ static int put_common(struct x86_vcpu *v, const struct kvm_sregs *s, bool with_p
 		x86_set_cr8(cpu, s->cr8);
 	v->set_tpr_exit = false;
 	cpu->efer = s->efer;
+	svm_efer_changed(v);
 	cpu->cr0 = s->cr0 | CR0_ET;
 	cpu->cr4 = s->cr4;
 	if (with_pdptes && pae_paging(cpu->cr0, cpu->cr4, cpu->efer))

@@ -17,6 +17,7 @@
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
+#include "x86/svm/svm.h"
 
 #define STATE_OFFSET 0xfe00
 #define ENTRY_OFFSET 0x8000
@@ -271,6 +272,7 @@ void x86_smm_enter(struct x86_vcpu *v)
 	struct x86_cpu *cpu = &v->cpu;
 	union smram m;
 	struct kvm_sregs s;
+	uint64_t vmcb;
 
 	v->smi_pending = false;
 	v->msr.smi_count++;
@@ -281,6 +283,11 @@ void x86_smm_enter(struct x86_vcpu *v)
 		save64(v, &s, &m.w64);
 	else
 		save32(v, &s, &m.w32);
+	/* The layout of 32-bit processors has no place for it. */
+	if (svm_suspend(v, &vmcb) && x86_has(cpu, X86_F_LM)) {
+		m.w64.svm[0] = 1;
+		m.w64.svm[1] = vmcb;
+	}
 	x86_smm_changed(v, true);
 	/* Without memory there the state is lost, which RSM will find out; as KVM. */
 	(void)!x86_guest_write(v, v->msr.smbase + STATE_OFFSET, &m, sizeof(m));
@@ -314,6 +321,8 @@ int x86_smm_leave(struct x86_cpu *cpu)
 	if (x86_put_sregs(v, &s))
 		return -EINVAL;
 	x86_dr7_changed(cpu);
+	if (x86_has(cpu, X86_F_LM) && x86_has(cpu, X86_F_SVM) && m.w64.svm[0])
+		return svm_resume(v, m.w64.svm[1]);
 	return 0;
 }
 

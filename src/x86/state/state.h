@@ -314,6 +314,8 @@ bool x86_interrupt_allowed(const struct x86_vcpu *v);
 int x86_ack_interrupt(struct x86_vcpu *v);
 /** x86_has_interrupt - is there one for the CPU, RFLAGS.IF aside? */
 bool x86_has_interrupt(struct x86_vcpu *v);
+/** x86_take_interrupt - delivers it; may leave by a jump. */
+void x86_take_interrupt(struct x86_vcpu *v);
 /** x86_ready_for_interrupt - may the client inject an interrupt by KVM_INTERRUPT now? */
 bool x86_ready_for_interrupt(struct x86_vcpu *v);
 /** x86_queue_exception - makes it pending, as KVM does for the client; false: there is one already. */
@@ -356,6 +358,9 @@ long x86_ioctl_get_emulated_cpuid(struct kvm_call *c);
 long x86_ioctl_set_cpuid(struct kvm_call *c);
 long x86_ioctl_set_cpuid2(struct kvm_call *c);
 long x86_ioctl_get_cpuid2(struct kvm_call *c);
+long x86_ioctl_get_nested_state(struct kvm_call *c);
+long x86_ioctl_set_nested_state(struct kvm_call *c);
+int x86_nested_state_size(struct vm *vm);
 long x86_ioctl_get_regs(struct kvm_call *c);
 long x86_ioctl_set_regs(struct kvm_call *c);
 long x86_ioctl_get_sregs(struct kvm_call *c);

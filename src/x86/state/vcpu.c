@@ -186,17 +186,12 @@ int x86_vcpu_create(struct vcpu *vcpu)
 		vcpu->arch_data = NULL;
 		return r;
 	}
-	r = v->cpuid.vendor == V_AMD ? svm_create(v) : vmx_create(v);
-	if (r) {
-		code_cache_leave(x->code, &v->cpu);
-		destroy_engine(v);
-		vcpu->arch_data = NULL;
-		return r;
-	}
 	x86_tsc_init(v);
 	x86_msr_init(v);
 	x86_pmu_init(v);
-	r = create_lapic(v);
+	r = v->cpuid.vendor == V_AMD ? svm_create(v) : vmx_create(v);
+	if (!r)
+		r = create_lapic(v);
 	if (r) {
 		code_cache_leave(x->code, &v->cpu);
 		destroy_engine(v);

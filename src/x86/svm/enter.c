@@ -31,7 +31,7 @@ static bool cr0_upper_half(struct x86_vcpu *v, const struct vmcb *m)
 
 static bool cr3_reserved(struct x86_vcpu *v, const struct vmcb *m)
 {
-	return (m->save.efer & EFER_LME) && (m->save.cr0 & CR0_PG) && m->save.cr3 >> v->cpu.maxphyaddr;
+	return m->save.cr3 >> v->cpu.maxphyaddr;
 }
 
 static bool cr4_reserved(struct x86_vcpu *v, const struct vmcb *m)
@@ -96,6 +96,22 @@ static bool nested_cr3_reserved(struct x86_vcpu *v, const struct vmcb *m)
 	return (m->control.nested_ctl & NESTED_NP) && m->control.nested_cr3 >> v->cpu.maxphyaddr;
 }
 
+/* Without nested paging they are loaded and judged once, here. */
+static bool pdpte_reserved(struct x86_vcpu *v, const struct vmcb *m)
+{
+	const struct vmcb_save *s = &m->save;
+	uint64_t e[4];
+
+	if (!(s->cr0 & CR0_PG) || !(s->cr4 & CR4_PAE) || (s->efer & EFER_LME) || (m->control.nested_ctl & NESTED_NP))
+		return false;
+	if (x86_guest_read(v, s->cr3 & 0xffffffe0, e, sizeof(e)))
+		return true;
+	for (unsigned int n = 0; n < ARRAY_SIZE(e); n++)
+		if (!mmu_pdpte_valid(&v->cpu, e[n]))
+			return true;
+	return false;
+}
+
 /* APM 2, 15.20: reserved types, an exception with a vector that none has. */
 static bool event_illegal(struct x86_vcpu *v, const struct vmcb *m)
 {
@@ -109,18 +125,40 @@ static bool event_illegal(struct x86_vcpu *v, const struct vmcb *m)
 	return type == EVENT_EXCEPTION && (vector == X86_NMI || vector > 31);
 }
 
-static bool (*const wrong[])(struct x86_vcpu *v, const struct vmcb *m) = {
+typedef bool rule_fn(struct x86_vcpu *v, const struct vmcb *m);
+
+static rule_fn *const save_rules[] = {
 	efer_svme_clear, cr0_nw_without_cd, cr0_upper_half, cr3_reserved, cr4_reserved, dr6_upper_half, dr7_upper_half,
-	efer_reserved, long_mode_without_pae, long_mode_without_pe, cs_long_and_big, vmrun_not_intercepted,
-	io_map_out_of_range, msr_map_out_of_range, event_illegal, asid_zero, nested_cr3_reserved,
+	efer_reserved, long_mode_without_pae, long_mode_without_pe, cs_long_and_big,
 };
+
+static rule_fn *const control_rules[] = {
+	vmrun_not_intercepted, io_map_out_of_range, msr_map_out_of_range, event_illegal, asid_zero, nested_cr3_reserved,
+};
+
+static bool valid(struct x86_vcpu *v, const struct vmcb *m, rule_fn *const *rule, unsigned int count)
+{
+	for (unsigned int n = 0; n < count; n++)
+		if (rule[n](v, m))
+			return false;
+	return true;
+}
+
+bool svm_save_valid(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return valid(v, m, save_rules, ARRAY_SIZE(save_rules));
+}
+
+bool svm_control_valid(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return valid(v, m, control_rules, ARRAY_SIZE(control_rules));
+}
 
 static bool vmcb_valid(struct x86_vcpu *v)
 {
-	for (unsigned int n = 0; n < ARRAY_SIZE(wrong); n++)
-		if (wrong[n](v, &v->svm->vmcb))
-			return false;
-	return true;
+	const struct vmcb *m = &v->svm->vmcb;
+
+	return svm_save_valid(v, m) && svm_control_valid(v, m) && !pdpte_reserved(v, m);
 }
 
 /* --- entry -------------------------------------------------------------------------------------- */
@@ -131,10 +169,8 @@ static void flush_as_told(struct x86_vcpu *v)
 
 	if (c->tlb_control == TLB_ALL)
 		mmu_flush_all(&v->cpu);
-	else if (c->tlb_control == TLB_ASID)
+	else if (c->tlb_control == TLB_ASID || c->tlb_control == TLB_ASID_NONGLOBAL)
 		mmu_flush_tag(&v->cpu, (uint16_t)c->asid);
-	else if (c->tlb_control == TLB_ASID_NONGLOBAL)
-		mmu_flush_tag_nonglobal(&v->cpu, (uint16_t)c->asid);
 }
 
 static void set_translation(struct x86_vcpu *v)
@@ -147,7 +183,7 @@ static void set_translation(struct x86_vcpu *v)
 		return;
 	s->kind = SLAT_NPT;
 	s->root = c->nested_cr3;
-	s->cr4 = v->svm->host.cr4 & (CR4_PAE | CR4_PSE | CR4_LA57);
+	s->cr4 = v->svm->host.cr4 & (CR4_PAE | CR4_PSE | CR4_LA57 | CR4_SMEP);
 	s->efer = v->svm->host.efer & (EFER_LMA | EFER_NX);
 }
 
@@ -189,23 +225,42 @@ static void queue_event(struct x86_vcpu *v)
 		queue_interrupt(v, e);
 }
 
+void svm_enter_nested(struct x86_vcpu *v)
+{
+	struct x86_cpu *cpu = &v->cpu;
+
+	cpu->nested.in_guest = true;
+	cpu->nested.tsc_offset = v->svm->vmcb.control.tsc_offset;
+	svm_set_intercepts(v);
+	set_translation(v);
+	x86_request(cpu, X86_REQ_EVENT);
+}
+
+void svm_leave_nested(struct x86_vcpu *v)
+{
+	struct x86_nested *n = &v->cpu.nested;
+
+	n->in_guest = false;
+	n->tsc_offset = 0;
+	for (unsigned int k = 0; k < X86_ICPT_WORDS; k++)
+		n->icpt[k] = 0;
+	n->slat = (struct x86_slat){ 0 };
+	x86_request(&v->cpu, X86_REQ_EVENT);
+}
+
 static void enter(struct x86_vcpu *v)
 {
 	const struct vmcb_control *c = &v->svm->vmcb.control;
 	struct x86_cpu *cpu = &v->cpu;
 
 	v->svm->gif = true;
-	cpu->nested.in_guest = true;
-	cpu->nested.tsc_offset = c->tsc_offset;
-	svm_set_intercepts(v);
-	set_translation(v);
+	svm_enter_nested(v);
 	flush_as_told(v);
 	svm_load_guest(v);
 	cpu->shadow = 0;
 	if (c->int_state & INT_SHADOW)
 		x86_set_shadow(cpu, SHADOW_STI);
 	queue_event(v);
-	x86_request(cpu, X86_REQ_EVENT);
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_RUN);
 }
 

@@ -40,13 +40,14 @@ static bool take_physical(struct x86_vcpu *v)
 {
 	if (!x86_has_interrupt(v) || !physical_allowed(v))
 		return false;
-	if (svm_intercepts3(v->svm, W3_INTR)) {
+	if (svm_intercepts3(v->svm, W3_INTR))
 		/* It stays pending, for L1 to take when it sets GIF. */
 		svm_exit_now(v, EXIT_WORD3 + W3_INTR, 0, 0);
-		return true;
-	}
-	/* L2's own, by the ordinary way. */
-	return false;
+	else if (masks(v))
+		x86_take_interrupt(v);
+	else
+		return false;   /* L2's own, by the ordinary way */
+	return true;
 }
 
 static bool take_virtual(struct x86_vcpu *v)
@@ -106,8 +107,13 @@ bool svm_inject(struct x86_vcpu *v)
 {
 	if (!v->svm || x86_event_injected(v))
 		return false;
+	if (v->cpu.nested.in_guest && take_exception(v))
+		return true;
+	if (!v->svm->gif)
+		return !v->exception.pending;
 	if (!v->cpu.nested.in_guest)
-		return !v->svm->gif && !v->exception.pending;
-	return take_exception(v) || take_smi(v) || take_nmi(v) || take_physical(v) || take_virtual(v) ||
-	       (masks(v) && x86_has_interrupt(v) && svm_intercepts3(v->svm, W3_INTR));
+		return false;
+	/* With V_INTR_MASKING L2's own flag says nothing of physical interrupts. */
+	return take_smi(v) || take_nmi(v) || take_physical(v) || take_virtual(v) ||
+	       (masks(v) && !v->exception.pending && x86_has_interrupt(v));
 }

@@ -10,12 +10,13 @@
 
 /* --- VMLOAD, VMSAVE: what VMRUN leaves alone ---------------------------------------------------------- */
 
-/* The page at RAX.  @size bytes of it from the save area on. */
-static gpa_t save_area(struct x86_vcpu *v)
+/* Reads the save area of the VMCB that RAX names; its address. */
+static gpa_t read_save_area(struct x86_vcpu *v, struct vmcb_save *m)
 {
 	gpa_t gpa = v->cpu.regs[R_RAX];
 
-	if ((gpa & ~GUEST_PAGE_MASK) || gpa >> v->cpu.maxphyaddr)
+	if ((gpa & ~GUEST_PAGE_MASK) || gpa >> v->cpu.maxphyaddr ||
+	    x86_guest_read(v, gpa + offsetof(struct vmcb, save), m, sizeof(*m)))
 		x86_raise_ec(&v->cpu, X86_GP, 0);
 	return gpa + offsetof(struct vmcb, save);
 }
@@ -38,28 +39,29 @@ static uint64_t *at_offset(void *p, uint16_t offset)
 
 static void vmload(struct x86_vcpu *v, const struct insn *i)
 {
-	gpa_t at = save_area(v);
 	struct x86_cpu *cpu = &v->cpu;
 	struct vmcb_save m;
 
-	if (x86_guest_read(v, at, &m, sizeof(m)))
-		x86_raise_ec(cpu, X86_GP, 0);
-	svm_put_seg(&cpu->seg[SEG_FS], seg_base(cpu, SEG_FS), &m.fs);
-	svm_put_seg(&cpu->seg[SEG_GS], seg_base(cpu, SEG_GS), &m.gs);
-	svm_put_seg(&cpu->tr.seg, &cpu->tr.base, &m.tr);
-	svm_put_seg(&cpu->ldt.seg, &cpu->ldt.base, &m.ldtr);
+	read_save_area(v, &m);
+	svm_put_seg(&cpu->seg[SEG_FS], &m.fs);
+	svm_put_seg(&cpu->seg[SEG_GS], &m.gs);
+	svm_put_seg(&cpu->tr.seg, &m.tr);
+	svm_put_seg(&cpu->ldt.seg, &m.ldtr);
+	*seg_base(cpu, SEG_FS) = svm_canonical(cpu, m.fs.base);
+	*seg_base(cpu, SEG_GS) = svm_canonical(cpu, m.gs.base);
+	cpu->tr.base = svm_canonical(cpu, m.tr.base);
+	cpu->ldt.base = svm_canonical(cpu, m.ldtr.base);
 	for (unsigned int n = 0; n < ARRAY_SIZE(moved); n++)
 		*at_offset(cpu, moved[n].cpu) = *at_offset(&m, moved[n].vmcb);
+	cpu->kernel_gs_base = svm_canonical(cpu, cpu->kernel_gs_base);
 }
 
 static void vmsave(struct x86_vcpu *v, const struct insn *i)
 {
-	gpa_t at = save_area(v);
 	struct x86_cpu *cpu = &v->cpu;
 	struct vmcb_save m;
+	gpa_t at = read_save_area(v, &m);
 
-	if (x86_guest_read(v, at, &m, sizeof(m)))
-		x86_raise_ec(cpu, X86_GP, 0);
 	svm_get_seg(&cpu->seg[SEG_FS], *seg_base(cpu, SEG_FS), &m.fs);
 	svm_get_seg(&cpu->seg[SEG_GS], *seg_base(cpu, SEG_GS), &m.gs);
 	svm_get_seg(&cpu->tr.seg, cpu->tr.base, &m.tr);
@@ -132,7 +134,7 @@ void svm_exec(struct x86_cpu *cpu, const struct insn *i)
 
 static const struct x86_nested_ops ops = {
 	.insn = svm_insn, .cr_write = svm_cr_write, .exception = svm_exception, .triple_fault = svm_triple_fault,
-	.slat_fault = svm_slat_fault, .exit = svm_leave, .exec = svm_exec,
+	.slat_fault = svm_slat_fault, .vmexit = svm_vmexit, .exec = svm_exec,
 };
 
 int svm_create(struct x86_vcpu *v)
@@ -156,9 +158,5 @@ void svm_reset(struct x86_vcpu *v)
 	if (!v->svm)
 		return;
 	v->svm->gif = true;
-	v->cpu.nested.in_guest = false;
-	v->cpu.nested.tsc_offset = 0;
-	v->cpu.nested.slat = (struct x86_slat){ 0 };
-	for (unsigned int n = 0; n < X86_ICPT_WORDS; n++)
-		v->cpu.nested.icpt[n] = 0;
+	svm_leave_nested(v);
 }

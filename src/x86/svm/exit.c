@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* #VMEXIT.  APM 2, 15.6 to 15.8. */
+#include "x86/cpu/debug.h"
 #include "x86/cpu/insn.h"
 #include "x86/state/stats.h"
 #include "x86/svm/svm.h"
@@ -44,17 +45,15 @@ static void write_back(struct x86_vcpu *v)
 
 static void leave_guest(struct x86_vcpu *v)
 {
-	struct x86_cpu *cpu = &v->cpu;
-
-	cpu->nested.in_guest = false;
-	cpu->nested.tsc_offset = 0;
-	for (unsigned int n = 0; n < X86_ICPT_WORDS; n++)
-		cpu->nested.icpt[n] = 0;
-	cpu->nested.slat = (struct x86_slat){ 0 };
-	cpu->shadow = 0;
+	svm_leave_nested(v);
+	v->cpu.shadow = 0;
 	v->svm->gif = false;
 	svm_restore_host(v);
-	x86_request(cpu, X86_REQ_EVENT);
+	/* VMRUN, which ends only now, was single-stepped. */
+	if (v->svm->host.rflags & FL_TF)
+		v->exception = (struct x86_queued){
+			.pending = true, .vector = X86_DB, .has_payload = true, .payload = DR6_BS,
+		};
 }
 
 static void do_exit(struct x86_vcpu *v)
@@ -76,10 +75,9 @@ static void do_exit(struct x86_vcpu *v)
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_EXITS);
 }
 
-int svm_leave(struct x86_cpu *cpu)
+void svm_vmexit(struct x86_cpu *cpu)
 {
 	do_exit(x86_vcpu_of_cpu(cpu));
-	return 0;
 }
 
 static void note(struct x86_vcpu *v, uint64_t code, uint64_t info1, uint64_t info2, uint64_t next_rip)

@@ -159,6 +159,10 @@ void svm_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, ui
 	case ICPT_TASK_SWITCH:
 		task_switch(v, info);
 		return;
+	case ICPT_INVPCID:
+		/* Where the descriptor is, and the type: without decode assists too.  APM 2, 15.9. */
+		svm_exit_insn(v, i, EXIT_WORD5 + W5_INVPCID, ea_offset(cpu, i) + cpu->regs[i->segbase],
+			      cpu->regs[i->dst]);
 	default:
 		exit_plain(v, i, which, info);
 	}
@@ -217,7 +221,7 @@ void svm_slat_fault(struct x86_cpu *cpu)
 		info |= PF_RSVD;
 	if (f->access == MMU_WRITE)
 		info |= PF_W;
-	if (f->access == MMU_EXEC)
+	if (f->access == MMU_EXEC && ((cpu->nested.slat.efer & EFER_NX) || (cpu->nested.slat.cr4 & CR4_SMEP)))
 		info |= PF_I;
 	svm_exit(v, EXIT_NPF, info | (f->table ? 1ULL << 33 : 1ULL << 32), f->gpa);
 }

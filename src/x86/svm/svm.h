@@ -12,23 +12,12 @@
 #include "x86/state/state.h"
 #include "x86/svm/vmcb.h"
 
-/* What VMRUN saves of L1 and #VMEXIT restores; APM 2, 15.5.1 and 15.6. */
-struct svm_host {
-	uint64_t rax, rsp, rip, rflags;
-	uint64_t cr0, cr3, cr4, efer;
-	struct x86_seg es, cs, ss, ds;
-	uint64_t es_base, cs_base, ss_base, ds_base;
-	struct x86_dtable gdt, idt;
-	uint64_t pdpte[4];
-	uint64_t pat;
-};
-
 struct x86_svm {
 	bool gif;
 	gpa_t vmcb_gpa;                 /* of the VMCB in use */
 	uint64_t hsave, vm_cr;
 	struct vmcb vmcb;
-	struct svm_host host;
+	struct vmcb_save host;          /* what VMRUN keeps of L1, and #VMEXIT restores; APM 2, 15.5.1 and 15.6 */
 	/* An exit that x86_vmexit() was called for. */
 	uint64_t exit_code, exit_info1, exit_info2, next_rip;
 };
@@ -39,17 +28,34 @@ void svm_destroy(struct x86_vcpu *v);
 /** svm_reset - power-on and INIT: GIF is set, L1 runs. */
 void svm_reset(struct x86_vcpu *v);
 
+/** svm_canonical - an address that is not canonical becomes so; APM 2, 15.5.1. */
+static inline uint64_t svm_canonical(const struct x86_cpu *cpu, uint64_t address)
+{
+	unsigned int shift = x86_has(cpu, X86_F_LA57) ? 7 : 16;
+
+	return (uint64_t)((int64_t)(address << shift) >> shift);
+}
+
 /* --- state.c --- */
 void svm_load_guest(struct x86_vcpu *v);
 void svm_store_guest(struct x86_vcpu *v);
 void svm_save_host(struct x86_vcpu *v, uint64_t next_rip);
 void svm_restore_host(struct x86_vcpu *v);
 void svm_get_seg(const struct x86_seg *s, uint64_t base, struct vmcb_seg *m);
-void svm_put_seg(struct x86_seg *s, uint64_t *base, const struct vmcb_seg *m);
+/** svm_put_seg - all but the base. */
+void svm_put_seg(struct x86_seg *s, const struct vmcb_seg *m);
 
 /* --- enter.c --- */
 /** svm_vmrun - VMRUN, its operand and the privilege judged: enters L2, or exits at once; leaves. */
 void svm_vmrun(struct x86_vcpu *v, const struct insn *i);
+
+/** svm_enter_nested - what holds while L2 runs, beside its registers, from v->svm->vmcb.control. */
+void svm_enter_nested(struct x86_vcpu *v);
+/** svm_leave_nested - the reverse. */
+void svm_leave_nested(struct x86_vcpu *v);
+/** svm_control_valid, svm_save_valid - breaks no rule of VMRUN's, as far as that part of the VMCB goes. */
+bool svm_control_valid(struct x86_vcpu *v, const struct vmcb *m);
+bool svm_save_valid(struct x86_vcpu *v, const struct vmcb *m);
 
 /* --- exit.c --- */
 /** svm_exit - leaves L2, in the middle of an instruction, with this code. */
@@ -61,8 +67,8 @@ void svm_exit_insn(struct x86_vcpu *v, const struct insn *i, uint64_t code, uint
 void svm_fail_entry(struct x86_vcpu *v);
 /** svm_exit_now - the same between instructions: on return L1 runs. */
 void svm_exit_now(struct x86_vcpu *v, uint64_t code, uint64_t info1, uint64_t info2);
-/** svm_leave - x86_nested_ops.exit. */
-int svm_leave(struct x86_cpu *cpu);
+/** svm_vmexit - x86_nested_ops.vmexit. */
+void svm_vmexit(struct x86_cpu *cpu);
 
 /* --- intercept.c --- */
 /** svm_set_intercepts - cpu->nested.icpt from the VMCB. */
@@ -73,6 +79,20 @@ uint64_t svm_cr_write(struct x86_cpu *cpu, unsigned int n, uint64_t value, enum 
 void svm_exception(struct x86_cpu *cpu, const struct x86_exception *exc);
 void svm_triple_fault(struct x86_cpu *cpu);
 void svm_slat_fault(struct x86_cpu *cpu) __attribute__((noreturn));
+
+/* --- smm.c --- */
+/** svm_suspend - SMM is about to be entered; true: from L2, which is put away, and *@vmcb is where. */
+bool svm_suspend(struct x86_vcpu *v, uint64_t *vmcb);
+/** svm_resume - RSM to L2, whose registers are loaded.  -EINVAL: what was put away is no such state. */
+int svm_resume(struct x86_vcpu *v, uint64_t vmcb) must_check;
+/** svm_efer_changed - without EFER.SVME there is no L2, and GIF is set. */
+void svm_efer_changed(struct x86_vcpu *v);
+
+/* --- nested_state.c --- */
+uint32_t svm_nested_state_size(void);
+/** svm_get_nested_state - to the client's @user, as far as there is @room; the bytes needed, or -EFAULT. */
+long svm_get_nested_state(struct x86_vcpu *v, unsigned long user, uint32_t room);
+long svm_set_nested_state(struct x86_vcpu *v, const struct kvm_nested_state *head, unsigned long user);
 
 /* --- exec.c --- */
 void svm_exec(struct x86_cpu *cpu, const struct insn *i);

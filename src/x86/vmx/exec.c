@@ -278,10 +278,9 @@ static void invalidate_vpid(struct x86_cpu *cpu, uint64_t type, const struct des
 		mmu_flush_tag_page(cpu, (uint16_t)d->what, d->address);
 	else if (type == INVVPID_ALL)
 		mmu_flush_tags(cpu);
-	else if (type == INVVPID_SINGLE)
-		mmu_flush_tag(cpu, (uint16_t)d->what);
 	else
-		mmu_flush_tag_nonglobal(cpu, (uint16_t)d->what);
+		/* Which entries are global is not kept: they go as well. */
+		mmu_flush_tag(cpu, (uint16_t)d->what);
 }
 
 static void invvpid(struct x86_vcpu *v, const struct insn *i)
@@ -354,7 +353,7 @@ void vmx_exec(struct x86_cpu *cpu, const struct insn *i)
 
 static const struct x86_nested_ops ops = {
 	.insn = vmx_insn, .cr_write = vmx_cr_write, .exception = vmx_exception, .triple_fault = vmx_triple_fault,
-	.slat_fault = vmx_slat_fault, .exit = vmx_leave, .exec = vmx_exec,
+	.slat_fault = vmx_slat_fault, .vmexit = vmx_vmexit, .exec = vmx_exec,
 };
 
 int vmx_create(struct x86_vcpu *v)

@@ -113,10 +113,9 @@ void vmx_fail_entry(struct x86_vcpu *v, uint32_t reason, uint64_t qualification)
 	to_host(v);
 }
 
-int vmx_leave(struct x86_cpu *cpu)
+void vmx_vmexit(struct x86_cpu *cpu)
 {
 	do_exit(x86_vcpu_of_cpu(cpu));
-	return 0;
 }
 
 void vmx_exit(struct x86_vcpu *v, const struct vmx_exit *e)

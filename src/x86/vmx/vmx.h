@@ -112,8 +112,8 @@ void vmx_exit_insn(struct x86_vcpu *v, const struct insn *i, uint32_t reason, ui
 void vmx_exit_now(struct x86_vcpu *v, const struct vmx_exit *e);
 /** vmx_fail_entry - L2's state has been loaded in part: L1's takes its place. */
 void vmx_fail_entry(struct x86_vcpu *v, uint32_t reason, uint64_t qualification);
-/** vmx_leave - x86_nested_ops.exit. */
-int vmx_leave(struct x86_cpu *cpu);
+/** vmx_vmexit - x86_nested_ops.vmexit. */
+void vmx_vmexit(struct x86_cpu *cpu);
 
 /* --- intercept.c --- */
 /** vmx_set_intercepts - cpu->nested from the VMCS. */

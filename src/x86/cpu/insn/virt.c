@@ -13,6 +13,7 @@ static void virt(struct x86_cpu *cpu, const struct insn *i)
 	if (!cpu->nested.ops)
 		x86_raise(cpu, X86_UD);
 	x86_vec_put(cpu);
+	x86_charge(cpu, 32);
 	cpu->nested.ops->exec(cpu, i);
 	NEXT(cpu, i);
 }
