@@ -6,6 +6,7 @@
 #include <linux/kvm_para.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/time.h>
 
 /* CR8 is the client's where it keeps the local APIC: lowered, the client is told. */
@@ -227,6 +228,83 @@ static void test_user_failure(void **state)
 	guest_run(&g, KVM_EXIT_INTERNAL_ERROR);
 	guest_run(&g, KVM_EXIT_INTERNAL_ERROR);
 	guest_end(&g);
+}
+
+static void on_alarm(int sig)
+{
+}
+
+/* An instruction with [bx], where @segment says, and out 0x10,al.  NMI: out 0x13,al */
+static struct guest area_guest(uint8_t modrm, uint16_t segment)
+{
+	struct guest g = GUEST(false, 0x0f, 0xae, modrm, 0xe6, 0x10);
+	struct cpuid_table *t = guest_supported();
+	struct kvm_sregs s;
+
+	api_ok(api_ioctl(g.vcpu, KVM_SET_CPUID2, t));
+	free(t);
+	api_ok(api_ioctl(g.vcpu, KVM_GET_SREGS, &s));
+	s.ds.selector = segment;
+	s.ds.base = segment * 16UL;
+	s.cr4 |= 1 << 18;       /* OSXSAVE */
+	api_ok(api_ioctl(g.vcpu, KVM_SET_SREGS, &s));
+	VECTOR(&g, 2, 0x1800, 0xe6, 0x13);
+	SET(&g, rbx, 0x10);
+	SET(&g, rsp, 0x8000);
+	return g;
+}
+
+/*
+ * FXSAVE and FXRSTOR of a device: KVM takes the area for memory, and the guest stays where it is without an exit, but
+ * for an event.
+ */
+static void test_area_of_device(void **state)
+{
+	struct itimerval on = { { 0, 1000 }, { 0, 1000 } }, off = { { 0, 0 }, { 0, 0 } };
+	struct sigaction sa = { .sa_handler = on_alarm }, old;
+
+	sigaction(SIGALRM, &sa, &old);
+	for (uint8_t modrm = 0x07; modrm <= 0x0f; modrm += 8) {
+		struct guest g = area_guest(modrm, 0xffff);
+
+		setitimer(ITIMER_REAL, &on, NULL);
+		for (int i = 0; i < 3; i++) {
+			api_fails(EINTR, api_ioctl(g.vcpu, KVM_RUN, NULL));
+			assert_int_equal(g.run->exit_reason, KVM_EXIT_INTR);
+			assert_int_equal(guest_regs(&g).rip, GUEST_CODE);
+		}
+		setitimer(ITIMER_REAL, &off, NULL);
+		assert_int_equal(guest_stat(g.vcpu, "mmio_exits"), 0);
+		api_ok(api_ioctl(g.vcpu, KVM_NMI, NULL));
+		guest_port(&g, 0x13);
+		guest_end(&g);
+		/* In memory it is an instruction like others. */
+		g = area_guest(modrm, 0x4ff);
+		guest_port(&g, 0x10);
+		guest_end(&g);
+	}
+	sigaction(SIGALRM, &old, NULL);
+}
+
+/* XSAVE, XRSTOR and XSAVEOPT, which its emulator does not know, fail before the device has seen anything. */
+static void test_xsave_of_device(void **state)
+{
+	for (uint8_t modrm = 0x27; modrm <= 0x37; modrm += 8) {
+		struct guest g = area_guest(modrm, 0xffff);
+
+		SET(&g, rax, 3);
+		guest_run(&g, KVM_EXIT_INTERNAL_ERROR);
+		assert_int_equal(g.run->internal.suberror, KVM_INTERNAL_ERROR_EMULATION);
+		assert_int_equal(guest_regs(&g).rip, GUEST_CODE);
+		assert_int_equal(guest_stat(g.vcpu, "mmio_exits"), 0);
+		guest_end(&g);
+		if (api_real())         /* one that emulates real mode has no use for the rest */
+			continue;
+		g = area_guest(modrm, 0x4ff);
+		SET(&g, rax, 3);
+		guest_port(&g, 0x10);
+		guest_end(&g);
+	}
 }
 
 /* KVM_X86_QUIRK_OUT_7E_INC_RIP: RIP is behind an OUT to this port, and to no other. */
@@ -556,10 +634,6 @@ static void test_msr_filter(void **state)
 	guest_end(&g);
 }
 
-static void on_alarm(int sig)
-{
-}
-
 /*
  * KVM_RUN, until a signal has ended it and the guest has got as far as its HLT.  False: a KVM that has no hardware
  * to let the guest halt in takes the capability, and exits all the same.
@@ -625,6 +699,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_triple_fault_event),
 	cmocka_unit_test(test_internal_error),
 	cmocka_unit_test(test_user_failure),
+	cmocka_unit_test(test_area_of_device),
+	cmocka_unit_test(test_xsave_of_device),
 	cmocka_unit_test(test_fail_entry),
 	cmocka_unit_test(test_port_7e),
 	cmocka_unit_test(test_self_ipi),

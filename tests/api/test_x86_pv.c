@@ -11,6 +11,7 @@
 #define F_STEAL_TIME (1U << 5)
 #define F_PV_EOI (1U << 6)
 #define F_PV_UNHALT (1U << 7)
+#define F_PV_SEND_IPI (1U << 11)
 #define BYTE 0x5000
 #define AREA 0x6000
 #define IF 0x200
@@ -366,6 +367,25 @@ static void test_send_ipi(void **state)
 	pair_end(&p);
 }
 
+/* The local APICs are the client's: the hypercall is there, and finds none. */
+static void test_send_ipi_of_client(void **state)
+{
+	struct pair p;
+
+	skip_on_kernels();
+	p.caller = GUEST(false, VMMCALL, 0xe6, 0x10, 0xeb, 0xf9);
+	assert_true(guest_kvm_features(&p.caller, ~0U) & F_PV_SEND_IPI);
+	assert_int_equal(call(&p, KVM_HC_SEND_IPI, 1, 0, 0, 0x40050 | 3 << 18), -KVM_EINVAL);
+	assert_int_equal(call(&p, KVM_HC_SEND_IPI, 1, 0, 0, 0x50), -KVM_EOPNOTSUPP);
+	assert_int_equal(guest_stat(p.caller.vcpu, "hypercalls"), 2);
+	guest_end(&p.caller);
+	p.caller = GUEST(false, VMMCALL, 0xe6, 0x10, 0xeb, 0xf9);
+	guest_kvm_features(&p.caller, ~F_PV_SEND_IPI);
+	api_ok(guest_enable(p.caller.vcpu, KVM_CAP_ENFORCE_PV_FEATURE_CPUID, 1));
+	assert_int_equal(call(&p, KVM_HC_SEND_IPI, 1, 0, 0, 0x50), -KVM_ENOSYS);
+	guest_end(&p.caller);
+}
+
 static void test_yield(void **state)
 {
 	struct pair p;
@@ -437,6 +457,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_kick),
 	cmocka_unit_test(test_kick_refused),
 	cmocka_unit_test(test_send_ipi),
+	cmocka_unit_test(test_send_ipi_of_client),
 	cmocka_unit_test(test_yield),
 	cmocka_unit_test(test_flush),
 };

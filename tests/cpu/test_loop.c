@@ -110,6 +110,32 @@ static void faults_are_charged(void **state)
 	assert_true(world.slices >= 20);
 }
 
+/* ------------------------------------------------------------ pages written often */
+
+GUEST(written_then_left, 64,
+	"mov $200, %ecx\n"
+	"1: incb 0x8800; dec %ecx; jnz 1b\n"
+	"out %al, $0x10\n"
+	"mov $50000, %ecx\n"
+	"2: call 3f; dec %ecx; jnz 2b\n"
+	"movb $9, 3f+1(%rip); call 3f\n"
+	"out %al, $0x10; hlt\n"
+	"3: mov $5, %al; ret");
+
+/* A page that the guest has stopped to write is guarded again, and no longer compared at each entry. */
+static void hot_page_cools(void **state)
+{
+	struct rig *r = *state;
+
+	rig_long(r);
+	RIG_CODE(r, AT_CODE, written_then_left);
+	assert_int_equal(rig_run(r), X86_RUN_EXIT);
+	assert_int_equal(code_cache_stats(r->cpu->code)->hot_pages, 1);
+	assert_in_range(r->cpu->blocks_compared, 2000, 10000);
+	assert_int_equal(r->logged, 2);
+	assert_int_equal(r->log[1] & 0xff, 9);
+}
+
 /* ------------------------------------------------------------ devices */
 
 static bool count_mmio(struct x86_cpu *cpu, gpa_t gpa, void *data, uint8_t len, bool write)
@@ -304,6 +330,7 @@ int main(void)
 		RIG_TEST(drop_during_service),
 		RIG_TEST(repeats_are_charged),
 		RIG_TEST(faults_are_charged),
+		RIG_TEST(hot_page_cools),
 		RIG_TEST(locked_device),
 		RIG_TEST(gather_from_device),
 		RIG_TEST(invlpg_after_wrpkru),

@@ -183,9 +183,9 @@ static bool open_alignment(const struct code *c, const struct state *before)
  * Elements behind the end of a segment of 4 GiB may be outside it or at its start
  * (SDM 3A, 5.3): on AMD's Zen 4 those under a mask register are outside.
  */
-static bool open_wrap(const struct code *c, const struct state *before)
+static bool wraps(const struct code *c, const struct state *before)
 {
-	for (int k = 0; k < c->zi.operand_count && c->mode == MODE32 && is_masked(c); k++)
+	for (int k = 0; k < c->zi.operand_count && c->mode == MODE32; k++)
 		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY &&
 		    operand_address(c, before, &c->op[k]) + c->op[k].size / 8 > 1ULL << 32)
 			return true;
@@ -211,6 +211,27 @@ static bool open_half(const struct code *c, const struct state *before)
 	for (unsigned int k = 0; k < sizeof(low) / sizeof(low[0]); k++)
 		if (c->zi.mnemonic == low[k])
 			return (at + 7) / PAGE != (at + 15) / PAGE;
+	return false;
+}
+
+static bool open_wrap(const struct code *c, const struct state *before)
+{
+	return is_masked(c) && wraps(c, before);
+}
+
+/*
+ * The instruction of a sequence that faulted had such an operand, masked or not:
+ * Zen 4 has been seen to tell of the page of its beginning.
+ */
+static bool open_wrap_in_sequence(const struct code *c, const struct outcome *n, const struct outcome *e)
+{
+	uint64_t rip = code_start(c);
+
+	if (n->s.rip != e->s.rip)
+		return false;
+	for (; c; rip += c->zi.length, c = c->next)
+		if (rip == n->s.rip)
+			return wraps(c, &n->s);
 	return false;
 }
 
@@ -348,6 +369,8 @@ const char *compare(const struct code *c, const struct state *before, const stru
 	if (!c->next && (open_area(c, before, n) || open_area(c, before, e)))
 		return NULL;
 	if (!c->next && (open_alignment(c, before) || open_wrap(c, before) || open_half(c, before)))
+		return NULL;
+	if (c->next && open_wrap_in_sequence(c, n, e))
 		return NULL;
 	either = !c->next && either_operand(c, n, e);
 	if (n->vector != e->vector && !either)

@@ -81,6 +81,17 @@ static void new_vex(const struct code *c, struct rng *r, uint8_t *p)
 		p[2] ^= rnd(r) & (c->mode == MODE64 ? 0x78 : 0x38);
 }
 
+static bool rm_is_gpr(const struct code *c)
+{
+	for (int k = 0; k < c->zi.operand_count; k++)
+		if (c->op[k].encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM && c->op[k].type == ZYDIS_OPERAND_TYPE_REGISTER) {
+			ZydisRegisterClass class = ZydisRegisterGetClass(c->op[k].reg.value);
+
+			return class == ZYDIS_REGCLASS_GPR32 || class == ZYDIS_REGCLASS_GPR64;
+		}
+	return false;
+}
+
 /*
  * @p: 62 and the three bytes behind it (SDM 2, 2.7.1).  R, X, B, R', vvvv, V' and
  * the mask register; W and L'L now and then, since they are rounding or nothing
@@ -91,6 +102,9 @@ static void new_evex(const struct code *c, struct rng *r, uint8_t *p)
 	bool wide = c->mode == MODE64, vvvv = has_encoding(c, ZYDIS_OPERAND_ENCODING_NDSNDD);
 
 	p[1] ^= rnd(r) & (wide ? 0xf0 : 0x30);
+	/* X means nothing to a general register, but with it clear Zen 4 reads RSP as it was before a PUSH or POP. */
+	if (rm_is_gpr(c))
+		p[1] |= 0x40;
 	if (vvvv)
 		p[2] ^= rnd(r) & (wide ? 0x78 : 0x38);
 	if (wide && (vvvv || has_vector_index(c)))

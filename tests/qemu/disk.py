@@ -37,8 +37,7 @@ def boots(test):
     name = sys.argv[3]
     for machine, drive, grub in CASES[name]:
         drive = [word.replace('%s', BUILD + '/guest/debian/disk.img') for word in drive]
-        # This OVMF maps all addresses that CPUID tells of, in pages of 2 MiB: with 48 bits it needs 512 MiB for its
-        # tables alone.
+        # This OVMF maps up to 47 bits of address, in pages of 2 MiB: its tables would need 513 MiB and take minutes.
         cpu = 'host' if name == 'bios' else 'host,host-phys-bits-limit=39'
         qemu = Qemu(test, *firmware(test, name), *drive, machine=machine, cpus='2', memory='512', cpu=cpu)
         test.check('%s: GRUB comes up' % machine, qemu.expect(grub, PATIENCE), qemu)

@@ -386,6 +386,7 @@ bool code_written(struct x86_cpu *cpu, gpa_t gpa, unsigned int n, const struct b
 		hit = kill_overlapping(cc, p, gpa, n, running);
 		if (!p->hot && ++p->writes > CODE_HOT_WRITES) {
 			p->hot = true;
+			p->unchanged = 0;
 			cc->stats.hot_pages++;
 			/* Blocks of a hot page are made differently. */
 			hit |= kill_overlapping(cc, p, gfn_to_gpa(p->gfn), GUEST_PAGE_SIZE, running);
@@ -395,6 +396,29 @@ bool code_written(struct x86_cpu *cpu, gpa_t gpa, unsigned int n, const struct b
 		request_drop(cc);
 	host_unlock(&cc->lock);
 	return hit;
+}
+
+/*
+ * Kernels patch much of their code while they start and none of it later.  The
+ * page's next block makes every vCPU guard it, as the first did: page_get().
+ */
+bool code_unchanged(struct code_cache *cc, struct code_page *page)
+{
+	/* Entries that two vCPUs count at the same time may be lost. */
+	unsigned int n = atomic_load_explicit(&page->unchanged, memory_order_relaxed) + 1;
+
+	atomic_store_explicit(&page->unchanged, n, memory_order_relaxed);
+	if (likely(n < CODE_COOL_ENTRIES << page->cooled))
+		return false;
+	host_lock(&cc->lock);
+	if (page->hot) {
+		kill_overlapping(cc, page, gfn_to_gpa(page->gfn), GUEST_PAGE_SIZE, NULL);
+		page->hot = false;
+		page->writes = 0;
+		page->cooled += page->cooled < CODE_COOL_MAX;
+	}
+	host_unlock(&cc->lock);
+	return true;
 }
 
 /* ------------------------------------------------------------------ finding and making */

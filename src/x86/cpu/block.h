@@ -14,7 +14,7 @@
  *    too.  A dead block has epoch 0, which never matches.
  * 3. The guest's own writes are caught by the missing tag_w of pages that hold
  *    blocks.  A page written too often stops being guarded (`hot`): its blocks
- *    are compared at every entry.
+ *    are compared at every entry, until that has found no change for long.
  * 4. A dead block is unlinked at once and freed when every vCPU has served
  *    X86_REQ_DROP_CODE, so a stale pointer in a jump cache is harmless: it
  *    leads to epoch 0.
@@ -79,6 +79,12 @@ void code_serialize(struct x86_cpu *cpu);
 
 /** code_changes_settle - at @cpu's block boundary: serves X86_REQ_CODE_WRITTEN and X86_REQ_GUARD_CODE. */
 void code_changes_settle(struct x86_cpu *cpu);
+
+/**
+ * code_unchanged - a block of the hot @page was compared and is what it was.
+ * Returns true when the page is to be guarded from now on: its blocks are gone.
+ */
+bool code_unchanged(struct code_cache *cc, struct code_page *page);
 
 /** code_drop_all - after a memslot change. */
 void code_drop_all(struct code_cache *cc);

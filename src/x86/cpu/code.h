@@ -12,6 +12,8 @@
 #define CODE_PAGE_HASH (1u << 12)
 #define CODE_BUDGET (12u << 20)         /* bytes of blocks before all are dropped */
 #define CODE_HOT_WRITES 64              /* writes to a guarded page before it is left unguarded */
+#define CODE_COOL_ENTRIES 2048u         /* blocks of an unguarded page found unchanged before it is guarded again, */
+#define CODE_COOL_MAX 10                /* twice as many each time, so often */
 #define EPOCH_STALE 1ULL                /* compare before entry; 0 is dead */
 #define MODE_SINGLE 4                   /* in block.mode: one instruction only */
 #define MODE_SMM 8                      /* memory as in system management mode: what is at a gpa may differ */
@@ -23,6 +25,8 @@ struct code_page {
 	struct block *tails;            /* by page2_next; crossing ones that end here */
 	unsigned int writes;
 	bool hot;
+	uint8_t cooled;                 /* how often */
+	_Atomic unsigned int unchanged; /* entries since it became hot, about */
 };
 
 struct code_cache {

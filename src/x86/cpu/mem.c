@@ -245,6 +245,18 @@ void mem_probe_read(struct x86_cpu *cpu, gva_t gva)
 	resolve(cpu, &p, MMU_READ, cpu->ctx->cls);
 }
 
+bool mem_is_memory(struct x86_cpu *cpu, gva_t gva, unsigned int size, bool write)
+{
+	struct piece p[2];
+	unsigned int n;
+
+	if (likely(write ? tlb_hit_write(cpu->ctx, gva, size) : tlb_hit_read(cpu->ctx, gva, size)))
+		return true;
+	checks(cpu, gva, size, write);
+	n = pieces(cpu, gva, size, write ? MMU_WRITE : MMU_READ, cpu->ctx->cls, p);
+	return p[0].t.hva && (n == 1 || p[1].t.hva);
+}
+
 /* In steps that never straddle a page by more than the step itself. */
 void mem_read_block(struct x86_cpu *cpu, gva_t gva, void *dst, unsigned int size)
 {

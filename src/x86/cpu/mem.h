@@ -85,6 +85,9 @@ void mem_probe_write(struct x86_cpu *cpu, gva_t gva, unsigned int size);
 /** mem_probe_read - raises what a read of the byte at @gva would raise; reads nothing, not even from a device. */
 void mem_probe_read(struct x86_cpu *cpu, gva_t gva);
 
+/** mem_is_memory - whether a slot, for @write one that can be written, takes all @size bytes (1 to 4096); may raise. */
+bool mem_is_memory(struct x86_cpu *cpu, gva_t gva, unsigned int size, bool write);
+
 /*
  * Blocks of any length in the current privilege: for XSAVE areas, ENTER, descriptor
  * dumps.  Not atomic across pages: probe first where that matters.

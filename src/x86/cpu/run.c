@@ -38,9 +38,10 @@ static ALWAYS_INLINE uint64_t jump_key(const struct x86_cpu *cpu, gva_t lin)
 	return (lin & JUMP_ADDRESS) | cpu->ctx->jump_key | (uint64_t)cpu->mode << 62;
 }
 
-static ALWAYS_INLINE struct jump_entry *jump_slot(const struct x86_cpu *cpu, gva_t lin)
+/* The first of the JUMP_WAYS entries that @lin may be in; it is in one of them at most. */
+static ALWAYS_INLINE struct jump_entry *jump_set(const struct x86_cpu *cpu, gva_t lin)
 {
-	return &cpu->ctx->jump[(lin ^ lin >> 12) & (JUMP_SIZE - 1)];
+	return &cpu->ctx->jump[(lin ^ lin >> 12) % (JUMP_SIZE / JUMP_WAYS) * JUMP_WAYS];
 }
 
 static __attribute__((noreturn)) void out_of_memory(struct x86_cpu *cpu)
@@ -128,14 +129,29 @@ static struct block *find_checked(struct x86_cpu *cpu, gva_t lin, unsigned int m
 		if (!code_same(b, host, host2)) {
 			code_kill(cpu->code, b);
 			b = NULL;
+		} else if (unlikely(b->page->hot) && code_unchanged(cpu->code, b->page)) {
+			b = NULL;
 		}
 	}
 	if (!b)
 		b = make_block(cpu, lin, gpa, host, mode);
 	/* With paging off there is no moment at which a mapping is made: compare each time. */
-	if (!b->cross && !b->page->hot && (cpu->cr0 & CR0_PG))
-		b->epoch = epoch;
+	if (!b->cross && !b->page->hot && (cpu->cr0 & CR0_PG) &&
+	    atomic_load_explicit(&b->epoch, memory_order_relaxed) != epoch)
+		b->epoch = epoch;       /* only then: the line is the other vCPUs' too */
 	return b;
+}
+
+/* The entry that was @key's before the last flush or still is; else the first, after what was there has moved on. */
+static struct jump_entry *jump_choose(struct jump_entry *set, uint64_t key)
+{
+	for (unsigned int i = 0; i < JUMP_WAYS; i++)
+		if (!((set[i].key ^ key) & ~JUMP_GEN_MASK))
+			return &set[i];
+	for (unsigned int i = JUMP_WAYS - 1; i; i--)
+		set[i] = set[i - 1];
+	set[0] = (struct jump_entry){ .key = ~0ULL };
+	return &set[0];
 }
 
 /* What was at this address before the last flush is often there after it: it spares the search, but not the look. */
@@ -148,8 +164,8 @@ static struct block *jump_hint(const struct x86_cpu *cpu, const struct jump_entr
 
 static struct block *find_slow(struct x86_cpu *cpu, gva_t lin)
 {
-	struct jump_entry *e = jump_slot(cpu, lin);
 	uint64_t key = jump_key(cpu, lin);
+	struct jump_entry *e = jump_choose(jump_set(cpu, lin), key);
 	struct block *b = find_checked(cpu, lin, cpu->mode, jump_hint(cpu, e, key));
 
 	e->key = key;
@@ -161,12 +177,13 @@ static struct block *find_slow(struct x86_cpu *cpu, gva_t lin)
 static ALWAYS_INLINE struct block *find(struct x86_cpu *cpu)
 {
 	gva_t lin = code_linear(cpu);
-	struct jump_entry *e = jump_slot(cpu, lin);
+	const struct jump_entry *e = jump_set(cpu, lin);
+	uint64_t key = jump_key(cpu, lin);
 
-	if (likely(e->key == jump_key(cpu, lin))) {
-		struct block *b = e->block;
+	for (unsigned int i = 0; i < JUMP_WAYS; i++) {
+		struct block *b = e[i].block;
 
-		if (likely(b->epoch == atomic_load_explicit(&cpu->code->epoch, memory_order_relaxed)))
+		if (e[i].key == key && likely(b->epoch == atomic_load_explicit(&cpu->code->epoch, memory_order_relaxed)))
 			return b;
 	}
 	return find_slow(cpu, lin);

@@ -26,6 +26,7 @@
 #define XTLB_SIZE (1u << XTLB_BITS)
 #define JUMP_BITS 12
 #define JUMP_SIZE (1u << JUMP_BITS)
+#define JUMP_WAYS 2                     /* entries that an address may be in: neighbours, in one cache line */
 #define JUMP_GEN_MASK (31ULL << 57)     /* in jump keys */
 #define TLB_NO_TAG (~0ULL)
 

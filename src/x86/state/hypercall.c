@@ -50,7 +50,8 @@ void x86_hypercall_complete(struct x86_vcpu *v)
 
 /*
  * KVM_HC_SEND_IPI: to each vCPU whose bit is set in RBX and, behind it, RCX; bit 0 is the APIC ID in RDX, RSI is an ICR
- * without destination.  Returns how many took it.
+ * without destination.  Returns how many took it.  KVM offers it also to a VM whose local APICs are the client's, which
+ * nobody can find here.
  */
 static int64_t send_ipi(struct x86_vcpu *v, bool wide)
 {
@@ -64,6 +65,8 @@ static int64_t send_ipi(struct x86_vcpu *v, bool wide)
 
 	if (icr & ICR_LOGICAL_OR_SHORTHAND)
 		return -KVM_EINVAL;
+	if (!v->has_lapic)
+		return -KVM_EOPNOTSUPP;
 	for (unsigned int i = 0; i < 2 * bits && min + i < KVM_MAX_VCPU_IDS; i++) {
 		uint64_t map = regs[i < bits ? R_RBX : R_RCX];
 		struct lapic *l = map >> (i % bits) & 1 ? apic_bus_find(&v->vm->bus, (uint32_t)(min + i)) : NULL;
@@ -116,7 +119,7 @@ int x86_hypercall(struct x86_cpu *cpu)
 		/* To another vCPU: whichever thread the host picks. */
 		sched_yield();
 		r = 0;
-	} else if (nr == KVM_HC_SEND_IPI && offered(v, X86_F_KVM_PV_SEND_IPI) && v->has_lapic) {
+	} else if (nr == KVM_HC_SEND_IPI && offered(v, X86_F_KVM_PV_SEND_IPI)) {
 		r = send_ipi(v, wide);
 	} else if (nr == KVM_HC_MAP_GPA_RANGE && (v->vm->hypercall_exits >> KVM_HC_MAP_GPA_RANGE & 1)) {
 		if (ask_client(v, &r))

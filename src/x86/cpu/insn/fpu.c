@@ -211,12 +211,20 @@ static void frstor(struct x86_cpu *cpu, const struct insn *i)
 
 /* ------------------------------------------------------------------ FXSAVE, FXRSTOR */
 
+/*
+ * An area that is not in memory is nothing that KVM gives to a client: em_fxsave() and em_fxrstor() do not get it,
+ * which is no failure to the emulator, so the instruction runs again, for ever if nothing else happens.
+ */
 static gva_t fx_operand(struct x86_cpu *cpu, const struct insn *i, bool write)
 {
 	gva_t a = ea(cpu, i, 512, write);
 
 	if (a & 15)
 		x86_raise_ec(cpu, X86_GP, 0);
+	if (unlikely(!mem_is_memory(cpu, a, 512, write))) {
+		x86_charge(cpu, 16);
+		x86_leave(cpu, X86_LEAVE_RETRY);
+	}
 	return a;
 }
 
@@ -237,7 +245,6 @@ static void fxsave(struct x86_cpu *cpu, const struct insn *i)
 		copy.fip = (uint32_t)copy.fip;
 		copy.fdp = (uint32_t)copy.fdp;
 	}
-	mem_probe_write(cpu, a, 512);
 	mem_write_block(cpu, a, &copy, fx_bytes(cpu));
 	NEXT(cpu, i);
 }

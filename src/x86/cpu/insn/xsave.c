@@ -79,10 +79,17 @@ static unsigned int place(const struct x86_cpu *cpu, unsigned int n, uint64_t xc
 	return at;
 }
 
+/* KVM's emulator knows none of the family: an area of a device is a failure, before the device is asked. */
+static void in_memory(struct x86_cpu *cpu, gva_t at, bool write)
+{
+	if (unlikely(!mem_is_memory(cpu, at, 64, write)))
+		x86_internal(cpu, "an XSAVE area that is not in memory");
+}
+
 static void probe(struct x86_cpu *cpu, gva_t at, unsigned int n)
 {
 	for (unsigned int done = 0; done < n; done += 64)
-		mem_probe_write(cpu, at + done, 64);
+		in_memory(cpu, at + done, true);
 }
 
 static void put(struct x86_cpu *cpu, const struct area *r, unsigned int at, const void *from, unsigned int n)
@@ -212,6 +219,7 @@ static void xrstor(struct x86_cpu *cpu, const struct insn *i)
 	uint64_t h[8], load;
 	bool compact;
 
+	in_memory(cpu, r.at + HEADER_OFFSET, false);
 	take(cpu, &r, HEADER_OFFSET, h, sizeof(h));
 	if (!header_ok(cpu, h, enabled, i->aux))
 		x86_raise_ec(cpu, X86_GP, 0);
