@@ -22,7 +22,7 @@ inside() {
 # l1 PARAMETERS OPTIONS: the command that loads KVM with those parameters of its module, and runs the guest with OPTIONS.
 l1() {
 	echo "for m in irqbypass kvm 'kvm-$model $1'; do set -- \$m; insmod /anykvm/kvm/\$1.ko \${2:-} || exit 9; done
-		uname -r; cat /sys/module/kvm_$model/parameters/$tables; grep -c $flag /proc/cpuinfo
+		uname -r; cat /sys/module/kvm_$model/parameters/$tables; grep -c \"^flags.* $flag\" /proc/cpuinfo
 		/anykvm/anykvm run --accel host -k /anykvm/vmlinuz -i /anykvm/initramfs -p 'quiet loglevel=1' $2 </dev/null"
 }
 

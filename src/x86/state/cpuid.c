@@ -86,6 +86,15 @@ static void derive_features(struct x86_cpuid *c)
 	}
 }
 
+/* That the client says so makes no processor have VMX or SVM. */
+static void drop_nested(struct x86_vcpu *v)
+{
+	if (!v->vmx)
+		v->cpuid.has[X86_F_VMX / 64] &= ~(1ULL << (X86_F_VMX % 64));
+	if (!v->svm)
+		v->cpuid.has[X86_F_SVM / 64] &= ~(1ULL << (X86_F_SVM % 64));
+}
+
 /*
  * MONITOR and MWAIT: no operation where CPUID does not offer them, by a quirk
  * that the client may end; then MISC_ENABLE may take them away.  api.rst 7.30.
@@ -144,6 +153,7 @@ static void derive(struct x86_vcpu *v)
 	const struct kvm_cpuid_entry2 *e = x86_cpuid_find(c, 0xd, 0);
 
 	derive_features(c);
+	drop_nested(v);
 	x86_cpuid_update_mwait(v);
 	c->maxphyaddr = maxphyaddr(c);
 	c->vendor = vendor(c);
