@@ -136,7 +136,7 @@ static void read_registers(const struct x86_vcpu *v, struct hv_hcall *h)
 
 static void read_xmm(struct x86_vcpu *v, struct hv_hcall *h)
 {
-	vec_normalize(v->cpu.vec);
+	vec_normalize(&v->cpu);
 	for (unsigned int i = 0; i < HV_XMM_HALVES; i++)
 		h->xmm[i] = vec_get(v->cpu.vec, i / 2, i % 2, 8);
 }
