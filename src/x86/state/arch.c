@@ -313,7 +313,7 @@ static int set_max_vcpu_id(struct vm *vm, const struct kvm_enable_cap *cap)
 	if (cap->flags || cap->args[0] > KVM_MAX_VCPU_IDS)
 		return -EINVAL;
 	pthread_mutex_lock(&vm->lock);
-	if (!x->max_vcpu_ids || x->max_vcpu_ids == cap->args[0]) {
+	if (x->bsp_id <= cap->args[0] && (!x->max_vcpu_ids || x->max_vcpu_ids == cap->args[0])) {
 		x->max_vcpu_ids = (uint32_t)cap->args[0];
 		r = 0;
 	}

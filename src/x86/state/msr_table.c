@@ -515,10 +515,16 @@ static int set_misc_features(struct x86_vcpu *v, uint32_t index, uint64_t value,
 	return 0;
 }
 
+#define FEAT_CTL_OTHERS (1ULL << 17 | 1ULL << 18 | 1ULL << 20)
+
 static int set_feat_ctl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	/* There are LOCK and, with VMX, what enables it inside and outside SMX: as with KVM, where there is no SMX. */
+	/* LOCK and, with VMX, what enables it inside and outside SMX, as with KVM, where there is no SMX. */
 	uint64_t valid = x86_has(&v->cpu, X86_F_VMX) ? 7 : 1;
+
+	/* The client may set what any guest can have, before or after CPUID (as since Linux 6.2): SGX, LMCE. */
+	if (host)
+		valid = 7 | FEAT_CTL_OTHERS;
 
 	if ((value & ~valid) || (!host && (v->msr.feat_ctl & 1)))
 		return -EINVAL;
