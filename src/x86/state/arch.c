@@ -151,8 +151,11 @@ static int address_spaces(struct vm *vm)
 
 static int xsave2_size(struct vm *vm)
 {
-	uint32_t size = x86_xsave_size(vec_supported_xcr0(), false);
+	struct xsave_layout layout;
+	uint32_t size;
 
+	vec_layout(&layout);
+	size = x86_xsave_size(&layout, vec_supported_xcr0(), false);
 	return size < sizeof(struct kvm_xsave) ? (int)sizeof(struct kvm_xsave) : (int)size;
 }
 
