@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Boot Debian's kernel as a hypervisor with a guest that is one, too: three kernels print who they are.
 # Usage: tools/nested.sh BUILDDIR [ANYKVM-RUN-OPTION...]
-#   LEVELS=3  how many kernels, 1 to 4
+#   LEVELS=3  how many kernels, 1 to 4 (of which the fourth takes many minutes)
 #   KERNEL=   of Debian's kernels the one that runs first, on anykvm (cloud-amd64); those inside are cloud-amd64
 # Exit status: 0, or that of the first anykvm run that could not go on.
 set -eu
