@@ -104,11 +104,25 @@ static void line(struct fuzz_world *w, void *arg)
 	l->level = (uint32_t)below(2);
 }
 
+/* Few connections, so that many are taken. */
+static void connection(struct fuzz_world *w, void *arg)
+{
+	struct kvm_hyperv_eventfd *e = arg;
+
+	memset(e, 0, sizeof(*e));
+	e->conn_id = one_in(8) ? (uint32_t)number() : (uint32_t)below(4);
+	e->fd = one_in(8) ? (int)number() : pick(w->event);
+	e->flags = one_in(16) ? (uint32_t)number() : (uint32_t)below(2);
+}
+
 static void one_route(struct kvm_irq_routing_entry *e)
 {
 	e->gsi = (uint32_t)below(40);
-	e->type = 1 + (uint32_t)below(2);
-	if (e->type == KVM_IRQ_ROUTING_IRQCHIP) {
+	e->type = one_in(4) ? KVM_IRQ_ROUTING_HV_SINT : 1 + (uint32_t)below(2);
+	if (e->type == KVM_IRQ_ROUTING_HV_SINT) {
+		e->u.hv_sint.vcpu = (uint32_t)below(4);
+		e->u.hv_sint.sint = (uint32_t)below(18);
+	} else if (e->type == KVM_IRQ_ROUTING_IRQCHIP) {
 		e->u.irqchip.irqchip = (uint32_t)below(3);
 		e->u.irqchip.pin = (uint32_t)below(e->u.irqchip.irqchip == 2 ? 24 : 8);
 	} else {
@@ -249,6 +263,7 @@ static const struct shape shapes[] = {
 	{ KVM_UNREGISTER_COALESCED_MMIO, zone, 0 },
 	{ KVM_IOEVENTFD, ioeventfd, 0 },
 	{ KVM_IRQFD, irqfd, 0 },
+	{ KVM_HYPERV_EVENTFD, connection, 0 },
 	{ KVM_SIGNAL_MSI, msi, 0 },
 	{ KVM_IRQ_LINE, line, 0 },
 	{ KVM_IRQ_LINE_STATUS, line, 0 },
@@ -383,6 +398,7 @@ static const struct {
 	{ KVM_CLEAR_DIRTY_LOG, { ENOENT, ENXIO } },
 	{ KVM_ENABLE_CAP, { EEXIST, EPERM, E2BIG } },
 	{ KVM_IRQFD, { EBUSY } },
+	{ KVM_HYPERV_EVENTFD, { EEXIST, ENOENT, EMFILE } },
 	{ KVM_IOEVENTFD, { EEXIST, ENOENT, ENOSPC } },
 	{ KVM_REGISTER_COALESCED_MMIO, { ENOSPC } },
 	{ KVM_SIGNAL_MSI, { EPERM } },      /* the kernel's bare -1: nobody takes it */

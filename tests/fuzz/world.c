@@ -121,6 +121,13 @@ static void choose_cpuid(int sys, int vcpu)
 	fuzz_ioctl(vcpu, KVM_SET_CPUID2, c);
 }
 
+static void synic(int vcpu)
+{
+	struct kvm_enable_cap cap = { .cap = one_in(2) ? KVM_CAP_HYPERV_SYNIC : KVM_CAP_HYPERV_SYNIC2 };
+
+	fuzz_ioctl(vcpu, KVM_ENABLE_CAP, &cap);
+}
+
 static void slot(struct fuzz_world *w)
 {
 	struct kvm_userspace_memory_region r = {
@@ -171,6 +178,8 @@ void world_make(struct fuzz_world *w)
 		map_run(w, i);
 		if (!one_in(8))
 			choose_cpuid(w->sys, w->vcpu[i]);
+		if (one_in(2))
+			synic(w->vcpu[i]);
 	}
 	guest_code(w);
 	for (unsigned int i = 0; i < FUZZ_VCPUS; i++)
