@@ -66,8 +66,8 @@ check check-all: tested
 	$(exit-with $(file <$(BUILD)/check.status))
 	@exit $(file <$(BUILD)/check.status)
 
-# The kernel's selftests are built where they are run: a download, and a minute.
-selftests := $(if $(or $(filter selftests%,$(TESTS)),$(if $(TESTS),,all)),tools/selftests.sh $(BUILD),true)
+# The kernel's selftests are built where they are run: two downloads, and two minutes.
+selftests := $(if $(or $(filter selftests%,$(TESTS)),$(if $(TESTS),,all)),tools/selftests.sh $(BUILD) 6.1 6.12,true)
 
 # A build that fails is a test that fails: the last line is the count in any case.
 tested:

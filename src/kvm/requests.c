@@ -50,7 +50,7 @@ static long trace(struct kvm_call *c)
 
 static long create_vcpu(struct kvm_call *c)
 {
-	return kvm_vcpu_create(c->vm, (uint32_t)c->arg);
+	return c->arg >> 32 ? -EINVAL : kvm_vcpu_create(c->vm, (uint32_t)c->arg);
 }
 
 static long enable_cap(struct kvm_call *c)

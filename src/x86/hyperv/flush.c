@@ -10,9 +10,8 @@
  * that flush each other do not wait for ever: one that waits here (`flushing`)
  * has no translation in hand, and serves before its next instruction.
  */
-#include <string.h>
-
 #include "host/lock.h"
+#include "x86/cpu/mem.h"
 #include "x86/hyperv/hyperv.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
@@ -25,7 +24,10 @@ struct input_ex {
 	uint64_t space, flags, format, valid_banks;     /* banks and addresses follow */
 };
 
-#define YIELDS_PER_LOOK 64              /* at signals: a system call */
+/* One that runs serves within microseconds; one that waits for a processor may get ours. */
+#define SPINS 400
+#define NAP_NS 50000
+#define NAPS_PER_LOOK 4                 /* at signals: a system call */
 
 static bool served(struct x86_vcpu *to)
 {
@@ -37,11 +39,14 @@ static bool served(struct x86_vcpu *to)
 /* false: the client wants this vCPU back first. */
 static bool wait_for(struct x86_vcpu *v, struct x86_vcpu *to)
 {
+	for (unsigned int n = 0; n < SPINS && !served(to); n++)
+		__builtin_ia32_pause();
 	for (unsigned int n = 1; !served(to); n++) {
-		if (n % YIELDS_PER_LOOK == 0 &&
-		    (kvm_vcpu_immediate_exit(v->vcpu) || kvm_vcpu_interrupted(v->vcpu)))
+		/* It may be waiting for us to let go of the bus. */
+		x86_bus_wait(&v->cpu);
+		if (n % NAPS_PER_LOOK == 0 && (kvm_vcpu_immediate_exit(v->vcpu) || kvm_vcpu_interrupted(v->vcpu)))
 			return false;
-		host_yield();
+		host_nap(&to->cpu.requests, atomic_load(&to->cpu.requests) | X86_REQ_TLB_FLUSH, NAP_NS);
 	}
 	return true;
 }

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT
 /* HvCallSendSyntheticClusterIpi and its form with a sparse set.  TLFS 10.5. */
-#include <string.h>
-
 #include "x86/hyperv/hyperv.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"

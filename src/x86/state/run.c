@@ -26,6 +26,7 @@
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 #include "x86/state/trace.h"
+#include "x86/svm/svm.h"
 
 /* What service() takes; the rest is the engine's. */
 #define SERVED (X86_REQ_EVENT | X86_REQ_RELOAD_SLOTS | X86_REQ_TIMER | X86_REQ_STEAL | X86_REQ_CLOCK | \
@@ -484,7 +485,8 @@ static int env_service(struct x86_cpu *cpu)
 		x86_pmu_sync(v);
 	if (v->triple_fault || (req & X86_REQ_TRIPLE_FAULT)) {
 		v->triple_fault = false;
-		return X86_RUN_SHUTDOWN;
+		if (!svm_triple_fault_now(v))
+			return X86_RUN_SHUTDOWN;
 	}
 	if (ring_full_exit(v) || pending_exit(v)) {
 		x86_request(cpu, X86_REQ_EVENT);

@@ -167,7 +167,7 @@ struct x86_vcpu {
 	struct {
 		bool injected, soft;
 		uint8_t nr;
-		uint8_t soft_len;       /* bytes from RIP to where a software interrupt goes on */
+		uint64_t soft_len;      /* from RIP to where a software interrupt goes on */
 		bool intn;              /* a soft one by INT n, not INT3 or INTO */
 	} interrupt;
 	struct x86_svm *svm;            /* NULL: the CPU has no SVM */
@@ -297,6 +297,12 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init);
 /** x86_guest_read, x86_guest_write - memory in slots, by the vCPU's owner while entered; -EFAULT. */
 int x86_guest_read(struct x86_vcpu *v, gpa_t gpa, void *dst, size_t n) must_check;
 int x86_guest_write(struct x86_vcpu *v, gpa_t gpa, const void *src, size_t n) must_check;
+/** x86_guest_write_parts - the same for some parts of an object, @src, whose place is @gpa. */
+struct x86_part {
+	uint32_t at, size;
+};
+int x86_guest_write_parts(struct x86_vcpu *v, gpa_t gpa, const void *src, const struct x86_part *part,
+			  unsigned int count) must_check;
 
 /* --- run.c, event.c --- */
 extern const struct x86_env x86_kvm_env;
