@@ -8,7 +8,7 @@
 
 struct piece {
 	uint8_t size;
-	char code[11];
+	char code[24];
 };
 
 /* A dot stands for a random byte. */
@@ -27,6 +27,12 @@ static const struct piece pieces[] = {
 	PIECE("\x0f\x20\xc0"), PIECE("\x0f\x22\xc0"), PIECE("\x0f\x22\xd8"), PIECE("\x0f\x22\xe0"), /* CR0, 3, 4 */
 	PIECE("\x0f\x23\xf8"), PIECE("\x0f\x23\xc0"), PIECE("\x44\x0f\x22\xc0"),        /* DR7, DR0, CR8 */
 	PIECE("\x0f\x01\xc1"), PIECE("\x0f\x01\xd9"),   /* vmcall, vmmcall */
+	/* Hyper-V: a guest's identity, a hypercall, a register. */
+	PIECE("\xb9\x00\x00\x00\x40\x0f\x30"), PIECE("\xb9.\x00.\x00\x0f\x01\xc1"), PIECE("\xb9.\x00.\x00\x0f\x01\xd9"),
+	PIECE("\xb9.\x00\x00\x40\x0f\x30"), PIECE("\xb9.\x01\x00\x40\x0f\x30"),
+	/* A timer of its own that runs and ends in a vector; a message page. */
+	PIECE("\xb9\xb1\x00\x00\x40\xb8..\x00\x00\x31\xd2\x0f\x30"), PIECE("\xb9\xb0\x00\x00\x40\xb8.\x13.\x00\x0f\x30"),
+	PIECE("\xb9\x83\x00\x00\x40\xb8\x01..\x00\x31\xd2\x0f\x30"),
 	PIECE("\x0f\x01\xd0"), PIECE("\x0f\x01\xd1"), PIECE("\x0f\x01\xc8"), PIECE("\x0f\x01\xc9"),
 	PIECE("\x0f\x01\x16"), PIECE("\x0f\x01\x1e"), PIECE("\x0f\x00\x10"), PIECE("\x0f\x00\x18"),
 	PIECE("\xcd."), PIECE("\xcc"), PIECE("\xcf"), PIECE("\x48\xcf"), PIECE("\xf1"), PIECE("\xce"),
