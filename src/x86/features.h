@@ -63,7 +63,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(PNI, "pni", 1, 0, ECX, 0, HOST, BOTH)                                                 \
 	F(PCLMULQDQ, "pclmulqdq", 1, 0, ECX, 1, HOST, BOTH)                                     \
 	F(MONITOR, "monitor", 1, 0, ECX, 3, CLIENT, BOTH)                                       \
-	F(VMX, "vmx", 1, 0, ECX, 5, CLIENT, INTEL)                                              \
+	F(VMX, "vmx", 1, 0, ECX, 5, NOTHING, INTEL)                                             \
 	F(SSSE3, "ssse3", 1, 0, ECX, 9, HOST, BOTH)                                             \
 	F(FMA, "fma", 1, 0, ECX, 12, YMM, BOTH)                                                 \
 	F(CX16, "cx16", 1, 0, ECX, 13, HOST, BOTH)                                              \
@@ -141,6 +141,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(CR8_LEGACY, "cr8_legacy", 0x80000001, 0, ECX, 4, NOTHING, AMD)                        \
 	F(ABM, "abm", 0x80000001, 0, ECX, 5, HOST, BOTH)                                        \
 	F(SSE4A, "sse4a", 0x80000001, 0, ECX, 6, HOST, AMD)                                     \
+	F(MISALIGNSSE, "misalignsse", 0x80000001, 0, ECX, 7, NOTHING, AMD)                      \
 	F(3DNOWPREFETCH, "3dnowprefetch", 0x80000001, 0, ECX, 8, NOTHING, BOTH)                 \
 	F(OSVW, "osvw", 0x80000001, 0, ECX, 9, NOTHING, AMD)                                    \
 	F(TOPOEXT, "topoext", 0x80000001, 0, ECX, 22, NOTHING, AMD)                             \
@@ -148,7 +149,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(SYSCALL, "syscall", 0x80000001, 0, EDX, 11, NOTHING, BOTH)                            \
 	F(NX, "nx", 0x80000001, 0, EDX, 20, NOTHING, BOTH)                                      \
 	F(MMXEXT, "mmxext", 0x80000001, 0, EDX, 22, HOST, AMD)                                  \
-	F(FXSR_OPT, "fxsr_opt", 0x80000001, 0, EDX, 25, CLIENT, AMD)                            \
+	F(FXSR_OPT, "fxsr_opt", 0x80000001, 0, EDX, 25, NOTHING, AMD)                           \
 	F(PDPE1GB, "pdpe1gb", 0x80000001, 0, EDX, 26, NOTHING, BOTH)                            \
 	F(RDTSCP, "rdtscp", 0x80000001, 0, EDX, 27, NOTHING, BOTH)                              \
 	F(LM, "lm", 0x80000001, 0, EDX, 29, NOTHING, BOTH)                                      \

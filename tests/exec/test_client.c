@@ -152,8 +152,7 @@ static void test_parameters(void **state)
 	assert_non_null(f);
 	assert_non_null(fgets(text, sizeof(text), f));
 	fclose(f);
-	/* SVM is there, VMX is not yet. */
-	assert_string_equal(text, intel ? "N\n" : "1\n");
+	assert_string_equal(text, intel ? "Y\n" : "1\n");
 	assert_int_equal(stat(there, &st), 0);
 	assert_true(S_ISREG(st.st_mode));
 	assert_int_equal(open(there, O_WRONLY), -1);

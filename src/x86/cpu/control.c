@@ -93,6 +93,8 @@ int x86_set_cr0(struct x86_cpu *cpu, uint64_t value)
 		return -EINVAL;
 	if (pg && !(value & CR0_PE))
 		return -EINVAL;
+	if (cpu->nested.cr0_fixed & ~value)
+		return -EINVAL;
 	if (pg && (changed & CR0_PG) && (cpu->efer & EFER_LME) &&
 	    (!(cpu->cr4 & CR4_PAE) || cpu->seg[SEG_CS].l || cpu->tr.seg.type == SYS_TSS16_BUSY))
 		return -EINVAL;
@@ -141,6 +143,7 @@ static const struct {
 } cr4_features[] = {
 	{ CR4_UMIP, X86_F_UMIP },
 	{ CR4_LA57, X86_F_LA57 },
+	{ CR4_VMXE, X86_F_VMX },
 	{ CR4_FSGSBASE, X86_F_FSGSBASE },
 	{ CR4_PCIDE, X86_F_PCID },
 	{ CR4_OSXSAVE, X86_F_XSAVE },
@@ -179,7 +182,7 @@ int x86_set_cr4(struct x86_cpu *cpu, uint64_t value)
 {
 	uint64_t changed = cpu->cr4 ^ value;
 
-	if (!x86_valid_cr4(cpu, value))
+	if (!x86_valid_cr4(cpu, value) || (cpu->nested.cr4_fixed & ~value))
 		return -EINVAL;
 	if (x86_long_mode(cpu)) {
 		if (!(value & CR4_PAE) || (changed & CR4_LA57))

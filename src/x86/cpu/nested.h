@@ -132,6 +132,7 @@ struct x86_nested {
 	uint64_t icpt[X86_ICPT_WORDS];          /* 1 << enum x86_icpt, of L2 */
 	/* VMX: bits of CR0 and CR4 that L1 owns, and what L2 reads there.  SDM 3C 24.6.6. */
 	uint64_t cr0_mask, cr0_shadow, cr4_mask, cr4_shadow;
+	uint64_t cr0_fixed, cr4_fixed;          /* VMX operation: bits that must stay 1.  SDM 3C 23.8. */
 	/* What L2 sees is L1's * tsc_mul >> tsc_shift, where the latter is not 0, + tsc_offset. */
 	uint64_t tsc_offset, tsc_mul;
 	uint8_t tsc_shift;

@@ -85,10 +85,13 @@ static void store_base(struct lapic *l, uint64_t value)
 	uint64_t changed = lapic_base(l) ^ value;
 
 	__atomic_store_n(&l->base, value, __ATOMIC_RELAXED);
-	if (changed & value & LAPIC_BASE_ENABLE)
-		lapic_set_reg(l, REG_ID, l->id << 24);
-	if (changed & value & LAPIC_BASE_X2APIC)
+	if (!(changed & (LAPIC_BASE_ENABLE | LAPIC_BASE_X2APIC)))
+		return;
+	/* From x2APIC to xAPIC only the client can bring it, as since Linux 6.3: the ID's format follows. */
+	if (value & LAPIC_BASE_X2APIC)
 		lapic_set_x2apic_id(l);
+	else if (value & LAPIC_BASE_ENABLE)
+		lapic_set_reg(l, REG_ID, l->id << 24);
 }
 
 int lapic_set_base(struct lapic *l, uint64_t value, bool host)
@@ -483,9 +486,8 @@ int lapic_set_state(struct lapic *l, const struct kvm_lapic_state *s)
 	for (unsigned int off = 0; off < KVM_APIC_REG_SIZE; off += 4)
 		lapic_set_reg(l, off, load(s, off));
 	if (x2apic) {
-		id = l->bus->x2apic_format ? id : id >> 24;
-		lapic_set_reg(l, REG_ID, id);
-		lapic_set_reg(l, REG_LDR, lapic_x2apic_ldr(id));
+		/* Nobody writes it: what the client gives is not looked at, as since Linux 6.11. */
+		lapic_set_x2apic_id(l);
 	} else if (id >> 24 != (l->id & 0xff)) {
 		__atomic_store_n(&l->bus->ids_changed, true, __ATOMIC_RELAXED);
 	}

@@ -376,6 +376,16 @@ void mmu_flush_tag(struct x86_cpu *cpu, uint16_t tag)
 	slat_forget_tag(cpu, tag);
 }
 
+static bool tagged(const struct mmu_space *s, uint64_t unused)
+{
+	return s->slat.tag;
+}
+
+void mmu_flush_tags(struct x86_cpu *cpu)
+{
+	flush_spaces(cpu, tagged, 0);
+}
+
 void mmu_flush_eptp(struct x86_cpu *cpu, uint64_t root)
 {
 	flush_spaces(cpu, of_root, root);

@@ -151,8 +151,11 @@ static int address_spaces(struct vm *vm)
 
 static int xsave2_size(struct vm *vm)
 {
-	uint32_t size = x86_xsave_size(vec_supported_xcr0(), false);
+	struct xsave_layout layout;
+	uint32_t size;
 
+	vec_layout(&layout);
+	size = x86_xsave_size(&layout, vec_supported_xcr0(), false);
 	return size < sizeof(struct kvm_xsave) ? (int)sizeof(struct kvm_xsave) : (int)size;
 }
 
@@ -313,7 +316,7 @@ static int set_max_vcpu_id(struct vm *vm, const struct kvm_enable_cap *cap)
 	if (cap->flags || cap->args[0] > KVM_MAX_VCPU_IDS)
 		return -EINVAL;
 	pthread_mutex_lock(&vm->lock);
-	if (!x->max_vcpu_ids || x->max_vcpu_ids == cap->args[0]) {
+	if (x->bsp_id <= cap->args[0] && (!x->max_vcpu_ids || x->max_vcpu_ids == cap->args[0])) {
 		x->max_vcpu_ids = (uint32_t)cap->args[0];
 		r = 0;
 	}

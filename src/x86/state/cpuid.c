@@ -8,7 +8,7 @@
 
 #include "x86/cpu/block.h"
 #include "x86/cpu/exception.h"
-#include "x86/cpu/vec.h"
+#include "x86/cpu/vec_state.h"
 #include "x86/state/model.h"
 #include "x86/state/state.h"
 
@@ -86,6 +86,15 @@ static void derive_features(struct x86_cpuid *c)
 	}
 }
 
+/* That the client says so makes no processor have VMX or SVM. */
+static void drop_nested(struct x86_vcpu *v)
+{
+	if (!v->vmx)
+		v->cpuid.has[X86_F_VMX / 64] &= ~(1ULL << (X86_F_VMX % 64));
+	if (!v->svm)
+		v->cpuid.has[X86_F_SVM / 64] &= ~(1ULL << (X86_F_SVM % 64));
+}
+
 /*
  * MONITOR and MWAIT: no operation where CPUID does not offer them, by a quirk
  * that the client may end; then MISC_ENABLE may take them away.  api.rst 7.30.
@@ -144,6 +153,7 @@ static void derive(struct x86_vcpu *v)
 	const struct kvm_cpuid_entry2 *e = x86_cpuid_find(c, 0xd, 0);
 
 	derive_features(c);
+	drop_nested(v);
 	x86_cpuid_update_mwait(v);
 	c->maxphyaddr = maxphyaddr(c);
 	c->vendor = vendor(c);
@@ -197,6 +207,8 @@ static void withdraw_unhalt(const struct x86_cpuid *c)
 
 static void update_entries(struct x86_vcpu *v, const struct x86_cpuid *c)
 {
+	/* The host is not asked: its CPUID leaves for a hypervisor where it is a guest itself. */
+	const struct xsave_layout *layout = &v->cpu.vec->layout;
 	struct kvm_cpuid_entry2 *e = x86_cpuid_find(c, 1, 0);
 
 	if (e) {
@@ -208,14 +220,15 @@ static void update_entries(struct x86_vcpu *v, const struct x86_cpuid *c)
 	if (v->vm->hlt_in_guest)
 		withdraw_unhalt(c);
 	e = x86_cpuid_find(c, 7, 0);
-	if (e && x86_feature_feasible(X86_F_PKU))
+	/* Where the engine has XSAVE it has PKU. */
+	if (e && v->cpu.vec->moved)
 		set_bit32(&e->ecx, 4, v->cpu.cr4 & CR4_PKE);
 	e = x86_cpuid_find(c, 0xd, 0);
 	if (e)
-		e->ebx = x86_xsave_size(v->cpu.xcr0, false);
+		e->ebx = x86_xsave_size(layout, v->cpu.xcr0, false);
 	e = x86_cpuid_find(c, 0xd, 1);
 	if (e && (e->eax & 0xa))
-		e->ebx = x86_xsave_size(v->cpu.xcr0 | v->cpu.xss, true);
+		e->ebx = x86_xsave_size(layout, v->cpu.xcr0 | v->cpu.xss, true);
 }
 
 void x86_cpuid_update_runtime(struct x86_vcpu *v)

@@ -17,6 +17,7 @@
 #include "x86/state/stats.h"
 #include "x86/state/trace.h"
 #include "x86/svm/svm.h"
+#include "x86/vmx/vmx.h"
 
 #define DR6_CAUSES (0xfu | DR6_BD | DR6_BS | DR6_BT)
 
@@ -66,7 +67,7 @@ bool x86_has_interrupt(struct x86_vcpu *v)
 	return has_extint(v) || (lapic_has_pending(&v->lapic) && lapic_pending_vector(&v->lapic) >= 0);
 }
 
-static int take_interrupt(struct x86_vcpu *v)
+int x86_ack_interrupt(struct x86_vcpu *v)
 {
 	int vector;
 
@@ -104,7 +105,7 @@ bool x86_has_event(struct x86_vcpu *v)
 		return true;
 	if (atomic_load(&v->nmi_queued) || (v->nmi_pending && nmi_allowed(v)))
 		return true;
-	return (svm_interrupt_allowed(v) && x86_has_interrupt(v)) || svm_wakes(v);
+	return (svm_interrupt_allowed(v) && x86_has_interrupt(v)) || svm_wakes(v) || vmx_wakes(v);
 }
 
 static void start_at(struct x86_vcpu *v, uint8_t vector)
@@ -174,7 +175,7 @@ void x86_take_interrupt(struct x86_vcpu *v)
 
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	x86_stat_inc(v->vcpu, X86_STAT_IRQ_INJECTIONS);
-	vector = take_interrupt(v);
+	vector = x86_ack_interrupt(v);
 	x86_pv_eoi_publish(v);
 	deliver_interrupt(v, (uint8_t)vector);
 }
@@ -195,7 +196,7 @@ void x86_inject(struct x86_vcpu *v)
 
 	x86_process_nmi(v);
 	x86_smm_process(v);
-	if (svm_inject(v))
+	if (svm_inject(v) || vmx_inject(v))
 		return;
 	if (v->exception.injected || v->exception.pending) {
 		x86_request(cpu, X86_REQ_EVENT);

@@ -16,6 +16,7 @@
 #include "x86/state/msr.h"
 #include "x86/state/state.h"
 #include "x86/svm/svm.h"
+#include "x86/vmx/vmx.h"
 
 #define MTRR_VAR_FIRST 0x200
 #define MTRR_DEF_VALID 0xcffULL
@@ -516,10 +517,18 @@ static int set_misc_features(struct x86_vcpu *v, uint32_t index, uint64_t value,
 	return 0;
 }
 
+#define FEAT_CTL_OTHERS (1ULL << 17 | 1ULL << 18 | 1ULL << 20)
+
 static int set_feat_ctl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	/* LOCK is all there is without VMX, SGX and LMCE. */
-	if ((value & ~1ULL) || (!host && (v->msr.feat_ctl & 1)))
+	/* LOCK and, with VMX, what enables it inside and outside SMX, as with KVM, where there is no SMX. */
+	uint64_t valid = x86_has(&v->cpu, X86_F_VMX) ? 7 : 1;
+
+	/* The client may set what any guest can have, before or after CPUID (as since Linux 6.2): SGX, LMCE. */
+	if (host)
+		valid = 7 | FEAT_CTL_OTHERS;
+
+	if ((value & ~valid) || (!host && (v->msr.feat_ctl & 1)))
 		return -EINVAL;
 	v->msr.feat_ctl = value;
 	return 0;
@@ -628,6 +637,10 @@ int x86_msr_feature(uint32_t index, uint64_t *value)
 	struct x86_model m;
 
 	x86_model_get(&m);
+	if (index >= VMX_MSR_FIRST && index <= VMX_MSR_LAST) {
+		*value = vmx_cap_offered(index - VMX_MSR_FIRST);
+		return m.vendor == V_INTEL ? 0 : -ENOENT;
+	}
 	switch (index) {
 	case 0x8b: *value = m.vendor == V_INTEL ? UCODE_INTEL : UCODE_AMD; return 0;
 	case 0x10a: *value = ARCH_CAP_VALUE; return 0;
@@ -643,6 +656,7 @@ void x86_msr_init(struct x86_vcpu *v)
 	v->msr.mcg_cap = X86_MCE_BANKS;
 	v->msr.poll_control = 1;        /* nothing here polls, so nothing follows from it */
 	v->msr.platform_info = CPUID_FAULT_CAP;
+	vmx_caps_init(v);
 	v->msr.arch_capabilities = ARCH_CAP_VALUE;
 	v->msr.ucode_rev = v->cpuid.vendor == V_INTEL ? UCODE_INTEL : UCODE_AMD;
 }
@@ -669,6 +683,7 @@ void x86_msr_reset(struct x86_vcpu *v)
 #define PV(n, name, flags, feature, f, valid, set) \
 	{ n, n, name, MSR_SAVED | MSR_PV | (flags), feature, 0, AT(f), valid, 0, NULL, set }
 #define PMU(a, b, name, flags) CODES(a, b, name, flags, x86_pmu_get, x86_pmu_set)
+#define VMX(a, b, name, flags) { a, b, name, MSR_FEATURE | (flags), X86_F_VMX, 0, 0, 0, 0, vmx_get_cap, vmx_set_cap }
 #define LAST(n, name, f) { n, n, name, MSR_READ_ONLY, 0, 0, AT(cpu.lbr.msrs.f), 0, 0, NULL, NULL }
 #define CONST(a, b, name, flags, value) { a, b, name, (flags) | MSR_LAZY_ZERO, 0, 0, 0, 0, value, NULL, NULL }
 
@@ -725,6 +740,13 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CODE(0x345, "IA32_PERF_CAPABILITIES", MSR_SAVED | MSR_FEATURE, get_perf_capabilities, set_perf_capabilities),
 	PMU(0x38d, 0x390, "IA32_PERF_GLOBAL", MSR_SAVED | MSR_OF_INTEL),
 	CODES(0x400, 0x400 + 4 * X86_MCE_BANKS - 1, "IA32_MC", 0, get_mce, set_mce),
+	VMX(0x480, 0x480, "IA32_VMX_BASIC", MSR_SAVED),
+	VMX(0x481, 0x484, "IA32_VMX_CTLS", 0),
+	VMX(0x485, 0x486, "IA32_VMX_MISC", MSR_SAVED),
+	VMX(0x487, 0x487, "IA32_VMX_CR0_FIXED1", 0),
+	VMX(0x488, 0x488, "IA32_VMX_CR4_FIXED0", MSR_SAVED),
+	VMX(0x489, 0x489, "IA32_VMX_CR4_FIXED1", 0),
+	VMX(0x48a, 0x491, "IA32_VMX", MSR_SAVED),
 	PMU(0x4c1, 0x4c8, "IA32_A_PMC", 0),
 	CONST(0x606, 0x606, "RAPL_POWER_UNIT", MSR_READ_ONLY, 0),
 	CONST(0x611, 0x611, "PKG_ENERGY_STATUS", MSR_READ_ONLY, 0),

@@ -109,6 +109,7 @@ struct x86_msrs {
 	struct x86_mce_bank mce[X86_MCE_BANKS];
 	uint64_t mce_ctl2[X86_MCE_BANKS];
 	uint64_t poll_control;
+	uint64_t vmx[18];               /* IA32_VMX_*, from 0x480 on; see vmx/caps.c */
 };
 
 #define X86_WATCHED 8
@@ -168,6 +169,7 @@ struct x86_vcpu {
 		bool intn;              /* a soft one by INT n, not INT3 or INTO */
 	} interrupt;
 	struct x86_svm *svm;            /* NULL: the CPU has no SVM */
+	struct x86_vmx *vmx;            /* NULL: the CPU has no VMX */
 	int16_t external_vector;        /* KVM_INTERRUPT with a split irqchip; -1: none */
 	int16_t ioapic_eoi;             /* split: this vector ended, tell the client; -1: none */
 
@@ -314,6 +316,8 @@ bool x86_event_injected(const struct x86_vcpu *v);
 void x86_process_nmi(struct x86_vcpu *v);
 /** x86_interrupt_allowed - RFLAGS.IF, and no shadow. */
 bool x86_interrupt_allowed(const struct x86_vcpu *v);
+/** x86_ack_interrupt - takes the vector that waits: x86_has_interrupt(). */
+int x86_ack_interrupt(struct x86_vcpu *v);
 /** x86_has_interrupt - is there one for the CPU, RFLAGS.IF aside? */
 bool x86_has_interrupt(struct x86_vcpu *v);
 /** x86_take_interrupt - delivers it; may leave by a jump. */

@@ -15,6 +15,7 @@
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/svm/svm.h"
+#include "x86/vmx/vmx.h"
 
 #define SIGNATURE_UNKNOWN 0x600         /* EDX after RESET where CPUID leaf 1 is not set; as KVM */
 
@@ -150,6 +151,7 @@ static void destroy_engine(struct x86_vcpu *v)
 	x86_cpuid_free(&v->cpuid);
 	x86_async_pf_destroy(v);
 	svm_destroy(v);
+	vmx_destroy(v);
 	free(v);
 }
 
@@ -187,8 +189,7 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	x86_tsc_init(v);
 	x86_msr_init(v);
 	x86_pmu_init(v);
-	if (v->cpuid.vendor == V_AMD)
-		r = svm_create(v);
+	r = v->cpuid.vendor == V_AMD ? svm_create(v) : vmx_create(v);
 	if (!r)
 		r = create_lapic(v);
 	if (r) {
@@ -235,6 +236,7 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init)
 	if (v->cpu.smm)
 		x86_smm_changed(v, false);
 	svm_reset(v);
+	vmx_reset(v);
 	x86_cpu_reset(&v->cpu, init);
 	v->cpu.regs[R_RDX] = e ? e->eax : SIGNATURE_UNKNOWN;
 	if (v->has_lapic)

@@ -102,12 +102,14 @@ long x86_ioctl_set_identity_map_addr(struct kvm_call *c)
 
 long x86_ioctl_set_boot_cpu_id(struct kvm_call *c)
 {
+	struct x86_vm *x = x86_vm_of(c->vm);
 	long r = -EBUSY;
 
 	pthread_mutex_lock(&c->vm->lock);
 	if (!c->vm->created_vcpus) {
-		x86_vm_of(c->vm)->bsp_id = (uint32_t)c->arg;
-		r = 0;
+		r = c->arg > KVM_MAX_VCPU_IDS || (x->max_vcpu_ids && c->arg > x->max_vcpu_ids) ? -EINVAL : 0;
+		if (!r)
+			x->bsp_id = (uint32_t)c->arg;
 	}
 	pthread_mutex_unlock(&c->vm->lock);
 	return r;

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* What the checks of VM entry share. */
+#ifndef X86_VMX_CHECK_H
+#define X86_VMX_CHECK_H
+
+#include "x86/vmx/vmx.h"
+
+bool vmx_bad_page(const struct x86_vcpu *v, gpa_t gpa);
+bool vmx_bad_pat(uint64_t pat);
+bool vmx_not_canonical(const struct x86_vcpu *v, uint64_t address);
+
+#endif

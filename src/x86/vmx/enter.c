@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+/* VMLAUNCH and VMRESUME.  SDM 3C, chapter 26. */
+#include "x86/cpu/exception.h"
+#include "x86/cpu/insn.h"
+#include "x86/mmu/mmu.h"
+#include "x86/state/stats.h"
+#include "x86/vmx/vmx.h"
+
+enum { FAIL_PDPTE = 2 };
+
+/* Before anything of L2 is looked at; 26.1, 26.2. */
+static enum vmx_error may_launch(struct x86_vcpu *v, const struct insn *i)
+{
+	bool launch = i->aux == VIRT_VMLAUNCH;
+	enum vmx_error error;
+
+	if (v->cpu.shadow & SHADOW_MOV_SS)
+		return ERROR_MOV_SS;
+	if (launch && v->vmx->m.launched)
+		return ERROR_VMLAUNCH_NOT_CLEAR;
+	if (!launch && !v->vmx->m.launched)
+		return ERROR_VMRESUME_NOT_LAUNCHED;
+	error = vmx_check_controls(v);
+	return error ? error : vmx_check_host(v);
+}
+
+/* 24.6.11, 24.6.12.  Without a VPID translations do not outlive an entry or exit; 28.3.3.1. */
+static void set_translation(struct x86_vcpu *v)
+{
+	const struct vmcs *m = &v->vmx->m;
+	struct x86_slat *s = &v->cpu.nested.slat;
+
+	*s = (struct x86_slat){ .tag = vmx_proc2(v->vmx, PROC2_VPID) ? m->vpid : 0 };
+	if (vmx_proc2(v->vmx, PROC2_EPT)) {
+		s->kind = SLAT_EPT;
+		s->root = m->eptp & GUEST_PAGE_MASK;
+		s->levels = (uint8_t)((m->eptp >> 3 & 7) + 1);
+		s->flags = SLAT_EXEC_ONLY | (m->eptp & EPTP_AD ? SLAT_AD : 0);
+	}
+	if (!s->tag)
+		mmu_flush_tag(&v->cpu, 0);
+}
+
+static void set_activity(struct x86_vcpu *v)
+{
+	const struct vmcs *m = &v->vmx->m;
+
+	/* An event that is injected wakes it. */
+	if (m->guest_activity == ACTIVITY_HLT && !(m->entry_event & EVT_VALID))
+		atomic_store(&v->mp_state, KVM_MP_STATE_HALTED);
+}
+
+static void enter(struct x86_vcpu *v)
+{
+	struct vmcs *m = &v->vmx->m;
+	struct x86_cpu *cpu = &v->cpu;
+	uint32_t bad;
+
+	cpu->nested.in_guest = true;
+	vmx_set_intercepts(v);
+	set_translation(v);
+	vmx_load_guest(v);
+	if (!vmx_load_pdptes(v)) {
+		vmx_fail_entry(v, REASON_GUEST_STATE, FAIL_PDPTE);
+		return;
+	}
+	bad = vmx_load_msrs(v, m->entry_msr_load, m->entry_msr_loads);
+	if (bad) {
+		vmx_fail_entry(v, REASON_MSR_LOAD, bad);
+		return;
+	}
+	m->launched = 1;
+	vmx_queue_event(v);
+	set_activity(v);
+	cpu->if_unwatched = false;
+	x86_request(cpu, X86_REQ_EVENT);
+	x86_stat_inc(v->vcpu, X86_STAT_NESTED_RUN);
+}
+
+void vmx_launch(struct x86_vcpu *v, const struct insn *i)
+{
+	struct x86_cpu *cpu = &v->cpu;
+	uint64_t qualification;
+	enum vmx_error error;
+
+	if (v->vmx->current == VMX_NONE) {
+		vmx_fail_invalid(v);
+		return;
+	}
+	error = may_launch(v, i);
+	if (error) {
+		vmx_fail(v, error);
+		return;
+	}
+	at(cpu, &x86_no_insn);
+	if (vmx_check_guest(v, &qualification))
+		enter(v);
+	else
+		vmx_fail_entry(v, REASON_GUEST_STATE, qualification);
+	x86_leave(cpu, X86_LEAVE_BREAK);
+}

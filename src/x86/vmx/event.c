@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+/* Events of L2: those that VM entry injects, and those that make VM exits.  SDM 3C, 25.2, 26.6, 27.2. */
+#include "x86/cpu/exception.h"
+#include "x86/vmx/vmx.h"
+
+/* --- injection; 26.6 ------------------------------------------------------------------------------------------ */
+
+static void queue_interrupt(struct x86_vcpu *v, uint32_t e)
+{
+	unsigned int type = EVT_TYPE(e);
+
+	v->interrupt.injected = true;
+	v->interrupt.nr = e & 0xff;
+	v->interrupt.soft = type != EVT_INTR;
+	v->interrupt.intn = type == EVT_SOFT;
+	v->interrupt.soft_len = v->interrupt.soft ? (uint8_t)v->vmx->m.entry_insn_len : 0;
+}
+
+void vmx_queue_event(struct x86_vcpu *v)
+{
+	const struct vmcs *m = &v->vmx->m;
+	uint32_t e = m->entry_event;
+
+	if (!(e & EVT_VALID)) {
+		/* A trap that was due when L2 was left. */
+		if (m->guest_pending_db & (1u << 12 | 1u << 14))
+			v->exception = (struct x86_queued){
+				.pending = true, .vector = X86_DB, .has_payload = true,
+				.payload = m->guest_pending_db & 0x400f,
+			};
+		return;
+	}
+	if (EVT_TYPE(e) == EVT_NMI)
+		v->nmi_injected = true;
+	else if (EVT_TYPE(e) == EVT_HARD)
+		v->exception = (struct x86_queued){
+			.injected = true, .vector = e & 0xff, .has_error_code = e & EVT_ERROR, .error_code = m->entry_error,
+		};
+	else
+		queue_interrupt(v, e);
+}
+
+/* --- exceptions; 25.2 --------------------------------------------------------------------------------------------- */
+
+static unsigned int type_of(const struct x86_exception *x, bool external)
+{
+	if (external)
+		return x->vector == X86_NMI ? EVT_NMI : EVT_INTR;
+	if (!x->soft)
+		return EVT_HARD;
+	if (x->intn)
+		return EVT_SOFT;
+	return x->vector == X86_DB ? EVT_INT1 : EVT_SOFT_EXC;
+}
+
+static uint32_t describe(const struct x86_exception *x, bool external)
+{
+	return x->vector | type_of(x, external) << EVT_TYPE_SHIFT | (x->has_error_code ? EVT_ERROR : 0) | EVT_VALID;
+}
+
+uint32_t vmx_vectoring(const struct x86_vcpu *v)
+{
+	const struct x86_cpu *cpu = &v->cpu;
+
+	if (!cpu->is_delivering)
+		return 0;
+	return describe(&cpu->delivering, cpu->delivering_external);
+}
+
+/* Of page faults the error code decides, under a mask. */
+static bool wanted(const struct x86_vmx *x, uint8_t vector, uint32_t error)
+{
+	bool bit = x->m.exceptions >> vector & 1;
+
+	if (vector != X86_PF)
+		return bit;
+	return (error & x->m.pf_mask) == x->m.pf_match ? bit : !bit;
+}
+
+void vmx_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
+{
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
+
+	/* INT n is no exception, whatever its vector. */
+	if (exc->vector > 31 || exc->intn || !wanted(v->vmx, exc->vector, exc->error_code))
+		return;
+	/* The length is that of the software exception, or of the instruction whose event was being delivered. */
+	vmx_exit(v, &(const struct vmx_exit){
+		.reason = REASON_EXCEPTION, .event = describe(exc, false), .error = exc->error_code,
+		.qualification = exc->vector == X86_PF || exc->vector == X86_DB ? exc->payload : 0,
+		.insn_len = exc->soft ? exc->insn_len : cpu->is_delivering ? cpu->delivering.insn_len : 0,
+	});
+}
+
+/* --- between instructions -------------------------------------------------------------------------------------------- */
+
+/* One that waits: the client's, or a trap from before. */
+static bool take_exception(struct x86_vcpu *v)
+{
+	struct x86_queued *q = &v->exception;
+	struct vmx_exit e = { .reason = REASON_EXCEPTION, .error = q->error_code };
+
+	if (!q->pending || !wanted(v->vmx, q->vector & 31, q->error_code))
+		return false;
+	e.event = q->vector | EVT_HARD << EVT_TYPE_SHIFT | (q->has_error_code ? EVT_ERROR : 0) | EVT_VALID;
+	e.qualification = q->has_payload ? q->payload : q->vector == X86_PF ? v->cpu.cr2 : 0;
+	vmx_exit_now(v, &e);
+	return true;
+}
+
+static bool nmi_due(const struct x86_vcpu *v)
+{
+	const struct vmcs *m = &v->vmx->m;
+
+	return (m->pin & PIN_NMI) && v->nmi_pending && ((m->pin & PIN_VIRTUAL_NMI) || !v->cpu.nmi_blocked);
+}
+
+static bool take_nmi(struct x86_vcpu *v)
+{
+	if (!nmi_due(v))
+		return false;
+	v->nmi_pending--;
+	vmx_exit_now(v, &(const struct vmx_exit){
+		.reason = REASON_EXCEPTION, .event = X86_NMI | EVT_NMI << EVT_TYPE_SHIFT | EVT_VALID,
+	});
+	return true;
+}
+
+static bool take_interrupt(struct x86_vcpu *v)
+{
+	struct vmx_exit e = { .reason = REASON_EXT_INTR };
+
+	if (!(v->vmx->m.pin & PIN_EXT_INTR) || !x86_has_interrupt(v))
+		return false;
+	if (v->vmx->m.exit_controls & EXIT_ACK_INTR)
+		e.event = (uint8_t)x86_ack_interrupt(v) | EVT_INTR << EVT_TYPE_SHIFT | EVT_VALID;
+	vmx_exit_now(v, &e);
+	return true;
+}
+
+/* A window is looked for again when the shadow ends, and at each change of RFLAGS.IF. */
+static bool window_open(struct x86_vcpu *v, bool open, bool shadowed)
+{
+	if (open && !shadowed)
+		return true;
+	v->cpu.if_unwatched = false;
+	if (shadowed)
+		x86_request(&v->cpu, X86_REQ_EVENT | X86_REQ_STEP);
+	return false;
+}
+
+static bool take_nmi_window(struct x86_vcpu *v)
+{
+	if (!vmx_proc(v->vmx, PROC_NMI_WINDOW))
+		return false;
+	/* IRET, which ends it, asks for events itself. */
+	if (v->cpu.nmi_blocked || !window_open(v, true, v->cpu.shadow & SHADOW_MOV_SS))
+		return false;
+	vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_NMI_WINDOW });
+	return true;
+}
+
+static bool take_interrupt_window(struct x86_vcpu *v)
+{
+	if (!vmx_proc(v->vmx, PROC_INTR_WINDOW) || !window_open(v, v->cpu.rflags & FL_IF, v->cpu.shadow))
+		return false;
+	vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_INTR_WINDOW });
+	return true;
+}
+
+bool vmx_inject(struct x86_vcpu *v)
+{
+	if (!v->vmx || !v->cpu.nested.in_guest || x86_event_injected(v))
+		return false;
+	return take_exception(v) || take_nmi(v) || take_nmi_window(v) || take_interrupt(v) || take_interrupt_window(v);
+}
+
+bool vmx_wakes(struct x86_vcpu *v)
+{
+	const struct x86_vmx *x = v->vmx;
+
+	if (!x || !v->cpu.nested.in_guest)
+		return false;
+	return ((x->m.pin & PIN_EXT_INTR) && x86_has_interrupt(v)) || nmi_due(v) ||
+	       (vmx_proc(x, PROC_INTR_WINDOW) && x86_interrupt_allowed(v)) ||
+	       (vmx_proc(x, PROC_NMI_WINDOW) && !v->cpu.nmi_blocked);
+}

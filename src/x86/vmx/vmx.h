@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Nested VMX: what a vCPU whose CPUID offers VMX can do.  SDM 3C, chapters 24 to 31.
+ *
+ * The current VMCS is kept here from VMPTRLD on and goes back to memory when it
+ * is current no more (VMCLEAR, VMPTRLD of another, VMXOFF), as with KVM.  VM
+ * entry loads the CPU from it; a VM exit stores what has changed and loads the
+ * host state that it names.  Whoever notes an exit fills `exit` first.
+ */
+#ifndef X86_VMX_VMX_H
+#define X86_VMX_VMX_H
+
+#include "x86/state/state.h"
+#include "x86/vmx/vmcs.h"
+
+#define VMX_NONE (~0ULL)                /* no VMCS is current */
+
+/* What a VM exit has to say; fields of the VMCS have these names.  SDM 3C, 27.2. */
+struct vmx_exit {
+	uint32_t reason;
+	uint64_t qualification;
+	uint32_t event, error;          /* exit_event, exit_error */
+	uint32_t insn_len, insn_info;
+	uint64_t linear, physical;
+	bool has_linear, has_physical;
+};
+
+struct x86_vmx {
+	bool on;                        /* in VMX operation */
+	gpa_t vmxon;                    /* its region */
+	gpa_t current;                  /* of the VMCS in `m`, or VMX_NONE */
+	union {
+		struct vmcs m;
+		uint8_t page[VMCS_SIZE];
+	};
+	struct vmx_exit exit;
+};
+
+/** vmx_create - for a vCPU that may have VMX; -ENOMEM. */
+int vmx_create(struct x86_vcpu *v) must_check;
+void vmx_destroy(struct x86_vcpu *v);
+/** vmx_reset - power-on and INIT: VMX operation ends. */
+void vmx_reset(struct x86_vcpu *v);
+
+static inline bool vmx_proc(const struct x86_vmx *x, uint32_t control)
+{
+	return x->m.proc & control;
+}
+
+/** vmx_proc2 - a secondary control, which counts only where these are switched on. */
+static inline bool vmx_proc2(const struct x86_vmx *x, uint32_t control)
+{
+	return (x->m.proc & PROC_SECONDARY) && (x->m.proc2 & control);
+}
+
+/* --- caps.c: IA32_VMX_*, SDM 3D, appendix A --- */
+#define VMX_MSR_FIRST 0x480
+#define VMX_MSR_LAST 0x491
+enum vmx_cap {
+	CAP_BASIC, CAP_PIN, CAP_PROC, CAP_EXIT, CAP_ENTRY, CAP_MISC, CAP_CR0_FIXED0, CAP_CR0_FIXED1, CAP_CR4_FIXED0,
+	CAP_CR4_FIXED1, CAP_VMCS_ENUM, CAP_PROC2, CAP_EPT_VPID, CAP_TRUE_PIN, CAP_TRUE_PROC, CAP_TRUE_EXIT,
+	CAP_TRUE_ENTRY, CAP_VMFUNC, CAP_COUNT
+};
+static_assert(CAP_COUNT == VMX_MSR_LAST - VMX_MSR_FIRST + 1, "one for each MSR");
+
+/** vmx_cap_offered - what we can: a feature MSR. */
+uint64_t vmx_cap_offered(enum vmx_cap cap);
+/** vmx_cap - what the vCPU offers, where the client may have taken some away. */
+uint64_t vmx_cap(const struct x86_vcpu *v, enum vmx_cap cap);
+void vmx_caps_init(struct x86_vcpu *v);
+int vmx_get_cap(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host);
+int vmx_set_cap(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host);
+
+/* --- exec.c --- */
+void vmx_exec(struct x86_cpu *cpu, const struct insn *i);
+/* How a VMX instruction ends; SDM 3C, 31.2. */
+void vmx_succeed(struct x86_vcpu *v);
+void vmx_fail_invalid(struct x86_vcpu *v);
+void vmx_fail(struct x86_vcpu *v, enum vmx_error error);
+
+/* --- check.c --- */
+/** vmx_check_controls, vmx_check_host - 0, or the number of the error that VMLAUNCH fails with. */
+enum vmx_error vmx_check_controls(struct x86_vcpu *v) must_check;
+enum vmx_error vmx_check_host(struct x86_vcpu *v) must_check;
+/** vmx_check_guest - false: the entry fails, *qualification says how. */
+bool vmx_check_guest(struct x86_vcpu *v, uint64_t *qualification) must_check;
+bool vmx_check_eptp(const struct x86_vcpu *v, uint64_t eptp) must_check;
+
+/* --- enter.c --- */
+/** vmx_launch - VMLAUNCH, VMRESUME, the privilege judged: fails, or enters L2 and leaves. */
+void vmx_launch(struct x86_vcpu *v, const struct insn *i);
+
+/* --- state.c --- */
+void vmx_load_guest(struct x86_vcpu *v);
+/** vmx_load_pdptes - PAE's four top entries; false: they cannot be. */
+bool vmx_load_pdptes(struct x86_vcpu *v) must_check;
+void vmx_store_guest(struct x86_vcpu *v);
+void vmx_load_host(struct x86_vcpu *v);
+
+/* --- msr_area.c; SDM 3C, 26.4, 27.4 --- */
+/** vmx_load_msrs - 0, or the number, from 1 on, of the entry that cannot be. */
+uint32_t vmx_load_msrs(struct x86_vcpu *v, gpa_t at, uint32_t count) must_check;
+bool vmx_store_msrs(struct x86_vcpu *v, gpa_t at, uint32_t count) must_check;
+
+/* --- exit.c --- */
+/** vmx_exit - leaves L2 in the middle of an instruction. */
+void vmx_exit(struct x86_vcpu *v, const struct vmx_exit *e) __attribute__((noreturn));
+/** vmx_exit_insn - the same for the instruction @i. */
+void vmx_exit_insn(struct x86_vcpu *v, const struct insn *i, uint32_t reason, uint64_t qualification)
+	__attribute__((noreturn));
+/** vmx_exit_now - the same between instructions: on return L1 runs. */
+void vmx_exit_now(struct x86_vcpu *v, const struct vmx_exit *e);
+/** vmx_fail_entry - L2's state has been loaded in part: L1's takes its place. */
+void vmx_fail_entry(struct x86_vcpu *v, uint32_t reason, uint64_t qualification);
+/** vmx_vmexit - x86_nested_ops.vmexit. */
+void vmx_vmexit(struct x86_cpu *cpu);
+
+/* --- intercept.c --- */
+/** vmx_set_intercepts - cpu->nested from the VMCS. */
+void vmx_set_intercepts(struct x86_vcpu *v);
+void vmx_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, uint64_t info);
+uint64_t vmx_cr_write(struct x86_cpu *cpu, unsigned int n, uint64_t value, enum x86_cr_how how, unsigned int gpr);
+void vmx_triple_fault(struct x86_cpu *cpu);
+void vmx_slat_fault(struct x86_cpu *cpu) __attribute__((noreturn));
+
+/* --- info.c: the instruction-information field, SDM 3C, 27.2.5 --- */
+/** vmx_insn_info, vmx_virt_info - of an instruction, of VMX's own; vmx_io_info - of INS and OUTS. */
+uint32_t vmx_insn_info(const struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which);
+uint32_t vmx_virt_info(const struct x86_cpu *cpu, const struct insn *i);
+uint32_t vmx_io_info(const struct x86_cpu *cpu, const struct insn *i);
+/** vmx_displacement - of the memory operand, as the exit qualification has it. */
+uint64_t vmx_displacement(const struct x86_cpu *cpu, const struct insn *i);
+
+/* --- event.c --- */
+void vmx_exception(struct x86_cpu *cpu, const struct x86_exception *exc);
+/** vmx_queue_event - what VM entry injects, for x86_inject() to deliver. */
+void vmx_queue_event(struct x86_vcpu *v);
+/** vmx_vectoring - the event whose delivery was under way, or 0. */
+uint32_t vmx_vectoring(const struct x86_vcpu *v);
+/** vmx_inject - events while L2 runs; true: nothing else is to be looked at. */
+bool vmx_inject(struct x86_vcpu *v);
+/** vmx_wakes - has L2, halted, something to wake for that x86_has_event() does not know? */
+bool vmx_wakes(struct x86_vcpu *v);
+
+#endif
