@@ -59,7 +59,7 @@ static bool of_ours(long cap)
 		/* From 6.9 on a kernel can be built without Hyper-V's interface. */
 		KVM_CAP_HYPERV, KVM_CAP_HYPERV_VAPIC, KVM_CAP_HYPERV_SPIN, KVM_CAP_HYPERV_TIME, KVM_CAP_HYPERV_VP_INDEX,
 		KVM_CAP_HYPERV_TLBFLUSH, KVM_CAP_HYPERV_SEND_IPI, KVM_CAP_HYPERV_CPUID, KVM_CAP_SYS_HYPERV_CPUID,
-		KVM_CAP_HYPERV_ENFORCE_CPUID,
+		KVM_CAP_HYPERV_ENFORCE_CPUID, KVM_CAP_HYPERV_SYNIC, KVM_CAP_HYPERV_SYNIC2, KVM_CAP_HYPERV_EVENTFD,
 	};
 
 	for (size_t i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++)
@@ -111,7 +111,7 @@ static void test_rows(void **state)
 static void test_absent(void **state)
 {
 	static const long absent[] = {
-		KVM_CAP_HYPERV_SYNIC2, KVM_CAP_XEN_HVM,
+		KVM_CAP_XEN_HVM,
 		KVM_CAP_SGX_ATTRIBUTE, KVM_CAP_X86_NOTIFY_VMEXIT, KVM_CAP_VM_COPY_ENC_CONTEXT_FROM,
 		KVM_CAP_PV_MMU, KVM_CAP_S390_PSW, KVM_CAP_PPC_HTM, KVM_CAP_ARM_PSCI, 0, 0x7ffffff,
 	};

@@ -104,11 +104,25 @@ static void line(struct fuzz_world *w, void *arg)
 	l->level = (uint32_t)below(2);
 }
 
+/* Few connections, so that many are taken. */
+static void connection(struct fuzz_world *w, void *arg)
+{
+	struct kvm_hyperv_eventfd *e = arg;
+
+	memset(e, 0, sizeof(*e));
+	e->conn_id = one_in(8) ? (uint32_t)number() : (uint32_t)below(4);
+	e->fd = one_in(8) ? (int)number() : pick(w->event);
+	e->flags = one_in(16) ? (uint32_t)number() : (uint32_t)below(2);
+}
+
 static void one_route(struct kvm_irq_routing_entry *e)
 {
 	e->gsi = (uint32_t)below(40);
-	e->type = 1 + (uint32_t)below(2);
-	if (e->type == KVM_IRQ_ROUTING_IRQCHIP) {
+	e->type = one_in(4) ? KVM_IRQ_ROUTING_HV_SINT : 1 + (uint32_t)below(2);
+	if (e->type == KVM_IRQ_ROUTING_HV_SINT) {
+		e->u.hv_sint.vcpu = (uint32_t)below(4);
+		e->u.hv_sint.sint = (uint32_t)below(18);
+	} else if (e->type == KVM_IRQ_ROUTING_IRQCHIP) {
 		e->u.irqchip.irqchip = (uint32_t)below(3);
 		e->u.irqchip.pin = (uint32_t)below(e->u.irqchip.irqchip == 2 ? 24 : 8);
 	} else {
@@ -230,9 +244,10 @@ static void nested_state(struct fuzz_world *w, void *arg)
 
 	memset(s, 0, sizeof(*s));
 	s->flags = (uint16_t)below(16) | (one_in(2) ? KVM_STATE_NESTED_GIF_SET : 0);
-	s->format = KVM_STATE_NESTED_FORMAT_SVM;
-	s->size = one_in(8) ? (uint32_t)number() : (uint32_t)sizeof(*s) + (one_in(2) ? PAGE : 0);
-	s->hdr.svm.vmcb_pa = below(64) * PAGE;
+	s->format = w->amd ? KVM_STATE_NESTED_FORMAT_SVM : KVM_STATE_NESTED_FORMAT_VMX;
+	s->size = one_in(8) ? (uint32_t)number() : (uint32_t)(sizeof(*s) + below(3) * PAGE);
+	s->hdr.vmx.vmxon_pa = below(64) * PAGE;         /* SVM's vmcb_pa */
+	s->hdr.vmx.vmcs12_pa = below(64) * PAGE;
 }
 
 static void mce_setup(struct fuzz_world *w, void *arg)
@@ -249,6 +264,7 @@ static const struct shape shapes[] = {
 	{ KVM_UNREGISTER_COALESCED_MMIO, zone, 0 },
 	{ KVM_IOEVENTFD, ioeventfd, 0 },
 	{ KVM_IRQFD, irqfd, 0 },
+	{ KVM_HYPERV_EVENTFD, connection, 0 },
 	{ KVM_SIGNAL_MSI, msi, 0 },
 	{ KVM_IRQ_LINE, line, 0 },
 	{ KVM_IRQ_LINE_STATUS, line, 0 },
@@ -283,7 +299,7 @@ static const struct shape shapes[] = {
 	{ KVM_SET_XCRS, NULL, KVM_GET_XCRS },
 	{ KVM_SET_DEBUGREGS, NULL, KVM_GET_DEBUGREGS },
 	{ KVM_GET_NESTED_STATE, nested_state, 0 },
-	{ KVM_SET_NESTED_STATE, nested_state, 0 },
+	{ KVM_SET_NESTED_STATE, nested_state, KVM_GET_NESTED_STATE },
 	{ KVM_SET_VCPU_EVENTS, NULL, KVM_GET_VCPU_EVENTS },
 	{ KVM_SET_LAPIC, NULL, KVM_GET_LAPIC },
 	{ KVM_SET_MP_STATE, small, 0 },
@@ -383,6 +399,7 @@ static const struct {
 	{ KVM_CLEAR_DIRTY_LOG, { ENOENT, ENXIO } },
 	{ KVM_ENABLE_CAP, { EEXIST, EPERM, E2BIG } },
 	{ KVM_IRQFD, { EBUSY } },
+	{ KVM_HYPERV_EVENTFD, { EEXIST, ENOENT, EMFILE } },
 	{ KVM_IOEVENTFD, { EEXIST, ENOENT, ENOSPC } },
 	{ KVM_REGISTER_COALESCED_MMIO, { ENOSPC } },
 	{ KVM_SIGNAL_MSI, { EPERM } },      /* the kernel's bare -1: nobody takes it */

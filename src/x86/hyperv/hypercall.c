@@ -35,7 +35,7 @@ static bool spin_wait_permitted(const struct x86_vcpu *v)
 	return turns && turns != UINT32_MAX;
 }
 
-static uint64_t ask_client(struct x86_vcpu *v, struct hv_hcall *h)
+uint64_t hv_ask_client(struct x86_vcpu *v, struct hv_hcall *h)
 {
 	struct kvm_run *run = v->vcpu->run;
 
@@ -55,7 +55,7 @@ static uint64_t debug_session(struct x86_vcpu *v, struct hv_hcall *h)
 		return HV_INVALID_CODE;
 	if (!(v->vm->hv.syndbg.options & HV_SYNDBG_USE_HYPERCALLS))
 		return HV_OPERATION_DENIED;
-	return ask_client(v, h);
+	return hv_ask_client(v, h);
 }
 
 /* Without a debugger there is no such code, permitted or not. */
@@ -72,7 +72,7 @@ static uint64_t extended(struct x86_vcpu *v, struct hv_hcall *h)
 {
 	if (!(v->hv.cpuid[HV_FEATURES_B] & HV_EXTENDED_HYPERCALLS))
 		return HV_INVALID_CODE;
-	return h->fast ? HV_INVALID_PARAMETER : ask_client(v, h);
+	return h->fast ? HV_INVALID_PARAMETER : hv_ask_client(v, h);
 }
 
 /* --- the table -------------------------------------------------------------------------------- */
@@ -92,6 +92,8 @@ static const struct hv_hcall_row rows[] = {
 	  { HINT(REMOTE_FLUSH), HINT(EX_MASKS) }, NULL, hv_flush_ex },
 	{ HV_CALL_SEND_IPI_EX, HV_CALL_SEND_IPI_EX, HV_SIMPLE | HV_VARIABLE | HV_XMM_FAST,
 	  { HINT(CLUSTER_IPI), HINT(EX_MASKS) }, NULL, hv_send_ipi_ex },
+	{ HV_CALL_POST_MESSAGE, HV_CALL_POST_MESSAGE, HV_SIMPLE, { FEATURE(POST_MESSAGES) }, NULL, hv_post_message },
+	{ HV_CALL_SIGNAL_EVENT, HV_CALL_SIGNAL_EVENT, HV_SIMPLE, { FEATURE(SIGNAL_EVENTS) }, NULL, hv_signal_event },
 	{ HV_CALL_POST_DEBUG_DATA, HV_CALL_RETRIEVE_DEBUG_DATA, HV_VARIABLE | HV_NOT_FAST, { { 0 } }, debug_permitted,
 	  debug_session },
 	{ HV_CALL_RESET_DEBUG_SESSION, HV_CALL_RESET_DEBUG_SESSION, HV_VARIABLE, { { 0 } }, debug_permitted,

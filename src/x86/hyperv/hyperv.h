@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "kvm/types.h"
+#include "x86/hyperv/synic.h"
 #include "x86/hyperv/tlfs.h"
 
 struct kvm_call;
@@ -67,6 +68,7 @@ struct hv_vm {
 	uint64_t crash[HV_CRASH_PARAMETERS], crash_ctl;
 	uint64_t reenlightenment, tsc_emulation, tsc_emulation_status;
 	struct hv_syndbg syndbg;
+	struct hv_connection *connections;
 };
 
 /* Of a vCPU: a virtual processor. */
@@ -81,13 +83,15 @@ struct hv_vcpu {
 	/* Exits that an MSR has asked for, once its instruction is complete. */
 	bool crash_exit, reset_exit, exit_pending;
 	struct kvm_hyperv_exit exit;
+	struct hv_synic synic;
 	bool syndbg_asked;              /* the last exit was KVM_EXIT_HYPERV_SYNDBG */
 };
 
-/** hv_vm_init, hv_vm_destroy; hv_vcpu_init - the index is known. */
+/** hv_vm_init, hv_vm_destroy; hv_vcpu_init - the index is known; hv_vcpu_destroy - whether or not it came to that. */
 void hv_vm_init(struct hv_vm *hv);
 void hv_vm_destroy(struct hv_vm *hv);
 void hv_vcpu_init(struct x86_vcpu *v);
+void hv_vcpu_destroy(struct x86_vcpu *v);
 
 /** hv_vcpu_by_index - the vCPU with that VP index, or NULL.  Any thread. */
 struct x86_vcpu *hv_vcpu_by_index(struct x86_vm *vm, uint32_t vp_index);
@@ -167,6 +171,8 @@ static inline uint64_t hv_reps_done(const struct hv_hcall *h)
 	return HV_SUCCESS | (uint64_t)h->rep_count << 32;
 }
 
+/** hv_ask_client - KVM_EXIT_HYPERV with @h: HV_ASK_CLIENT. */
+uint64_t hv_ask_client(struct x86_vcpu *v, struct hv_hcall *h);
 /** hv_hypercall_wanted - VMCALL and VMMCALL of this vCPU are Hyper-V's, or the client's answer to one is here. */
 bool hv_hypercall_wanted(const struct x86_vcpu *v);
 /** hv_hypercall - as struct x86_env.hypercall. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The MSRs, but for those of SynIC and its timers.  TLFS, appendix D; api.rst 4.118 says where they come from. */
+/* The MSRs; those of SynIC and its timers lead to synic.c and stimer.c.  TLFS, appendix D; api.rst 4.118 says where they come from. */
 #include <errno.h>
 
 #include "host/clock.h"
@@ -259,6 +259,9 @@ static const struct hv_msr_row rows[] = {
 	VP(HV_MSR_APIC_FREQUENCY, A(FREQUENCIES), get_apic_frequency, read_only),
 	VPS(HV_MSR_EOI, HV_MSR_TPR, A(APIC), get_apic, set_apic),
 	VP(HV_MSR_VP_ASSIST_PAGE, A(APIC), get_vp_assist_page, set_vp_assist_page),
+	VPS(HV_MSR_SCONTROL, HV_MSR_EOM, A(SYNIC), hv_synic_get, hv_synic_set),
+	VPS(HV_MSR_SINT0, HV_MSR_SINT15, A(SYNIC), hv_synic_get, hv_synic_set),
+	VPS(HV_MSR_STIMER0_CONFIG, HV_MSR_STIMER3_COUNT, A(STIMERS), hv_stimer_get, hv_stimer_set),
 	VMS(HV_MSR_SYNDBG_CONTROL, HV_MSR_SYNDBG_PENDING, D(DEBUG_MSRS), hv_syndbg_get, hv_syndbg_set),
 	VM(HV_MSR_SYNDBG_OPTIONS, D(DEBUG_MSRS), hv_syndbg_get, hv_syndbg_set),
 	VMS(HV_MSR_CRASH_P0, HV_MSR_CRASH_P4, D(CRASH_MSRS), get_crash, set_crash),

@@ -10,12 +10,19 @@ void hv_vm_init(struct hv_vm *hv)
 
 void hv_vm_destroy(struct hv_vm *hv)
 {
+	hv_connections_destroy(hv);
 	pthread_mutex_destroy(&hv->lock);
 }
 
 void hv_vcpu_init(struct x86_vcpu *v)
 {
 	atomic_store(&v->hv.vp_index, v->vcpu->index);
+	hv_synic_init(v);
+}
+
+void hv_vcpu_destroy(struct x86_vcpu *v)
+{
+	hv_synic_destroy(v);
 }
 
 struct x86_vcpu *hv_vcpu_by_index(struct x86_vm *vm, uint32_t vp_index)

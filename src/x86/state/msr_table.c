@@ -517,6 +517,18 @@ static int set_misc_features(struct x86_vcpu *v, uint32_t index, uint64_t value,
 	return 0;
 }
 
+/* A processor with VMX has it whatever vendor the client names: a BIOS, told of VMX, sets it. */
+static bool has_feat_ctl(const struct x86_vcpu *v, bool host)
+{
+	return host || v->vmx || v->cpuid.vendor == V_INTEL;
+}
+
+static int get_feat_ctl(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
+{
+	*value = v->msr.feat_ctl;
+	return has_feat_ctl(v, host) ? 0 : -ENOENT;
+}
+
 #define FEAT_CTL_OTHERS (1ULL << 17 | 1ULL << 18 | 1ULL << 20)
 
 static int set_feat_ctl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
@@ -524,6 +536,8 @@ static int set_feat_ctl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool
 	/* LOCK and, with VMX, what enables it inside and outside SMX, as with KVM, where there is no SMX. */
 	uint64_t valid = x86_has(&v->cpu, X86_F_VMX) ? 7 : 1;
 
+	if (!has_feat_ctl(v, host))
+		return -ENOENT;
 	/* The client may set what any guest can have, before or after CPUID (as since Linux 6.2): SGX, LMCE. */
 	if (host)
 		valid = 7 | FEAT_CTL_OTHERS;
@@ -701,7 +715,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CONST(0x2a, 0x2a, "EBL_CR_POWERON", MSR_READ_ONLY, 0),
 	CONST(0x2c, 0x2c, "EBC_FREQUENCY_ID", MSR_READ_ONLY, 1 << 24),
 	FIELD(0x34, "SMI_COUNT", MSR_SAVED | MSR_HOST_WRITES, msr.smi_count, ALL),
-	{ 0x3a, 0x3a, "IA32_FEAT_CTL", 0, 0, V_INTEL, AT(msr.feat_ctl), 0, 0, NULL, set_feat_ctl },
+	CODE(0x3a, "IA32_FEAT_CTL", 0, get_feat_ctl, set_feat_ctl),
 	FIELD_SET(0x3b, "IA32_TSC_ADJUST", MSR_SAVED, msr.tsc_adjust, set_tsc_adjust),
 	CODE(0x48, "IA32_SPEC_CTRL", MSR_SAVED, get_spec_ctrl, set_spec_ctrl),
 	CODE(0x49, "IA32_PRED_CMD", 0, write_only, set_pred_cmd),
@@ -766,6 +780,10 @@ const struct x86_msr_row x86_msr_rows[] = {
 	HYPERV(HV_MSR_APIC_FREQUENCY + 1, HV_MSR_TPR, 0),
 	HYPERV(HV_MSR_VP_ASSIST_PAGE, HV_MSR_VP_ASSIST_PAGE, MSR_SAVED),
 	HYPERV(HV_MSR_VP_ASSIST_PAGE + 1, HV_MSR_SCONTROL - 1, 0),
+	HYPERV(HV_MSR_SCONTROL, HV_MSR_SCONTROL, MSR_SAVED),
+	HYPERV(HV_MSR_SCONTROL + 1, HV_MSR_SINT15, 0),
+	HYPERV(HV_MSR_STIMER0_CONFIG, HV_MSR_STIMER0_CONFIG, MSR_SAVED),
+	HYPERV(HV_MSR_STIMER0_CONFIG + 1, HV_MSR_STIMER3_COUNT, 0),
 	HYPERV(HV_MSR_SYNDBG_CONTROL, HV_MSR_SYNDBG_PENDING, MSR_SAVED),
 	HYPERV(HV_MSR_SYNDBG_OPTIONS, HV_MSR_SYNDBG_OPTIONS, MSR_SAVED),
 	HYPERV(HV_MSR_CRASH_P0, HV_MSR_TSC_EMULATION_STATUS, MSR_SAVED),
