@@ -201,6 +201,7 @@ enum x86_request {
 	X86_REQ_CODE_WRITTEN  = 1u << 14,       /* wrote to a page with code: other vCPUs are to compare theirs */
 	X86_REQ_PARK          = 1u << 15,       /* touch no guest memory while the bus is locked */
 	X86_REQ_ASYNC_PF      = 1u << 16,       /* a page that the guest may wait for has come */
+	X86_REQ_SLAT_FLUSH    = 1u << 17,       /* mmu_serve_flush_slat() */
 };
 
 /* What an instruction needs of the vector state before its host stub may run. */

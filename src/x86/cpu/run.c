@@ -370,6 +370,14 @@ static int check_kick(struct x86_cpu *cpu)
 	return cpu->env->slice ? cpu->env->slice(cpu) : 0;
 }
 
+static void serve_flushes(struct x86_cpu *cpu)
+{
+	if (unlikely(take_request(cpu, X86_REQ_TLB_FLUSH)))
+		mmu_flush_all(cpu);
+	if (unlikely(take_request(cpu, X86_REQ_SLAT_FLUSH)))
+		mmu_serve_flush_slat(cpu);
+}
+
 /*
  * From here on guest memory may be touched, unless somebody has the bus.  Who wanted a flush has not waited for a vCPU
  * outside: there must be no old translation in the first access.
@@ -378,15 +386,13 @@ static void enter(struct x86_cpu *cpu)
 {
 	atomic_store(&cpu->in_guest, true);
 	x86_bus_wait(cpu);
-	if (unlikely(take_request(cpu, X86_REQ_TLB_FLUSH)))
-		mmu_flush_all(cpu);
+	serve_flushes(cpu);
 }
 
 static void serve_engine(struct x86_cpu *cpu)
 {
 	x86_bus_wait(cpu);
-	if (take_request(cpu, X86_REQ_TLB_FLUSH))
-		mmu_flush_all(cpu);
+	serve_flushes(cpu);
 	/* Writes until now may have hit code decoded meanwhile. */
 	code_changes_settle(cpu);
 	if (take_request(cpu, X86_REQ_DROP_CODE)) {

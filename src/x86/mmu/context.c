@@ -135,6 +135,7 @@ struct mmu *mmu_create(struct x86_cpu *cpu)
 
 	if (!m)
 		return NULL;
+	pthread_mutex_init(&m->asked.lock, NULL);
 	for (unsigned int i = 0; i < MMU_SPARES; i++) {
 		m->spare[i] = ctx_alloc();
 		if (!m->spare[i]) {
@@ -154,6 +155,7 @@ void mmu_destroy(struct mmu *m)
 			free(m->space[s].ctx[c]);
 	for (unsigned int i = 0; i < MMU_SPARES; i++)
 		free(m->spare[i]);
+	pthread_mutex_destroy(&m->asked.lock);
 	free(m);
 }
 
@@ -181,6 +183,7 @@ static enum mmu_class current_class(const struct x86_cpu *cpu)
 
 static void space_recycle(struct mmu_space *s)
 {
+	clear_words(s->slat_bloom, ARRAY_SIZE(s->slat_bloom), 0);
 	for (unsigned int c = 0; c < MMU_CLASSES; c++)
 		if (s->ctx[c])
 			mmu_ctx_flush(s->ctx[c]);
@@ -367,7 +370,7 @@ static bool of_tag(const struct mmu_space *s, uint64_t tag)
 
 static bool of_root(const struct mmu_space *s, uint64_t root)
 {
-	return s->slat.kind == SLAT_EPT && (root == ~0ULL || s->slat.root == root);
+	return s->slat.kind != SLAT_NONE && (root == ~0ULL || s->slat.root == root);
 }
 
 void mmu_flush_tag(struct x86_cpu *cpu, uint16_t tag)
@@ -390,6 +393,66 @@ void mmu_flush_eptp(struct x86_cpu *cpu, uint64_t root)
 {
 	flush_spaces(cpu, of_root, root);
 	slat_forget(cpu, root);
+}
+
+#define REGION_SHIFT 9                  /* pages of slat_bloom's regions */
+
+/* Does an entry of the space depend on a page of the range? */
+static bool depends(const struct mmu_space *s, const struct mmu_slat_range *r)
+{
+	uint64_t region = r->first >> REGION_SHIFT, last = (r->first + r->pages - 1) >> REGION_SHIFT;
+
+	/* Of so many regions one is hit. */
+	if (!r->pages || last - region >= 8 * sizeof(s->slat_bloom))
+		return true;
+	for (; region <= last; region++)
+		if (bloom_test(s->slat_bloom, ARRAY_SIZE(s->slat_bloom), region))
+			return true;
+	return false;
+}
+
+void mmu_flush_slat(struct x86_cpu *cpu, const struct mmu_slat_range *r)
+{
+	struct mmu *m = cpu->mmu;
+	bool any = false;
+
+	for (unsigned int i = 0; i < MMU_SPACES; i++) {
+		if (!m->space[i].role || !of_root(&m->space[i], r->root) || !depends(&m->space[i], r))
+			continue;
+		space_recycle(&m->space[i]);
+		any = true;
+	}
+	m->stats.flushes += any;
+	slat_forget_range(cpu, r);
+	x86_charge(cpu, 32);
+}
+
+void mmu_ask_flush_slat(struct x86_cpu *cpu, const struct mmu_slat_range *r, unsigned int count)
+{
+	struct slat_queue *q = &cpu->mmu->asked;
+
+	pthread_mutex_lock(&q->lock);
+	for (unsigned int i = 0; i < count && q->count <= SLAT_ASKED; i++) {
+		if (q->count < SLAT_ASKED)
+			q->range[q->count] = r[i];
+		q->count++;
+	}
+	pthread_mutex_unlock(&q->lock);
+	x86_request(cpu, X86_REQ_SLAT_FLUSH);
+}
+
+void mmu_serve_flush_slat(struct x86_cpu *cpu)
+{
+	const struct mmu_slat_range all = { .root = ~0ULL };
+	struct slat_queue *q = &cpu->mmu->asked;
+
+	pthread_mutex_lock(&q->lock);
+	for (unsigned int i = 0; i < q->count && q->count <= SLAT_ASKED; i++)
+		mmu_flush_slat(cpu, &q->range[i]);
+	if (q->count > SLAT_ASKED)
+		mmu_flush_slat(cpu, &all);
+	q->count = 0;
+	pthread_mutex_unlock(&q->lock);
 }
 
 void mmu_flush_current(struct x86_cpu *cpu)

@@ -3,6 +3,8 @@
 #ifndef X86_MMU_INTERNAL_H
 #define X86_MMU_INTERNAL_H
 
+#include <pthread.h>
+
 #include "kvm/dirty_ring.h"
 #include "x86/cpu/cpu.h"
 #include "x86/cpu/vec.h"
@@ -18,16 +20,31 @@ struct mmu_space {
 	uint16_t pcid;
 	uint32_t role;
 	uint64_t used;          /* mmu->clock at the last selection */
+	uint64_t slat_bloom[16];        /* of L2's 2 MiB regions that entries depend on; since the last recycling */
 	struct mmu_ctx *ctx[MMU_CLASSES];
 };
 
-/* A guest-physical page of L2's, as L1's tables have it; rights 0: free.  See slat.c. */
-#define SLAT_ENTRIES 512
+/*
+ * A guest-physical page of L2's, or 2 MiB of them in one, as L1's tables have it;
+ * rights 0: free.  Small ones come first.  See slat.c.
+ */
+#define SLAT_SMALL 512
+#define SLAT_LARGE 256
+#define SLAT_ENTRIES (SLAT_SMALL + SLAT_LARGE)
+#define SLAT_LARGE_PAGES 512ULL
 struct slat_entry {
 	uint64_t root;
 	gfn_t ngfn, gfn;
 	uint16_t tag;
 	uint8_t flags, rights;
+};
+
+/* Ranges that other vCPUs want forgotten: mmu_ask_flush_slat(). */
+#define SLAT_ASKED 64
+struct slat_queue {
+	pthread_mutex_t lock;           /* a leaf */
+	unsigned int count;             /* beyond SLAT_ASKED: everything */
+	struct mmu_slat_range range[SLAT_ASKED];
 };
 
 struct mmu {
@@ -38,6 +55,7 @@ struct mmu {
 	unsigned int live;      /* contexts of all spaces */
 	struct mmu_stats stats;
 	struct slat_entry slat[SLAT_ENTRIES];
+	struct slat_queue asked;
 };
 
 /*

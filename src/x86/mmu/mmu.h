@@ -81,6 +81,18 @@ int mmu_load_pdptes(struct x86_cpu *cpu, uint64_t cr3) must_check;
 bool mmu_pdpte_valid(const struct x86_cpu *cpu, uint64_t e);
 /* What drops translations below a second level.  SDM 3C 28.3.3.1; APM 2, 15.16. */
 void mmu_flush_eptp(struct x86_cpu *cpu, uint64_t root);        /* INVEPT of that table, all VPIDs; ~0: of all tables */
+/* Pages of L2's below the table at @root.  TLFS 17.6, HvCallFlushGuestPhysicalAddressList. */
+struct mmu_slat_range {
+	uint64_t root;
+	gfn_t first;
+	uint64_t pages;         /* 0: all */
+};
+/** mmu_flush_slat - what depends on these pages, of any VPID or ASID, and little else. */
+void mmu_flush_slat(struct x86_cpu *cpu, const struct mmu_slat_range *r);
+/** mmu_ask_flush_slat - the same of another vCPU's @cpu: before its next instruction, which X86_REQ_SLAT_FLUSH serves. */
+void mmu_ask_flush_slat(struct x86_cpu *cpu, const struct mmu_slat_range *r, unsigned int count);
+/** mmu_serve_flush_slat - X86_REQ_SLAT_FLUSH was taken. */
+void mmu_serve_flush_slat(struct x86_cpu *cpu);
 void mmu_flush_tag(struct x86_cpu *cpu, uint16_t tag);          /* that VPID or ASID, global entries too */
 void mmu_flush_tags(struct x86_cpu *cpu);                       /* INVVPID type 2: every VPID but 0 */
 void mmu_flush_tag_page(struct x86_cpu *cpu, uint16_t tag, gva_t gva);  /* INVVPID type 0, INVLPGA */

@@ -6,7 +6,7 @@
  * Translations are remembered, since every walk of L2's own tables needs one
  * for each of their entries.  What is remembered is L1's address, no host's, so
  * memslot changes do not matter; writes are remembered as allowed once the
- * dirty flag is set.
+ * dirty flag is set.  Of a large page 2 MiB are remembered at once.
  */
 #include "x86/cpu/vec.h"
 #include "x86/mmu/slat.h"
@@ -22,9 +22,19 @@ static uint8_t needed(const struct x86_cpu *cpu, enum mmu_access access, unsigne
 
 /* ------------------------------------------------------------------ what is remembered */
 
-static struct slat_entry *cache_slot(const struct x86_cpu *cpu, gfn_t gfn)
+static struct slat_entry *small_slot(const struct x86_cpu *cpu, gfn_t gfn)
 {
-	return &cpu->mmu->slat[gfn % SLAT_ENTRIES];
+	return &cpu->mmu->slat[gfn % SLAT_SMALL];
+}
+
+static struct slat_entry *large_slot(const struct x86_cpu *cpu, gfn_t gfn)
+{
+	return &cpu->mmu->slat[SLAT_SMALL + gfn / SLAT_LARGE_PAGES % SLAT_LARGE];
+}
+
+static uint64_t entry_pages(const struct x86_cpu *cpu, const struct slat_entry *e)
+{
+	return e < cpu->mmu->slat + SLAT_SMALL ? 1 : SLAT_LARGE_PAGES;
 }
 
 /* ASIDs separate translations of nested paging; those of EPT belong to the table, whatever the VPID. */
@@ -33,15 +43,27 @@ static uint16_t cache_tag(const struct x86_slat *s)
 	return s->kind == SLAT_NPT ? s->tag : 0;
 }
 
-static bool cached(const struct x86_cpu *cpu, gpa_t gpa, uint8_t need, struct slat_result *r)
+static bool entry_fits(const struct x86_cpu *cpu, const struct slat_entry *e, gfn_t ngfn, uint8_t need)
 {
 	const struct x86_slat *s = &cpu->nested.slat;
-	const struct slat_entry *e = cache_slot(cpu, gpa_to_gfn(gpa));
 
-	if (!e->rights || e->ngfn != gpa_to_gfn(gpa) || e->root != s->root || e->tag != cache_tag(s) ||
-	    e->flags != s->flags || (e->rights & need) != need)
-		return false;
-	r->gpa = gfn_to_gpa(e->gfn) | (gpa & ~GUEST_PAGE_MASK);
+	return e->ngfn == ngfn && e->rights && (e->rights & need) == need && e->root == s->root &&
+	       e->tag == cache_tag(s) && e->flags == s->flags;
+}
+
+static bool cached(const struct x86_cpu *cpu, gpa_t gpa, uint8_t need, struct slat_result *r)
+{
+	gfn_t ngfn = gpa_to_gfn(gpa), within = ngfn % SLAT_LARGE_PAGES;
+	const struct slat_entry *e = small_slot(cpu, ngfn);
+
+	if (entry_fits(cpu, e, ngfn, need)) {
+		within = 0;
+	} else {
+		e = large_slot(cpu, ngfn);
+		if (!entry_fits(cpu, e, ngfn - within, need))
+			return false;
+	}
+	r->gpa = gfn_to_gpa(e->gfn + within) | (gpa & ~GUEST_PAGE_MASK);
 	r->writable = e->rights & RIGHT_W;
 	return true;
 }
@@ -49,11 +71,20 @@ static bool cached(const struct x86_cpu *cpu, gpa_t gpa, uint8_t need, struct sl
 static void remember(struct x86_cpu *cpu, gpa_t gpa, const struct slat_result *r, uint8_t rights)
 {
 	const struct x86_slat *s = &cpu->nested.slat;
+	gfn_t ngfn = gpa_to_gfn(gpa), within = r->large ? ngfn % SLAT_LARGE_PAGES : 0;
 
-	*cache_slot(cpu, gpa_to_gfn(gpa)) = (struct slat_entry){
-		.root = s->root, .ngfn = gpa_to_gfn(gpa), .gfn = gpa_to_gfn(r->gpa), .tag = cache_tag(s),
+	*(r->large ? large_slot(cpu, ngfn) : small_slot(cpu, ngfn)) = (struct slat_entry){
+		.root = s->root, .ngfn = ngfn - within, .gfn = gpa_to_gfn(r->gpa) - within, .tag = cache_tag(s),
 		.flags = s->flags, .rights = rights,
 	};
+}
+
+void slat_forget_range(struct x86_cpu *cpu, const struct mmu_slat_range *r)
+{
+	for (struct slat_entry *e = cpu->mmu->slat; e < cpu->mmu->slat + SLAT_ENTRIES; e++)
+		if ((r->root == ~0ULL || e->root == r->root) &&
+		    (!r->pages || (e->ngfn < r->first + r->pages && r->first < e->ngfn + entry_pages(cpu, e))))
+			e->rights = 0;
 }
 
 void slat_forget(struct x86_cpu *cpu, uint64_t root)
@@ -192,6 +223,7 @@ static bool walk_slat(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access, ui
 	ad = set_flags(cpu, &w, level, access);
 	*again = ad == WALK_AD_CHANGED;
 	r->gpa = walk_leaf_address(cpu, &w, level, e, gpa);
+	r->large = level > 1;
 	if ((s->kind == SLAT_NPT || (s->flags & SLAT_AD)) && !(w.entry[level - 1] & w.fmt->dirty))
 		*rights &= (uint8_t)~RIGHT_W;
 	r->writable = *rights & RIGHT_W;
@@ -206,6 +238,7 @@ bool slat_translate(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access, unsi
 	/* EPT with accessed and dirty flags: a table is read and written. */
 	if ((how & SLAT_OF_TABLE) && access == MMU_WRITE && cpu->nested.slat.kind == SLAT_EPT)
 		need |= RIGHT_R;
+	bloom_set(cpu->mmu->cur->slat_bloom, ARRAY_SIZE(cpu->mmu->cur->slat_bloom), gpa_to_gfn(gpa) / SLAT_LARGE_PAGES);
 	if (cached(cpu, gpa, need, r))
 		return true;
 	cpu->nested.fault = (struct x86_slat_fault){

@@ -55,6 +55,7 @@ enum walk_ad walk_set_accessed_dirty(struct x86_cpu *cpu, struct walk *w, unsign
 struct slat_result {
 	gpa_t gpa;
 	bool writable;                  /* a write needs no other walk: dirty flag and all */
+	bool large;                     /* L1's page has 2 MiB or more */
 };
 
 /**
@@ -71,6 +72,8 @@ bool slat_table_writable(struct x86_cpu *cpu, gpa_t gpa);
 bool slat_translate_table(struct x86_cpu *cpu, gpa_t *gpa);
 /** slat_forget - drops translations of guest-physical addresses: those below @root, or below any (~0). */
 void slat_forget(struct x86_cpu *cpu, uint64_t root);
+/** slat_forget_range - those of the range. */
+void slat_forget_range(struct x86_cpu *cpu, const struct mmu_slat_range *r);
 /** slat_forget_tag - those of nested paging in the ASID @tag; EPT's belong to no VPID. */
 void slat_forget_tag(struct x86_cpu *cpu, uint16_t tag);
 
