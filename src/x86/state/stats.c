@@ -37,6 +37,7 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("nested_run"),
 	KVM_STAT_COUNTER("nested_exits"),
 	KVM_STAT_COUNTER("slat_walks"),
+	KVM_STAT_COUNTER("pml_entries"),
 };
 
 _Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");

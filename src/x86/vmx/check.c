@@ -90,6 +90,17 @@ static bool unrestricted_without_ept(struct x86_vcpu *v, const struct vmcs *m)
 	return vmx_proc2(v->vmx, PROC2_UNRESTRICTED) && !vmx_proc2(v->vmx, PROC2_EPT);
 }
 
+static bool shadow_bitmaps(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return vmx_proc2(v->vmx, PROC2_SHADOW_VMCS) &&
+	       (vmx_bad_page(v, m->vmread_bitmap) || vmx_bad_page(v, m->vmwrite_bitmap));
+}
+
+static bool dirty_log_address(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return vmx_proc2(v->vmx, PROC2_PML) && (!vmx_proc2(v->vmx, PROC2_EPT) || vmx_bad_page(v, m->pml_address));
+}
+
 /* Memory type 6 at 2:0, levels less one at 5:3.  24.6.11. */
 bool vmx_check_eptp(const struct x86_vcpu *v, uint64_t eptp)
 {
@@ -173,6 +184,7 @@ typedef bool wrong_fn(struct x86_vcpu *v, const struct vmcs *m);
 static wrong_fn *const controls[] = {
 	pin_reserved, proc_reserved, proc2_reserved, cr3_targets, io_bitmap_address, msr_bitmap_address,
 	virtual_nmi_without_exiting, nmi_window_without_virtual_nmi, vpid_zero, ept_pointer, unrestricted_without_ept,
+	shadow_bitmaps, dirty_log_address,
 	exit_reserved, entry_reserved, msr_areas,
 	event_type, event_vector, event_error_code, event_reserved, event_insn_length,
 };

@@ -37,6 +37,7 @@ static void set_translation(struct x86_vcpu *v)
 		s->levels = (uint8_t)((m->eptp >> 3 & 7) + 1);
 		s->flags = SLAT_EXEC_ONLY | (m->eptp & EPTP_AD ? SLAT_AD : 0);
 	}
+	v->cpu.nested.log_dirty = vmx_proc2(v->vmx, PROC2_PML);
 	if (!s->tag)
 		mmu_flush_tag(&v->cpu, 0);
 }
@@ -83,7 +84,8 @@ void vmx_launch(struct x86_vcpu *v, const struct insn *i)
 	uint64_t qualification;
 	enum vmx_error error;
 
-	if (v->vmx->current == VMX_NONE) {
+	/* A shadow VMCS is none that can be entered. */
+	if (v->vmx->current == VMX_NONE || (v->vmx->m.revision & VMCS_SHADOW)) {
 		vmx_fail_invalid(v);
 		return;
 	}

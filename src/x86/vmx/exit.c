@@ -49,6 +49,7 @@ static void leave_guest(struct x86_vcpu *v)
 	for (unsigned int w = 0; w < X86_ICPT_WORDS; w++)
 		n->icpt[w] = 0;
 	n->slat = (struct x86_slat){ 0 };
+	n->log_dirty = false;
 	if (untagged)
 		mmu_flush_tag(&v->cpu, 0);
 	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);

@@ -310,6 +310,10 @@ void vmx_slat_fault(struct x86_cpu *cpu)
 {
 	const struct x86_slat_fault *f = &cpu->nested.fault;
 
+	if (f->log_full)
+		vmx_exit(x86_vcpu_of_cpu(cpu), &(const struct vmx_exit){
+			.reason = REASON_PML_FULL, .has_physical = true, .physical = f->gpa,
+		});
 	vmx_exit(x86_vcpu_of_cpu(cpu), &(const struct vmx_exit){
 		.reason = f->misconfig ? REASON_EPT_MISCONFIG : REASON_EPT_VIOLATION,
 		.qualification = f->misconfig ? 0 : ept_qualification(f),

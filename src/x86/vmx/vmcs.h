@@ -119,7 +119,9 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define PROC2_UNRESTRICTED (1u << 7)
 #define PROC2_RDRAND (1u << 11)
 #define PROC2_INVPCID (1u << 12)
+#define PROC2_SHADOW_VMCS (1u << 14)
 #define PROC2_RDSEED (1u << 16)
+#define PROC2_PML (1u << 17)
 #define PROC2_XSAVES (1u << 20)
 
 /* Exit controls, 24.7.1; entry controls, 24.8.1. */
@@ -168,7 +170,7 @@ enum vmx_reason {
 	REASON_MWAIT = 36, REASON_MONITOR = 39, REASON_PAUSE = 40, REASON_GDT_IDT = 46, REASON_LDT_TR = 47,
 	REASON_EPT_VIOLATION = 48, REASON_EPT_MISCONFIG = 49, REASON_INVEPT = 50, REASON_RDTSCP = 51,
 	REASON_INVVPID = 53, REASON_WBINVD = 54, REASON_XSETBV = 55, REASON_RDRAND = 57, REASON_INVPCID = 58,
-	REASON_RDSEED = 61,
+	REASON_RDSEED = 61, REASON_PML_FULL = 62,
 };
 
 /* VM-instruction errors; SDM 3C, 31.4. */
@@ -181,6 +183,11 @@ enum vmx_error {
 
 /** vmcs_offset - where the field of this encoding is in struct vmcs; -1: there is none. */
 int vmcs_offset(uint64_t encoding);
+/** vmcs_size - the bytes of a field that there is. */
+unsigned int vmcs_size(uint32_t encoding);
+/** vmcs_get, vmcs_put - the same as vmcs_read() and vmcs_write(), of a field that lies at @at. */
+uint64_t vmcs_get(const void *at, uint32_t encoding);
+void vmcs_put(void *at, uint32_t encoding, uint64_t value);
 /** vmcs_read, vmcs_write - a field that there is; a high half where the encoding says so. */
 uint64_t vmcs_read(const struct vmcs *m, uint32_t encoding, int offset);
 void vmcs_write(struct vmcs *m, uint32_t encoding, int offset, uint64_t value);

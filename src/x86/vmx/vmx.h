@@ -78,6 +78,17 @@ void vmx_succeed(struct x86_vcpu *v);
 void vmx_fail_invalid(struct x86_vcpu *v);
 void vmx_fail(struct x86_vcpu *v, enum vmx_error error);
 
+/* --- shadow.c --- */
+/** vmx_shadowed - is this VMREAD or VMWRITE of L2 one of the shadow VMCS, which L1 does not hear of? */
+bool vmx_shadowed(struct x86_vcpu *v, const struct insn *i);
+/** vmx_shadow_read, vmx_shadow_write - a field of the VMCS that the link pointer names; false: it is not there. */
+bool vmx_shadow_read(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t *value) must_check;
+bool vmx_shadow_write(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t value) must_check;
+
+/* --- pml.c --- */
+/** vmx_log_dirty - x86_nested_ops.log_dirty. */
+bool vmx_log_dirty(struct x86_cpu *cpu, gpa_t gpa);
+
 /* --- check.c --- */
 /** vmx_check_controls, vmx_check_host - 0, or the number of the error that VMLAUNCH fails with. */
 enum vmx_error vmx_check_controls(struct x86_vcpu *v) must_check;
