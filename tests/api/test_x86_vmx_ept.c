@@ -4,7 +4,7 @@
 
 #define LOG VMX_FREE
 #define DESCRIPTOR (VMX_FREE + 0x1000)
-#define DATA 0x8000UL
+#define DATA 0x6000UL
 #define MORE 0x7000UL
 #define ABS(a) (a) & 0xff, (a) >> 8 & 0xff, (a) >> 16 & 0xff, (a) >> 24 & 0xff
 #define STORE(a) 0xc6, 0x04, 0x25, ABS(a), 1            /* mov byte [a],1 */

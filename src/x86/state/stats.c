@@ -37,6 +37,9 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("nested_run"),
 	KVM_STAT_COUNTER("nested_exits"),
 	KVM_STAT_COUNTER("slat_walks"),
+	KVM_STAT_COUNTER("vapic_accesses"),
+	KVM_STAT_COUNTER("virtual_interrupts"),
+	KVM_STAT_COUNTER("posted_interrupts"),
 	KVM_STAT_COUNTER("pml_entries"),
 };
 

@@ -337,12 +337,6 @@ static void invvpid(struct x86_vcpu *v, const struct insn *i)
 	vmx_succeed(v);
 }
 
-/* No function is offered. */
-static void vmfunc(struct x86_vcpu *v, const struct insn *i)
-{
-	x86_raise(&v->cpu, X86_UD);
-}
-
 /* --- the table ------------------------------------------------------------------------------------------------------------ */
 
 static const struct {
@@ -354,7 +348,7 @@ static const struct {
 	[VIRT_VMPTRST] = { vmptrst, REASON_VMPTRST }, [VIRT_VMREAD] = { vmread, REASON_VMREAD },
 	[VIRT_VMWRITE] = { vmwrite, REASON_VMWRITE }, [VIRT_VMLAUNCH] = { vmx_launch, REASON_VMLAUNCH },
 	[VIRT_VMRESUME] = { vmx_launch, REASON_VMRESUME }, [VIRT_INVEPT] = { invept, REASON_INVEPT },
-	[VIRT_INVVPID] = { invvpid, REASON_INVVPID }, [VIRT_VMFUNC] = { vmfunc, 0 },
+	[VIRT_INVVPID] = { invvpid, REASON_INVVPID },
 };
 
 static void exit_l2(struct x86_vcpu *v, const struct insn *i, uint32_t reason)
@@ -370,7 +364,13 @@ void vmx_exec(struct x86_cpu *cpu, const struct insn *i)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 	unsigned int which = i->aux;
-	bool on = which == VIRT_VMXON ? cpu->cr4 & CR4_VMXE : v->vmx->on;
+	bool on;
+
+	if (which == VIRT_VMFUNC) {
+		vmx_func(v, i);
+		return;
+	}
+	on = which == VIRT_VMXON ? cpu->cr4 & CR4_VMXE : v->vmx->on;
 
 	if (which >= ARRAY_SIZE(rows) || !rows[which].fn || !on || !x86_protected(cpu) || x86_vm86(cpu) ||
 	    (x86_long_mode(cpu) && cpu->mode != CODE64))
