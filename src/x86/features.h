@@ -166,8 +166,18 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(AMD_SSB_NO, "amd_ssb_no", 0x80000008, 0, EBX, 26, NOTHING, AMD)                       \
 	F(BTC_NO, "btc_no", 0x80000008, 0, EBX, 29, NOTHING, AMD)                               \
 	F(NPT, "npt", 0x8000000a, 0, EDX, 0, NOTHING, AMD)                                      \
+	F(LBRV, "lbrv", 0x8000000a, 0, EDX, 1, NOTHING, AMD)                                    \
 	F(NRIPS, "nrips", 0x8000000a, 0, EDX, 3, NOTHING, AMD)                                  \
+	F(TSC_SCALE, "tsc_scale", 0x8000000a, 0, EDX, 4, NOTHING, AMD)                          \
+	F(VMCB_CLEAN, "vmcb_clean", 0x8000000a, 0, EDX, 5, NOTHING, AMD)                        \
 	F(FLUSHBYASID, "flushbyasid", 0x8000000a, 0, EDX, 6, NOTHING, AMD)                      \
+	F(DECODEASSISTS, "decodeassists", 0x8000000a, 0, EDX, 7, NOTHING, AMD)                  \
+	F(PAUSEFILTER, "pausefilter", 0x8000000a, 0, EDX, 10, NOTHING, AMD)                     \
+	F(PFTHRESHOLD, "pfthreshold", 0x8000000a, 0, EDX, 12, NOTHING, AMD)                     \
+	F(V_VMSAVE_VMLOAD, "v_vmsave_vmload", 0x8000000a, 0, EDX, 15, NOTHING, AMD)             \
+	F(VGIF, "vgif", 0x8000000a, 0, EDX, 16, NOTHING, AMD)                                   \
+	F(VNMI, "vnmi", 0x8000000a, 0, EDX, 25, NOTHING, AMD)                                   \
+	F(SVME_ADDR_CHK, "svme_addr_chk", 0x8000000a, 0, EDX, 28, NOTHING, AMD)                 \
 	F(NO_NESTED_DATA_BP, "no_nested_data_bp", 0x80000021, 0, EAX, 0, NOTHING, AMD)          \
 	F(LFENCE_RDTSC, "lfence_rdtsc", 0x80000021, 0, EAX, 2, NOTHING, AMD)                    \
 	F(NULL_SEL_CLR_BASE, "null_sel_clr_base", 0x80000021, 0, EAX, 6, NOTHING, AMD)          \

@@ -139,6 +139,7 @@ static void act_events(struct fuzz_world *w)
 
 static const uint32_t wiring[] = {
 	(uint32_t)KVM_IRQFD, (uint32_t)KVM_IOEVENTFD, (uint32_t)KVM_IRQ_LINE, (uint32_t)KVM_SIGNAL_MSI,
+	(uint32_t)KVM_HYPERV_EVENTFD,
 	(uint32_t)KVM_SET_GSI_ROUTING, (uint32_t)KVM_IRQ_LINE_STATUS,
 };
 

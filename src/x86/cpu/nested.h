@@ -34,16 +34,20 @@ enum x86_icpt {
 	ICPT_PUSHF, ICPT_POPF, ICPT_IRET, ICPT_INTN, ICPT_ICEBP, ICPT_RSM,
 	ICPT_HYPERCALL,         /* VMCALL, VMMCALL: the vendor's own */
 	/* Accesses; @info of ops->insn() in brackets. */
-	ICPT_CR_READ,           /* [number | gpr << 8] */
+	ICPT_CR_READ,           /* [number | gpr << 8, or ICPT_CR_SMSW] */
 	ICPT_CR_WRITE,          /* the same; asked by ops->cr_write() */
 	ICPT_DR,                /* [number | gpr << 8 | write << 16] */
 	ICPT_IO,                /* [port | ICPT_IO_*] */
 	ICPT_MSR,               /* [write]; the index is in RCX */
-	ICPT_TASK_SWITCH,       /* [selector | enum x86_task_reason << 16 | has error code << 24 | error code << 32] */
+	/* [selector | enum x86_task_reason << 16 | has error code << 24 | RF to be saved << 25 | error code << 32] */
+	ICPT_TASK_SWITCH,
 	ICPT_COUNT
 };
 
 #define X86_ICPT_WORDS ((ICPT_COUNT + 63) / 64)
+
+/* @info of ICPT_CR_READ. */
+#define ICPT_CR_SMSW (1ULL << 16)
 
 /* @info of ICPT_IO. */
 #define ICPT_IO_IN (1ULL << 16)
@@ -129,10 +133,15 @@ struct x86_nested {
 	/* VMX: bits of CR0 and CR4 that L1 owns, and what L2 reads there.  SDM 3C 24.6.6. */
 	uint64_t cr0_mask, cr0_shadow, cr4_mask, cr4_shadow;
 	uint64_t cr0_fixed, cr4_fixed;          /* VMX operation: bits that must stay 1.  SDM 3C 23.8. */
-	uint64_t tsc_offset;                    /* what L2 sees beyond L1's */
+	/* What L2 sees is L1's * tsc_mul >> tsc_shift, where the latter is not 0, + tsc_offset. */
+	uint64_t tsc_offset, tsc_mul;
+	uint8_t tsc_shift;
 	struct x86_slat slat;                   /* in force; all zero while L1 runs */
 	struct x86_slat_fault fault;            /* the last one */
 };
+
+/** x86_nested_tsc - L1's time-stamp counter as who is running sees it. */
+uint64_t x86_nested_tsc(const struct x86_nested *n, uint64_t tsc);
 
 /** x86_vmexit - leaves the instruction in hand for L1; vmx/ or svm/ has noted why. */
 void x86_vmexit(struct x86_cpu *cpu) __attribute__((noreturn));

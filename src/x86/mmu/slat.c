@@ -247,6 +247,15 @@ bool slat_translate_table(struct x86_cpu *cpu, gpa_t *gpa)
 	return true;
 }
 
+gpa_t mmu_slat_gpa(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access)
+{
+	struct slat_result r;
+
+	if (!slat_translate(cpu, gpa, access, 0, &r))
+		mmu_slat_fault(cpu);
+	return r.gpa;
+}
+
 void mmu_slat_fault(struct x86_cpu *cpu)
 {
 	x86_vec_put(cpu);

@@ -26,6 +26,7 @@
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 #include "x86/state/trace.h"
+#include "x86/svm/svm.h"
 
 /* What service() takes; the rest is the engine's. */
 #define SERVED (X86_REQ_EVENT | X86_REQ_RELOAD_SLOTS | X86_REQ_TIMER | X86_REQ_STEAL | X86_REQ_CLOCK | \
@@ -302,14 +303,27 @@ static bool env_guest_debug(struct x86_cpu *cpu, const struct x86_exception *exc
 
 /* --- service ------------------------------------------------------------------------------ */
 
-static void serve_timer(struct x86_vcpu *v)
+static void serve_timers(struct x86_vcpu *v)
 {
 	uint64_t deadline = atomic_load(&v->timer_deadline);
+
+	if (unlikely(v->hv.synic.due || v->hv.synic.deadline))
+		hv_stimers_serve(v);
 
 	if (deadline && host_now_ns() >= deadline) {
 		atomic_store(&v->timer_deadline, 0);
 		lapic_timer_expired(&v->lapic);
 	}
+}
+
+/* What a sleeping vCPU wakes up for. */
+static uint64_t first_deadline(struct x86_vcpu *v)
+{
+	uint64_t apic = atomic_load(&v->timer_deadline), hv = v->hv.synic.deadline;
+
+	if (!apic || (hv && hv < apic))
+		apic = hv;
+	return apic ? apic : UINT64_MAX;
 }
 
 static bool awake(struct vcpu *vcpu)
@@ -365,11 +379,10 @@ static bool take_async_pf(struct x86_vcpu *v)
 static int wait_runnable(struct x86_vcpu *v)
 {
 	for (;;) {
-		uint64_t deadline;
 		int r;
 
 		if (v->has_lapic)
-			serve_timer(v);
+			serve_timers(v);
 		x86_accept_events(v);
 		if (unlikely(take_async_pf(v)))
 			x86_async_pf_tell(v);
@@ -378,9 +391,8 @@ static int wait_runnable(struct x86_vcpu *v)
 		if (kvm_vcpu_immediate_exit(v->vcpu))
 			return -EINTR;
 		atomic_fetch_and(&v->cpu.requests, ~(uint32_t)(X86_REQ_EVENT | X86_REQ_TIMER));
-		deadline = atomic_load(&v->timer_deadline);
 		x86_stats_engine(v->vcpu);
-		r = kvm_vcpu_block(v->vcpu, awake, deadline ? deadline : UINT64_MAX);
+		r = kvm_vcpu_block(v->vcpu, awake, first_deadline(v));
 		if (r)
 			return r;
 		x86_steal_update(v);
@@ -392,6 +404,8 @@ static bool pending_exit(struct x86_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
 
+	if (unlikely(hv_pending_exit(v)))
+		return true;
 	if (v->io_exit) {
 		v->io_exit = false;
 		run->exit_reason = KVM_EXIT_IO;
@@ -461,15 +475,18 @@ static int env_service(struct x86_cpu *cpu)
 	if (kvm_vcpu_sync_needed(v->vcpu))
 		kvm_vcpu_sync(v->vcpu);
 	x86_vapic_collect(v);
-	if (req & X86_REQ_CLOCK)
+	if (req & X86_REQ_CLOCK) {
 		x86_kvmclock_update(v);
+		hv_tsc_page_update(v);
+	}
 	if (req & X86_REQ_STEAL)
 		x86_steal_update(v);
 	if (req & X86_REQ_PMU)
 		x86_pmu_sync(v);
 	if (v->triple_fault || (req & X86_REQ_TRIPLE_FAULT)) {
 		v->triple_fault = false;
-		return X86_RUN_SHUTDOWN;
+		if (!svm_triple_fault_now(v))
+			return X86_RUN_SHUTDOWN;
 	}
 	if (ring_full_exit(v) || pending_exit(v)) {
 		x86_request(cpu, X86_REQ_EVENT);
@@ -633,6 +650,7 @@ static int prepare(struct x86_vcpu *v)
 	complete_access(v);
 	complete_msr(v);
 	x86_hypercall_complete(v);
+	hv_complete(v);
 	return 0;
 }
 
