@@ -76,9 +76,9 @@ static bool asid_zero(struct x86_vcpu *v, const struct vmcb *m)
 
 static bool map_beyond_memory(uint64_t at, uint64_t size, const struct x86_vcpu *v)
 {
-	uint64_t last = (at & GUEST_PAGE_MASK) + size - 1;
+	uint64_t first = at & GUEST_PAGE_MASK, last = first + size - 1;
 
-	return last >> v->cpu.maxphyaddr;
+	return first >> v->cpu.maxphyaddr || last >> v->cpu.maxphyaddr;
 }
 
 static bool io_map_out_of_range(struct x86_vcpu *v, const struct vmcb *m)
