@@ -110,6 +110,26 @@ static bool nested_cr3_reserved(struct x86_vcpu *v, const struct vmcb *m)
 	return (m->control.nested_ctl & NESTED_NP) && m->control.nested_cr3 >> v->cpu.maxphyaddr;
 }
 
+/* APM 2, 15.25.4: types that there are not, of which 2 and 3 are the only ones below 8. */
+static bool guest_pat_reserved(struct x86_vcpu *v, const struct vmcb *m)
+{
+	if (!(m->control.nested_ctl & NESTED_NP))
+		return false;
+	for (unsigned int n = 0; n < 64; n += 8) {
+		unsigned int type = m->save.g_pat >> n & 0xff;
+
+		if (type > 7 || type == 2 || type == 3)
+			return true;
+	}
+	return false;
+}
+
+/* The tables have the format of L1's own, which then has none; APM 2, 15.25.4. */
+static bool nested_paging_of_unpaged_host(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->control.nested_ctl & NESTED_NP) && !(v->svm->host.cr0 & CR0_PG);
+}
+
 /* Without nested paging they are loaded and judged once, here. */
 static bool pdpte_reserved(struct x86_vcpu *v, const struct vmcb *m)
 {
@@ -157,6 +177,11 @@ static rule_fn *const control_rules[] = {
 	virtual_nmi_without_intercept,
 };
 
+/* Of VMRUN's alone: what they look at is not all in the VMCB. */
+static rule_fn *const entry_rules[] = {
+	guest_pat_reserved, nested_paging_of_unpaged_host, msr_map_unreadable, pdpte_reserved,
+};
+
 static bool valid(struct x86_vcpu *v, const struct vmcb *m, rule_fn *const *rule, unsigned int count)
 {
 	for (unsigned int n = 0; n < count; n++)
@@ -183,7 +208,7 @@ static bool vmcb_valid(struct x86_vcpu *v)
 {
 	const struct vmcb *m = &v->svm->vmcb;
 
-	return svm_save_valid(v, m) && svm_control_valid(v, m) && !msr_map_unreadable(v, m) && !pdpte_reserved(v, m);
+	return svm_save_valid(v, m) && svm_control_valid(v, m) && valid(v, m, entry_rules, ARRAY_SIZE(entry_rules));
 }
 
 /* --- entry -------------------------------------------------------------------------------------- */

@@ -169,6 +169,7 @@ void svm_reset(struct x86_vcpu *v)
 {
 	if (!v->svm)
 		return;
-	v->svm->gif = true;
 	svm_leave_nested(v);
+	v->svm->gif = true;
+	v->svm->tsc_ratio = TSC_RATIO_ONE;
 }
