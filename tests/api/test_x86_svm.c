@@ -247,8 +247,14 @@ static void test_pending_triple_fault(void **state)
 	api_ok(api_ioctl(s.g.vcpu, KVM_GET_VCPU_EVENTS, &e));
 	e.flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
 	e.triple_fault.pending = 1;
+	/* What was to be delivered is told. */
+	e.exception.injected = 1;
+	e.exception.nr = 13;
+	e.exception.has_error_code = 1;
+	e.exception.error_code = 0x18;
 	api_ok(api_ioctl(s.g.vcpu, KVM_SET_VCPU_EVENTS, &e));
 	svm_expect(&s, EXIT_SHUTDOWN);
+	assert_int_equal(svm_get8(&s, C_EXIT_INT_INFO), 0x18ULL << 32 | 1ULL << 31 | 1 << 11 | 3 << 8 | 13);
 	svm_end(&s);
 }
 
@@ -404,6 +410,131 @@ static void test_pause_filter(void **state)
 	/* Without the threshold; without either. */
 	assert_int_equal(pauses(SVM_PAUSE_THRESHOLD, 20, 500), 0x77 | 20ULL << 32);
 	assert_int_equal(pauses(SVM_PAUSE | SVM_PAUSE_THRESHOLD, 40, 500), each);
+}
+
+/* --- physical interrupts --------------------------------------------------------------------------------- */
+
+#define VECTOR_30 (SVM_FAULT + 30)
+#define W3_INTR 1u
+
+/* L1's APIC is on, and its IF as told; behind the exit GIF is set, and an interrupt that waits comes in. */
+static struct svm with_apic(bool l1_if, const uint8_t *code, size_t n)
+{
+	/* mov edx, 0xfee000f0; mov dword [rdx], 0x1ff; sti; mov eax, SVM_VMCB; vmrun; out SVM_EXITED, al */
+	static const uint8_t l1[] = {
+		0xba, 0xf0, 0x00, 0xe0, 0xfe, 0xc7, 0x02, 0xff, 0x01, 0, 0, 0xfb, 0xb8, 0, 0, 0x10, 0, 0x0f, 0x01, 0xd8,
+		0xe6, SVM_EXITED,
+		/* sti; stgi; nop; out 0x33, al */
+		0xfb, 0x0f, 0x01, 0xdc, 0x90, 0xe6, 0x33,
+	};
+	struct svm s = svm_start(code, n, 0, 0, true);
+
+	svm_code(&s, GUEST_CODE, l1, sizeof(l1));
+	if (!l1_if)
+		SVM_CODE(&s, GUEST_CODE + 11, 0xfa);
+	SET(&s.g, rsp, 0x9800);
+	return s;
+}
+
+static void interrupt(struct svm *s)
+{
+	struct kvm_msi msi = { .address_lo = 0xfee00000, .data = 30 };
+
+	api_ok(api_ioctl(s->g.vm, KVM_SIGNAL_MSI, &msi));
+}
+
+/* What becomes of an interrupt: L1 is told, L2 takes it, or it waits for L1's IF or L2's. */
+static const struct {
+	bool intercept, masking, l1_if, l2_if;
+	uint16_t port;
+} interrupt_rows[] = {
+	{ true, true, true, true, SVM_EXITED }, { true, true, true, false, SVM_EXITED }, { true, true, false, true, 0x31 },
+	{ false, true, true, false, VECTOR_30 }, { false, true, false, true, 0x31 },
+	{ true, false, false, true, SVM_EXITED }, { true, false, true, false, 0x31 },
+	{ false, false, false, true, VECTOR_30 }, { false, false, true, false, 0x31 },
+};
+
+static void test_interrupts(void **state)
+{
+	for (unsigned int n = 0; n < sizeof(interrupt_rows) / sizeof(interrupt_rows[0]); n++) {
+		/* sti or cli; out 0x30, al; out 0x31, al; vmmcall */
+		const uint8_t code[] = { interrupt_rows[n].l2_if ? 0xfb : 0xfa, 0xe6, 0x30, 0xe6, 0x31, VMMCALL };
+		struct svm s = with_apic(interrupt_rows[n].l1_if, code, sizeof(code));
+
+		svm_put4(&s, C_WORD3, SVM_WORD3 | (interrupt_rows[n].intercept ? W3_INTR : 0));
+		svm_put4(&s, C_INT_CTL, interrupt_rows[n].masking ? V_INTR_MASKING : 0);
+		guest_port(&s.g, 0x30);
+		interrupt(&s);
+		guest_run(&s.g, KVM_EXIT_IO);
+		if (s.g.run->io.port != interrupt_rows[n].port)
+			fail_msg("row %u: port %#x", n, s.g.run->io.port);
+		if (s.g.run->io.port == SVM_EXITED) {
+			assert_int_equal(svm_get8(&s, C_EXIT_CODE), 0x60);
+			assert_int_equal(svm_get8(&s, C_NEXT_RIP), 0);
+			guest_port(&s.g, VECTOR_30);
+		}
+		svm_end(&s);
+	}
+}
+
+/* L2 sleeps, without L1's knowing. */
+static void test_halted(void **state)
+{
+	/* sti; out 0x30, al; nop; out 0x31, al */
+	static const uint8_t code[] = { 0xfb, 0xe6, 0x30, 0x90, 0xe6, 0x31 };
+	struct kvm_mp_state halted = { KVM_MP_STATE_HALTED };
+	struct svm s = with_apic(true, code, sizeof(code));
+
+	svm_put4(&s, C_WORD3, SVM_WORD3 | W3_INTR);
+	svm_put4(&s, C_INT_CTL, V_INTR_MASKING);
+	guest_port(&s.g, 0x30);
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_MP_STATE, &halted));
+	interrupt(&s);
+	svm_expect(&s, 0x60);
+	svm_end(&s);
+	/* A virtual one wakes it as well. */
+	s = with_apic(true, code, sizeof(code));
+	svm_put4(&s, C_INT_CTL, V_INTR_MASKING | V_IRQ | V_IGNORE_TPR);
+	svm_put4(&s, C_INT_VECTOR, 29);
+	SVM_CODE(&s, SVM_L2, 0x90);
+	guest_port(&s.g, 0x30);
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_MP_STATE, &halted));
+	api_ok(api_ioctl(s.g.vcpu, KVM_GET_MP_STATE, &halted));
+	{
+		struct kvm_regs r = guest_regs(&s.g);
+
+		r.rflags |= 1 << 9;
+		api_ok(api_ioctl(s.g.vcpu, KVM_SET_REGS, &r));
+	}
+	guest_port(&s.g, SVM_FAULT + 29);
+	svm_end(&s);
+}
+
+/* An exception that the client has queued is L1's to hear of. */
+static void test_queued_exception(void **state)
+{
+	struct svm s = SVM(0, 0, 0xe6, 0x20, VMMCALL);
+	struct kvm_vcpu_events e;
+
+	if (guest_enable(s.g.vm, KVM_CAP_EXCEPTION_PAYLOAD, 1)) {
+		svm_end(&s);
+		skip();
+	}
+	svm_put4(&s, C_EXCEPTIONS, 1 << 14);
+	guest_port(&s.g, 0x20);
+	api_ok(api_ioctl(s.g.vcpu, KVM_GET_VCPU_EVENTS, &e));
+	e.flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
+	e.exception.pending = 1;
+	e.exception.nr = 14;
+	e.exception.has_error_code = 1;
+	e.exception.error_code = 2;
+	e.exception_has_payload = 1;
+	e.exception_payload = 0x654321;
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_VCPU_EVENTS, &e));
+	svm_expect(&s, 0x4e);
+	assert_int_equal(svm_get8(&s, C_INFO1), 2);
+	assert_int_equal(svm_get8(&s, C_INFO2), 0x654321);
+	svm_end(&s);
 }
 
 /* --- virtual interrupts, GIF, NMIs ------------------------------------------------------------------------------------- */
@@ -630,6 +761,9 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_lbr_virtualization),
 	cmocka_unit_test(test_debugctl_bits),
 	cmocka_unit_test(test_pause_filter),
+	cmocka_unit_test(test_interrupts),
+	cmocka_unit_test(test_halted),
+	cmocka_unit_test(test_queued_exception),
 	cmocka_unit_test(test_vgif),
 	cmocka_unit_test(test_virtual_interrupt),
 	cmocka_unit_test(test_vnmi),
