@@ -415,7 +415,7 @@ struct x86_env {
 	int (*vmware_pmc)(struct x86_cpu *cpu, uint32_t index, uint64_t *value);
 	uint64_t (*get_cr8)(struct x86_cpu *cpu);
 	void (*set_cr8)(struct x86_cpu *cpu, uint64_t value);
-	/* VMCALL/VMMCALL: 0 done (RAX set), 1: #UD, 2: exit. */
+	/* VMCALL/VMMCALL: 0 done (registers set), 1: #UD, 2: exit, 3: at the next boundary the same again. */
 	int (*hypercall)(struct x86_cpu *cpu);
 	/* Is the other vendor's hypercall overwritten by the right one, rather than #UD?  Optional: no. */
 	bool (*replaces_hypercall)(struct x86_cpu *cpu);

@@ -370,11 +370,16 @@ static int check_kick(struct x86_cpu *cpu)
 	return cpu->env->slice ? cpu->env->slice(cpu) : 0;
 }
 
-/* From here on guest memory may be touched, unless somebody has the bus. */
+/*
+ * From here on guest memory may be touched, unless somebody has the bus.  Who wanted a flush has not waited for a vCPU
+ * outside: there must be no old translation in the first access.
+ */
 static void enter(struct x86_cpu *cpu)
 {
 	atomic_store(&cpu->in_guest, true);
 	x86_bus_wait(cpu);
+	if (unlikely(take_request(cpu, X86_REQ_TLB_FLUSH)))
+		mmu_flush_all(cpu);
 }
 
 static void serve_engine(struct x86_cpu *cpu)

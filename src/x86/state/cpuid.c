@@ -166,6 +166,7 @@ static void derive(struct x86_vcpu *v)
 				   (x86_cpuid_has(c, X86_F_X2APIC) ? LAPIC_FEAT_X2APIC : 0) |
 				   (x86_cpuid_has(c, X86_F_TSC_DEADLINE_TIMER) ? LAPIC_FEAT_TSC_DEADLINE : 0) |
 				   (c->vendor == V_INTEL ? LAPIC_FEAT_INTEL : 0), c->maxphyaddr);
+	hv_cpuid_changed(v);
 	x86_update_mode(&v->cpu);
 	x86_pmu_refresh(v);
 }

@@ -517,6 +517,18 @@ static int set_misc_features(struct x86_vcpu *v, uint32_t index, uint64_t value,
 	return 0;
 }
 
+/* A processor with VMX has it whatever vendor the client names: a BIOS, told of VMX, sets it. */
+static bool has_feat_ctl(const struct x86_vcpu *v, bool host)
+{
+	return host || v->vmx || v->cpuid.vendor == V_INTEL;
+}
+
+static int get_feat_ctl(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
+{
+	*value = v->msr.feat_ctl;
+	return has_feat_ctl(v, host) ? 0 : -ENOENT;
+}
+
 #define FEAT_CTL_OTHERS (1ULL << 17 | 1ULL << 18 | 1ULL << 20)
 
 static int set_feat_ctl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
@@ -524,6 +536,8 @@ static int set_feat_ctl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool
 	/* LOCK and, with VMX, what enables it inside and outside SMX, as with KVM, where there is no SMX. */
 	uint64_t valid = x86_has(&v->cpu, X86_F_VMX) ? 7 : 1;
 
+	if (!has_feat_ctl(v, host))
+		return -ENOENT;
 	/* The client may set what any guest can have, before or after CPUID (as since Linux 6.2): SGX, LMCE. */
 	if (host)
 		valid = 7 | FEAT_CTL_OTHERS;
@@ -683,6 +697,7 @@ void x86_msr_reset(struct x86_vcpu *v)
 #define PV(n, name, flags, feature, f, valid, set) \
 	{ n, n, name, MSR_SAVED | MSR_PV | (flags), feature, 0, AT(f), valid, 0, NULL, set }
 #define PMU(a, b, name, flags) CODES(a, b, name, flags, x86_pmu_get, x86_pmu_set)
+#define HYPERV(a, b, flags) CODES(a, b, "HYPERV", flags, hv_msr_get, hv_msr_set)
 #define VMX(a, b, name, flags) { a, b, name, MSR_FEATURE | (flags), X86_F_VMX, 0, 0, 0, 0, vmx_get_cap, vmx_set_cap }
 #define LAST(n, name, f) { n, n, name, MSR_READ_ONLY, 0, 0, AT(cpu.lbr.msrs.f), 0, 0, NULL, NULL }
 #define CONST(a, b, name, flags, value) { a, b, name, (flags) | MSR_LAZY_ZERO, 0, 0, 0, 0, value, NULL, NULL }
@@ -700,7 +715,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CONST(0x2a, 0x2a, "EBL_CR_POWERON", MSR_READ_ONLY, 0),
 	CONST(0x2c, 0x2c, "EBC_FREQUENCY_ID", MSR_READ_ONLY, 1 << 24),
 	FIELD(0x34, "SMI_COUNT", MSR_SAVED | MSR_HOST_WRITES, msr.smi_count, ALL),
-	{ 0x3a, 0x3a, "IA32_FEAT_CTL", 0, 0, V_INTEL, AT(msr.feat_ctl), 0, 0, NULL, set_feat_ctl },
+	CODE(0x3a, "IA32_FEAT_CTL", 0, get_feat_ctl, set_feat_ctl),
 	FIELD_SET(0x3b, "IA32_TSC_ADJUST", MSR_SAVED, msr.tsc_adjust, set_tsc_adjust),
 	CODE(0x48, "IA32_SPEC_CTRL", MSR_SAVED, get_spec_ctrl, set_spec_ctrl),
 	CODE(0x49, "IA32_PRED_CMD", 0, write_only, set_pred_cmd),
@@ -757,6 +772,21 @@ const struct x86_msr_row x86_msr_rows[] = {
 	{ 0x6e1, 0x6e1, "IA32_PKRS", MSR_SAVED, X86_F_PKS, 0, AT(cpu.pkrs), ALL, 0, NULL, set_pkrs },
 	CODES(0x800, 0x8ff, "X2APIC", 0, get_x2apic, set_x2apic),
 	{ 0xda0, 0xda0, "IA32_XSS", 0, X86_F_XSAVES, 0, AT(cpu.xss), ALL, 0, NULL, set_xss },
+	HYPERV(HV_MSR_GUEST_OS_ID, HV_MSR_RESET, MSR_SAVED),
+	HYPERV(HV_MSR_RESET + 1, HV_MSR_VP_RUNTIME - 1, 0),
+	HYPERV(HV_MSR_VP_RUNTIME, HV_MSR_VP_RUNTIME, MSR_SAVED),
+	HYPERV(HV_MSR_VP_RUNTIME + 1, HV_MSR_TIME_REF_COUNT - 1, 0),
+	HYPERV(HV_MSR_TIME_REF_COUNT, HV_MSR_APIC_FREQUENCY, MSR_SAVED),
+	HYPERV(HV_MSR_APIC_FREQUENCY + 1, HV_MSR_TPR, 0),
+	HYPERV(HV_MSR_VP_ASSIST_PAGE, HV_MSR_VP_ASSIST_PAGE, MSR_SAVED),
+	HYPERV(HV_MSR_VP_ASSIST_PAGE + 1, HV_MSR_SCONTROL - 1, 0),
+	HYPERV(HV_MSR_SCONTROL, HV_MSR_SCONTROL, MSR_SAVED),
+	HYPERV(HV_MSR_SCONTROL + 1, HV_MSR_SINT15, 0),
+	HYPERV(HV_MSR_STIMER0_CONFIG, HV_MSR_STIMER0_CONFIG, MSR_SAVED),
+	HYPERV(HV_MSR_STIMER0_CONFIG + 1, HV_MSR_STIMER3_COUNT, 0),
+	HYPERV(HV_MSR_SYNDBG_CONTROL, HV_MSR_SYNDBG_PENDING, MSR_SAVED),
+	HYPERV(HV_MSR_SYNDBG_OPTIONS, HV_MSR_SYNDBG_OPTIONS, MSR_SAVED),
+	HYPERV(HV_MSR_CRASH_P0, HV_MSR_TSC_EMULATION_STATUS, MSR_SAVED),
 	{ MSR_WALL_CLOCK_NEW, MSR_WALL_CLOCK_NEW, "KVM_WALL_CLOCK_NEW", MSR_SAVED | MSR_PV, X86_F_KVM_CLOCKSOURCE2,
 	  0, 0, 0, 0, get_wall_clock, set_wall_clock },
 	{ MSR_SYSTEM_TIME_NEW, MSR_SYSTEM_TIME_NEW, "KVM_SYSTEM_TIME_NEW", MSR_SAVED | MSR_PV,

@@ -303,14 +303,27 @@ static bool env_guest_debug(struct x86_cpu *cpu, const struct x86_exception *exc
 
 /* --- service ------------------------------------------------------------------------------ */
 
-static void serve_timer(struct x86_vcpu *v)
+static void serve_timers(struct x86_vcpu *v)
 {
 	uint64_t deadline = atomic_load(&v->timer_deadline);
+
+	if (unlikely(v->hv.synic.due || v->hv.synic.deadline))
+		hv_stimers_serve(v);
 
 	if (deadline && host_now_ns() >= deadline) {
 		atomic_store(&v->timer_deadline, 0);
 		lapic_timer_expired(&v->lapic);
 	}
+}
+
+/* What a sleeping vCPU wakes up for. */
+static uint64_t first_deadline(struct x86_vcpu *v)
+{
+	uint64_t apic = atomic_load(&v->timer_deadline), hv = v->hv.synic.deadline;
+
+	if (!apic || (hv && hv < apic))
+		apic = hv;
+	return apic ? apic : UINT64_MAX;
 }
 
 static bool awake(struct vcpu *vcpu)
@@ -366,11 +379,10 @@ static bool take_async_pf(struct x86_vcpu *v)
 static int wait_runnable(struct x86_vcpu *v)
 {
 	for (;;) {
-		uint64_t deadline;
 		int r;
 
 		if (v->has_lapic)
-			serve_timer(v);
+			serve_timers(v);
 		x86_accept_events(v);
 		if (unlikely(take_async_pf(v)))
 			x86_async_pf_tell(v);
@@ -379,9 +391,8 @@ static int wait_runnable(struct x86_vcpu *v)
 		if (kvm_vcpu_immediate_exit(v->vcpu))
 			return -EINTR;
 		atomic_fetch_and(&v->cpu.requests, ~(uint32_t)(X86_REQ_EVENT | X86_REQ_TIMER));
-		deadline = atomic_load(&v->timer_deadline);
 		x86_stats_engine(v->vcpu);
-		r = kvm_vcpu_block(v->vcpu, awake, deadline ? deadline : UINT64_MAX);
+		r = kvm_vcpu_block(v->vcpu, awake, first_deadline(v));
 		if (r)
 			return r;
 		x86_steal_update(v);
@@ -393,6 +404,8 @@ static bool pending_exit(struct x86_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
 
+	if (unlikely(hv_pending_exit(v)))
+		return true;
 	if (v->io_exit) {
 		v->io_exit = false;
 		run->exit_reason = KVM_EXIT_IO;
@@ -462,8 +475,10 @@ static int env_service(struct x86_cpu *cpu)
 	if (kvm_vcpu_sync_needed(v->vcpu))
 		kvm_vcpu_sync(v->vcpu);
 	x86_vapic_collect(v);
-	if (req & X86_REQ_CLOCK)
+	if (req & X86_REQ_CLOCK) {
 		x86_kvmclock_update(v);
+		hv_tsc_page_update(v);
+	}
 	if (req & X86_REQ_STEAL)
 		x86_steal_update(v);
 	if (req & X86_REQ_PMU)
@@ -635,7 +650,21 @@ static int prepare(struct x86_vcpu *v)
 	complete_access(v);
 	complete_msr(v);
 	x86_hypercall_complete(v);
+	hv_complete(v);
 	return 0;
+}
+
+/* One that fails for ever is to be kicked as any other. */
+static enum x86_run_result run_cpu(struct x86_vcpu *v)
+{
+	enum x86_run_result r;
+
+	do {
+		r = x86_cpu_run(&v->cpu);
+		if (likely(r != X86_RUN_INTERNAL) || !failure_is_the_guests(v))
+			return r;
+	} while (!v->vcpu->run->immediate_exit && !env_slice(&v->cpu));
+	return X86_RUN_INTR;
 }
 
 static int run_guest(struct x86_vcpu *v)
@@ -659,9 +688,7 @@ static int run_guest(struct x86_vcpu *v)
 	x86_steal_entered(v);
 	if (unlikely(v->vm->traced))
 		x86_trace_entry(v);
-	do
-		r = x86_cpu_run(&v->cpu);
-	while (unlikely(r == X86_RUN_INTERNAL) && failure_is_the_guests(v));
+	r = run_cpu(v);
 	if (!finish || r != X86_RUN_INTR)
 		return run_result(v, r);
 	/* The last exit is completed, and still the last. */

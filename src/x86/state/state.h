@@ -19,6 +19,7 @@
 #include "kvm/vm.h"
 #include "x86/cpu/cpu.h"
 #include "x86/features.h"
+#include "x86/hyperv/hyperv.h"
 #include "x86/irq/apic_bus.h"
 #include "x86/irq/ioapic.h"
 #include "x86/irq/lapic.h"
@@ -83,6 +84,7 @@ struct x86_vm {
 	bool no_pmu;                    /* KVM_PMU_CAP_DISABLE */
 	_Atomic(struct x86_msr_filter *) msr_filter;
 	_Atomic(struct x86_pmu_filter *) pmu_filter;
+	struct hv_vm hv;
 	struct host_pool pages;         /* threads that fetch pages for asynchronous page faults */
 	int pagemap_fd;                 /* -1: not needed yet, or not to be had */
 };
@@ -137,7 +139,7 @@ struct x86_async_pf {
 };
 
 /* What the client was asked, beside cpu.replay. */
-enum x86_completion { X86_COMPLETE_NONE, X86_COMPLETE_MSR, X86_COMPLETE_HYPERCALL };
+enum x86_completion { X86_COMPLETE_NONE, X86_COMPLETE_MSR, X86_COMPLETE_HYPERCALL, X86_COMPLETE_HYPERV };
 
 struct x86_vcpu {
 	struct x86_cpu cpu;
@@ -186,7 +188,7 @@ struct x86_vcpu {
 		bool is_write, error;
 		uint64_t data;
 	} msr_answer;                   /* to X86_COMPLETE_MSR */
-	uint64_t hypercall_answer;      /* to X86_COMPLETE_HYPERCALL */
+	uint64_t hypercall_answer;      /* to X86_COMPLETE_HYPERCALL, X86_COMPLETE_HYPERV */
 	uint64_t quirks_seen;           /* vm->disabled_quirks that CPUID follows */
 	uint32_t guest_debug;           /* KVM_GUESTDBG_* */
 	bool enforce_pv;                /* KVM_CAP_ENFORCE_PV_FEATURE_CPUID */
@@ -217,6 +219,7 @@ struct x86_vcpu {
 		uint64_t msr;           /* MSR_KVM_PV_EOI_EN as written */
 		bool pending;           /* the guest may end its interrupt by clearing a bit */
 	} pv_eoi;
+	struct hv_vcpu hv;
 	struct x86_msrs msr;
 	struct x86_pmu pmu;
 	gpa_t vapic_gpa;                /* KVM_SET_VAPIC_ADDR; 0: none */

@@ -98,10 +98,15 @@ static void lapic_tpr_access(void *vcpu, bool write)
 	x86_request(&v->cpu, X86_REQ_EVENT);
 }
 
+static void lapic_ended(void *vcpu, uint8_t vector, bool automatic)
+{
+	hv_sint_ended(vcpu, vector, automatic);
+}
+
 static const struct lapic_ops lapic_ops = {
 	.now_ns = lapic_now, .guest_tsc = lapic_tsc, .tsc_khz = lapic_tsc_khz, .arm_timer = lapic_arm,
 	.request = lapic_request, .kick = lapic_kick, .nmi = lapic_nmi, .smi = lapic_smi,
-	.unhalt = lapic_unhalt, .tpr_access = lapic_tpr_access,
+	.unhalt = lapic_unhalt, .tpr_access = lapic_tpr_access, .ended = lapic_ended,
 };
 
 /* --- creation ------------------------------------------------------------------------ */
@@ -211,6 +216,7 @@ void x86_vcpu_postcreate(struct vcpu *vcpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of(vcpu);
 
+	hv_vcpu_init(v);
 	x86_vm_share_mmu_pages(vcpu->vm);
 	if (v->has_lapic)
 		(void)lapic_join(&v->lapic);
@@ -222,6 +228,7 @@ void x86_vcpu_destroy(struct vcpu *vcpu)
 
 	if (!v)
 		return;
+	hv_vcpu_destroy(v);
 	if (v->has_lapic)
 		host_timer_destroy(&v->timer);
 	code_cache_leave(v->vm->code, &v->cpu);
