@@ -28,13 +28,26 @@ static uint64_t msr_of(struct svm *s, uint32_t index)
 	return value;
 }
 
+/* A counter of this engine's, which a kernel has not: 0 there. */
+static uint64_t count(struct svm *s, const char *name)
+{
+	return api_real() ? 0 : guest_stat(s->g.vcpu, name);
+}
+
+/* Whether the feature behind the counter @name was at work, or not. */
+static void assert_used(struct svm *s, const char *name, bool used)
+{
+	if (!api_real() && !!count(s, name) != used)
+		fail_msg("%s: %lu", name, count(s, name));
+}
+
 /* --- in and out ------------------------------------------------------------------------------------------ */
 
 static void test_counters(void **state)
 {
 	struct svm s = SVM(0, 0, VMMCALL);
 	uint64_t runs = guest_stat(s.g.vcpu, "nested_run");
-	uint64_t exits = api_real() ? 0 : guest_stat(s.g.vcpu, "nested_exits");
+	uint64_t exits = count(&s, "nested_exits");
 
 	for (unsigned int n = 0; n < 5; n++)
 		svm_expect(&s, EXIT_VMMCALL);
@@ -300,6 +313,7 @@ static void test_last_branch(void **state)
 			expect_branch(&s, at + rows[n / 2].from, at + rows[n / 2].to);
 		else
 			expect_branch(&s, 0, 0);
+		assert_used(&s, "branch_records", on && rows[n / 2].to);
 		svm_end(&s);
 	}
 }
@@ -380,15 +394,16 @@ static void test_debugctl_bits(void **state)
 	0xbb, n, 0, 0, 0, 0xf3, 0x90, 0xff, 0xcb, 0x75, 0xfa, 0xbb, (m) & 0xff, (m) >> 8, 0, 0, 0xff, 0xcb, 0x75, 0xfc, \
 	0xbb, n, 0, 0, 0, 0xf3, 0x90, 0xff, 0xcb, 0x75, 0xfa, VMMCALL
 
-static uint64_t pauses(uint32_t without, uint16_t count, uint16_t threshold)
+static uint64_t pauses(uint32_t without, uint16_t filter, uint16_t threshold)
 {
 	struct svm s = SVM(SVM_PAUSE | SVM_PAUSE_THRESHOLD, without, PAUSES(20, 1000));
 	uint64_t code;
 
 	svm_put4(&s, C_WORD3, SVM_WORD3 | W3_PAUSE);
-	svm_put(&s, C_PAUSE_COUNT, 2, count);
+	svm_put(&s, C_PAUSE_COUNT, 2, filter);
 	svm_put(&s, C_PAUSE_THRESHOLD, 2, threshold);
 	code = svm_run(&s);
+	assert_used(&s, "svm_pauses_filtered", filter && !(without & SVM_PAUSE));
 	if (code == 0x77)
 		code |= guest_regs(&s.g).rbx << 32;
 	svm_end(&s);
@@ -555,6 +570,8 @@ static void test_vgif(void **state)
 	svm_put4(&s, C_INT_VECTOR, 20);
 	guest_port(&s.g, 0x20);
 	guest_port(&s.g, SVM_FAULT + 20);
+	assert_used(&s, "svm_virtual_gif", true);
+	assert_used(&s, "svm_virtual_irqs", true);
 	svm_end(&s);
 	/* CLGI is seen in the VMCB. */
 	s = SVM(SVM_VGIF, 0, 0x0f, 0x01, 0xdd, VMMCALL);
@@ -567,6 +584,7 @@ static void test_vgif(void **state)
 	svm_put4(&s, C_INT_CTL, V_INTR_MASKING | V_GIF_ENABLE | V_IGNORE_TPR | V_IRQ);
 	svm_put4(&s, C_INT_VECTOR, 20);
 	guest_port(&s.g, SVM_FAULT + 20);
+	assert_used(&s, "svm_virtual_gif", false);
 	svm_end(&s);
 }
 
@@ -617,6 +635,8 @@ static void test_vnmi(void **state)
 	guest_port(&s.g, SVM_FAULT + 2);
 	svm_expect(&s, EXIT_VMMCALL);
 	assert_int_equal(svm_get(&s, C_INT_CTL, 4), on | V_NMI_MASK);
+	if (!api_real())
+		assert_int_equal(count(&s, "svm_virtual_nmis"), 2);
 	/* A physical one is L1's, masked or not, and is not L2's business. */
 	svm_put8(&s, S_RIP, SVM_L2);
 	guest_port(&s.g, 0x20);
@@ -636,6 +656,7 @@ static void test_no_vnmi(void **state)
 	guest_port(&s.g, 0x20);
 	svm_expect(&s, EXIT_VMMCALL);
 	assert_int_equal(svm_get(&s, C_INT_CTL, 4), V_NMI_ENABLE | V_NMI);
+	assert_used(&s, "svm_virtual_nmis", false);
 	svm_end(&s);
 }
 
@@ -667,6 +688,7 @@ static void virtual_vmsave(uint32_t without, uint64_t virt_ext, bool translated)
 	assert_int_equal(saved_at(&s, ELSEWHERE), translated ? 0x123456 : 0);
 	assert_int_equal(saved_at(&s, 0x8000), translated ? 0 : 0x123456);
 	assert_int_equal(msr_of(&s, 0xc0000102), 0x123456);
+	assert_used(&s, "svm_virtual_vmload", translated);
 	if (translated) {
 		*entry = ELSEWHERE | 5;
 		svm_put(&s, C_TLB, 1, 1);
@@ -710,6 +732,8 @@ static void test_tsc_ratio(void **state)
 	svm_expect(&s, EXIT_VMMCALL);
 	value = svm_get8(&s, S_RAX) | guest_regs(&s.g).rdx << 32;
 	assert_in_range(value, low >> 8, msr_of(&s, 0x10) >> 8);
+	if (!api_real())
+		assert_int_equal(count(&s, "svm_tsc_scaled"), 2);
 	svm_end(&s);
 }
 
@@ -726,6 +750,7 @@ static void test_no_tsc_ratio(void **state)
 	svm_expect(&s, EXIT_VMMCALL);
 	assert_true((svm_get8(&s, S_RAX) | guest_regs(&s.g).rdx << 32) >= low);
 	SVM_CODE(&s, SVM_L2, 0x0f, 0x32);
+	assert_used(&s, "svm_tsc_scaled", false);
 	SET(&s.g, rcx, MSR_TSC_RATIO);
 	svm_put4(&s, C_EXCEPTIONS, 1 << 13);
 	svm_rewind(&s);

@@ -335,6 +335,8 @@ static void enter(struct x86_vcpu *v)
 		x86_set_shadow(cpu, SHADOW_STI);
 	svm_queue_event(v);
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_RUN);
+	if (cpu->nested.tsc_shift)
+		x86_stat_inc(v->vcpu, X86_STAT_SVM_TSC_SCALED);
 }
 
 void svm_vmrun(struct x86_vcpu *v, const struct insn *i)

@@ -4,6 +4,7 @@
 #include "x86/cpu/insn.h"
 #include "x86/cpu/task.h"
 #include "x86/mmu/mmu.h"
+#include "x86/state/stats.h"
 #include "x86/svm/svm.h"
 
 /* --- instructions: the bit of the VMCB that asks for each ----------------------------------------- */
@@ -138,6 +139,7 @@ static bool pause_exits(struct x86_vcpu *v)
 	if (!s->pause_left)
 		return true;
 	s->pause_left--;
+	x86_stat_inc(v->vcpu, X86_STAT_SVM_PAUSES);
 	return false;
 }
 
