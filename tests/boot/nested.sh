@@ -49,8 +49,9 @@ inside 'uname -r; echo "in L2: $(nproc) $(grep -c hypervisor /proc/cpuinfo)"; ex
 
 # each PARAMETERS: one boot with them, two cases.
 each() {
+	parameters=$1
 	boot "$(l1 "$1" '-m 128')" --cpu "$model" -m 1024
-	check "$1: taken" 'taken "$1"'
+	check "$1: taken" 'taken "$parameters"'
 	check "$1: a guest runs to userland" 'grep -qx "in L2: 1 1" "$out" && [ "$status" = 5 ]'
 }
 
