@@ -271,6 +271,29 @@ static void test_pending_triple_fault(void **state)
 	svm_end(&s);
 }
 
+/* L1 with PAE: its top entries are loaded as it gets on, and bad ones are its end. */
+static void test_pdptes_of_l1(void **state)
+{
+	struct svm s = SVM(0, 0, 0xe6, 0x20, VMMCALL);
+	uint64_t *top = (uint64_t *)(s.mem + (SVM_FREE - SVM_MEM));
+	struct kvm_sregs k;
+
+	top[0] = (GUEST_TABLES + 0x2000) | 1;
+	api_ok(api_ioctl(s.g.vcpu, KVM_GET_SREGS, &k));
+	k.efer = 1 << 12;
+	k.cr3 = SVM_FREE;
+	k.cs.l = 0;
+	k.cs.db = 1;
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_SREGS, &k));
+	guest_port(&s.g, 0x20);
+	svm_expect(&s, EXIT_VMMCALL);
+	svm_rewind(&s);
+	guest_port(&s.g, 0x20);
+	top[1] = ~0ULL;
+	guest_run(&s.g, KVM_EXIT_SHUTDOWN);
+	svm_end(&s);
+}
+
 /* --- last branches ---------------------------------------------------------------------------------------------- */
 
 /* mov ecx, DEBUGCTL; mov eax, n; xor edx, edx; wrmsr: 14 bytes */
@@ -781,6 +804,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_init_waits_for_gif),
 	cmocka_unit_test(test_shutdown),
 	cmocka_unit_test(test_pending_triple_fault),
+	cmocka_unit_test(test_pdptes_of_l1),
 	cmocka_unit_test(test_last_branch),
 	cmocka_unit_test(test_last_branch_before_exception),
 	cmocka_unit_test(test_lbr_virtualization),
