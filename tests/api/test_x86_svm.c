@@ -271,20 +271,82 @@ static void test_pending_triple_fault(void **state)
 	svm_end(&s);
 }
 
-/* L1 with PAE: its top entries are loaded as it gets on, and bad ones are its end. */
-static void test_pdptes_of_l1(void **state)
+/* L1 of 32 bits with PAE, and its tables at SVM_FREE; L2 stays in 64-bit mode. */
+static uint64_t *pae_l1(struct svm *s)
 {
-	struct svm s = SVM(0, 0, 0xe6, 0x20, VMMCALL);
-	uint64_t *top = (uint64_t *)(s.mem + (SVM_FREE - SVM_MEM));
+	uint64_t *top = (uint64_t *)(s->mem + (SVM_FREE - SVM_MEM));
 	struct kvm_sregs k;
 
 	top[0] = (GUEST_TABLES + 0x2000) | 1;
-	api_ok(api_ioctl(s.g.vcpu, KVM_GET_SREGS, &k));
+	api_ok(api_ioctl(s->g.vcpu, KVM_GET_SREGS, &k));
 	k.efer = 1 << 12;
 	k.cr3 = SVM_FREE;
 	k.cs.l = 0;
 	k.cs.db = 1;
+	api_ok(api_ioctl(s->g.vcpu, KVM_SET_SREGS, &k));
+	return top;
+}
+
+/* Nested tables have the format of L1's own, whatever L2's mode. */
+static void test_npt_of_pae_l1(void **state)
+{
+	struct svm s = SVM(SVM_NPT_BIT, 0, VMMCALL);
+	uint64_t *nested = pae_l1(&s) + 512, *directory = nested + 512;
+
+	nested[0] = (SVM_FREE + 0x2000) | 1;
+	directory[0] = 0x87;
+	svm_put8(&s, C_NESTED_CTL, 1);
+	svm_put8(&s, C_NESTED_CR3, SVM_FREE + 0x1000);
+	svm_expect(&s, EXIT_VMMCALL);
+	assert_used(&s, "slat_walks", true);
+	/* Of L2's own tables, which are walked first. */
+	directory[0] = 0x83;
+	svm_put(&s, C_TLB, 1, 1);
+	svm_rewind(&s);
+	svm_expect(&s, EXIT_NPF);
+	assert_int_equal(svm_get8(&s, C_INFO1), 1ULL << 33 | 7);
+	assert_int_equal(svm_get8(&s, C_INFO2), GUEST_TABLES);
+	/* They end at 4 GiB. */
+	directory[0] = 0x87;
+	svm_put(&s, C_TLB, 1, 1);
+	svm_put8(&s, S_CR3, 1ULL << 32);
+	svm_expect(&s, EXIT_NPF);
+	assert_int_equal(svm_get8(&s, C_INFO1), 1ULL << 33 | 6);
+	assert_int_equal(svm_get8(&s, C_INFO2), 1ULL << 32);
+	svm_end(&s);
+}
+
+/* The same without PAE: tables of two levels. */
+static void test_npt_of_legacy_l1(void **state)
+{
+	struct svm s = SVM(SVM_NPT_BIT, 0, VMMCALL);
+	uint32_t *table = (uint32_t *)(s.mem + (SVM_FREE - SVM_MEM));
+	struct kvm_sregs k;
+
+	pae_l1(&s);
+	api_ok(api_ioctl(s.g.vcpu, KVM_GET_SREGS, &k));
+	k.cr4 = 1 << 4;
 	api_ok(api_ioctl(s.g.vcpu, KVM_SET_SREGS, &k));
+	memset(table, 0, PAGE);
+	table[0] = 0x87;
+	svm_put8(&s, C_NESTED_CTL, 1);
+	svm_put8(&s, C_NESTED_CR3, SVM_FREE);
+	svm_expect(&s, EXIT_VMMCALL);
+	/* Dirty by now; L1's tables are the same. */
+	assert_int_equal(table[0], 0xe7);
+	svm_put8(&s, S_CR3, 0x400000);
+	svm_put(&s, C_TLB, 1, 1);
+	svm_expect(&s, EXIT_NPF);
+	assert_int_equal(svm_get8(&s, C_INFO1), 1ULL << 33 | 6);
+	svm_end(&s);
+}
+
+/* PAE's top entries are loaded as L1 gets on, and bad ones are its end. */
+static void test_pdptes_of_l1(void **state)
+{
+	struct svm s = SVM(0, 0, 0xe6, 0x20, VMMCALL);
+	uint64_t *top = pae_l1(&s);
+
 	guest_port(&s.g, 0x20);
 	svm_expect(&s, EXIT_VMMCALL);
 	svm_rewind(&s);
@@ -804,6 +866,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_init_waits_for_gif),
 	cmocka_unit_test(test_shutdown),
 	cmocka_unit_test(test_pending_triple_fault),
+	cmocka_unit_test(test_npt_of_pae_l1),
+	cmocka_unit_test(test_npt_of_legacy_l1),
 	cmocka_unit_test(test_pdptes_of_l1),
 	cmocka_unit_test(test_last_branch),
 	cmocka_unit_test(test_last_branch_before_exception),

@@ -123,6 +123,22 @@ static void test_without_svme(void **state)
 	svm_end(&s);
 }
 
+/* A VMRUN that fails, for the map of MSRs or else, leaves nothing behind: the next one's event is delivered. */
+static void test_failed_entry(void **state)
+{
+	struct svm s = SVM(0, 0, VMMCALL);
+
+	svm_put4(&s, C_WORD3, SVM_WORD3 | 1u << 28);
+	svm_put8(&s, C_MSRPM, SVM_MEM + SVM_MEM_SIZE);
+	svm_put8(&s, C_EVENT_INJ, 1ULL << 31 | 3 << 8 | 6);
+	svm_expect(&s, EXIT_INVALID);
+	assert_int_equal(get_state(&s).head.flags, 0);
+	svm_put8(&s, C_MSRPM, SVM_MSRPM);
+	guest_port(&s.g, SVM_FAULT + 6);
+	assert_int_equal(get_state(&s).head.flags & ~KVM_STATE_NESTED_RUN_PENDING, GUEST_MODE | GIF_SET);
+	svm_end(&s);
+}
+
 /* GIF, of a vCPU in L1: an interrupt that waits for it is not taken. */
 static void test_gif(void **state)
 {
@@ -305,6 +321,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_size),
 	cmocka_unit_test(test_errors),
 	cmocka_unit_test(test_without_svme),
+	cmocka_unit_test(test_failed_entry),
 	cmocka_unit_test(test_gif),
 	cmocka_unit_test(test_move),
 	cmocka_unit_test(test_event_in_delivery),
