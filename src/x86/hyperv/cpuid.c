@@ -8,11 +8,12 @@
 #include "x86/hyperv/hyperv.h"
 #include "x86/state/cpuid.h"
 #include "x86/state/state.h"
+#include "x86/vmx/vmx.h"
 
 #define ALL_BITS 0xffffffffu
 
 /* A register whose value is not constant. */
-enum leaf_kind { KIND_PLAIN, KIND_SIGNATURE, KIND_LAPIC_EDX, KIND_HINTS };
+enum leaf_kind { KIND_PLAIN, KIND_SIGNATURE, KIND_LAPIC_EDX, KIND_HINTS, KIND_NESTED };
 
 struct leaf_row {
 	uint32_t function;
@@ -44,7 +45,7 @@ static const struct leaf_row leaves[] = {
 	{ HV_LEAF_SYNDBG_VENDOR, KIND_SIGNATURE, .eax = 0 },
 	{ HV_LEAF_SYNDBG_INTERFACE, .eax = HV_SYNDBG_INTERFACE },
 	{ HV_LEAF_SYNDBG_CAPS, .eax = HV_SYNDBG_KERNEL_DEBUGGING },
-	{ HV_LEAF_NESTED, .eax = HV_NESTED_MSR_BITMAP, .ebx = HV_NESTED_PERF_GLOBAL_CTRL },
+	{ HV_LEAF_NESTED, KIND_NESTED, .eax = HV_NESTED_MSR_BITMAP, .ebx = HV_NESTED_PERF_GLOBAL_CTRL },
 };
 
 /* Two vCPUs share a core only by being threads of the host's that do: never where those are off for good. */
@@ -61,7 +62,7 @@ static bool no_core_sharing(void)
 	return n > 0 && (!strncmp(text, "forceoff", 8) || !strncmp(text, "notsupported", 12));
 }
 
-static void fill(struct kvm_cpuid_entry2 *e, const struct leaf_row *row, bool lapic)
+static void fill(struct kvm_cpuid_entry2 *e, const struct leaf_row *row, bool lapic, uint16_t evmcs)
 {
 	*e = (struct kvm_cpuid_entry2){
 		.function = row->function, .eax = row->eax, .ebx = row->ebx, .ecx = row->ecx, .edx = row->edx,
@@ -74,7 +75,11 @@ static void fill(struct kvm_cpuid_entry2 *e, const struct leaf_row *row, bool la
 		e->edx |= lapic ? row->lapic : 0;
 		break;
 	case KIND_HINTS:
-		e->eax |= (lapic ? row->lapic : 0) | (no_core_sharing() ? HV_HINT_NO_CORE_SHARING : 0);
+		e->eax |= (lapic ? row->lapic : 0) | (no_core_sharing() ? HV_HINT_NO_CORE_SHARING : 0) |
+			  (evmcs ? HV_HINT_EVMCS : 0);
+		break;
+	case KIND_NESTED:
+		e->eax |= evmcs;
 		break;
 	default:
 		break;
@@ -88,6 +93,7 @@ _Static_assert(__builtin_offsetof(struct kvm_cpuid_entry2, edx) == __builtin_off
 long hv_ioctl_get_supported_cpuid(struct kvm_call *c)
 {
 	bool lapic = !c->vcpu || x86_vcpu_of(c->vcpu)->has_lapic;
+	uint16_t evmcs = c->vcpu ? vmx_evmcs_versions(x86_vcpu_of(c->vcpu)) : vmx_evmcs_supported();
 	struct kvm_cpuid_entry2 e[ARRAY_SIZE(leaves)];
 	struct kvm_cpuid2 head;
 
@@ -97,7 +103,7 @@ long hv_ioctl_get_supported_cpuid(struct kvm_call *c)
 		return -E2BIG;
 	head.nent = ARRAY_SIZE(leaves);
 	for (size_t i = 0; i < ARRAY_SIZE(leaves); i++)
-		fill(&e[i], &leaves[i], lapic);
+		fill(&e[i], &leaves[i], lapic, evmcs);
 	if (kvm_copy_out(c->arg + __builtin_offsetof(struct kvm_cpuid2, entries), e, sizeof(e)) ||
 	    kvm_copy_out(c->arg, &head, sizeof(head)))
 		return -EFAULT;

@@ -29,9 +29,11 @@ struct input_ex {
 #define NAP_NS 50000
 #define NAPS_PER_LOOK 4                 /* at signals: a system call */
 
+#define FLUSHES (X86_REQ_TLB_FLUSH | X86_REQ_SLAT_FLUSH)
+
 static bool served(struct x86_vcpu *to)
 {
-	if (!(atomic_load(&to->cpu.requests) & X86_REQ_TLB_FLUSH))
+	if (!(atomic_load(&to->cpu.requests) & FLUSHES))
 		return true;
 	return !atomic_load(&to->cpu.in_guest) || atomic_load(&to->hv.flushing);
 }
@@ -46,26 +48,34 @@ static bool wait_for(struct x86_vcpu *v, struct x86_vcpu *to)
 		x86_bus_wait(&v->cpu);
 		if (n % NAPS_PER_LOOK == 0 && (kvm_vcpu_immediate_exit(v->vcpu) || kvm_vcpu_interrupted(v->vcpu)))
 			return false;
-		host_nap(&to->cpu.requests, atomic_load(&to->cpu.requests) | X86_REQ_TLB_FLUSH, NAP_NS);
+		host_nap(&to->cpu.requests, atomic_load(&to->cpu.requests) | FLUSHES, NAP_NS);
 	}
 	return true;
 }
 
-static bool flush_set(struct x86_vcpu *v, const struct hv_vp_set *set)
+bool hv_flush_wait(struct x86_vcpu *v, const struct hv_vp_set *set)
 {
 	struct vcpu *vcpu;
 	bool all = true;
 	unsigned int i;
 
-	kvm_for_each_vcpu(i, vcpu, v->vm->vm)
-		if (hv_vp_set_has(set, x86_vcpu_of(vcpu)))
-			x86_request(&x86_vcpu_of(vcpu)->cpu, X86_REQ_TLB_FLUSH);
 	atomic_store(&v->hv.flushing, true);
 	kvm_for_each_vcpu(i, vcpu, v->vm->vm)
 		if (all && vcpu != v->vcpu && hv_vp_set_has(set, x86_vcpu_of(vcpu)))
 			all = wait_for(v, x86_vcpu_of(vcpu));
 	atomic_store(&v->hv.flushing, false);
 	return all;
+}
+
+static bool flush_set(struct x86_vcpu *v, const struct hv_vp_set *set)
+{
+	struct vcpu *vcpu;
+	unsigned int i;
+
+	kvm_for_each_vcpu(i, vcpu, v->vm->vm)
+		if (hv_vp_set_has(set, x86_vcpu_of(vcpu)))
+			x86_request(&x86_vcpu_of(vcpu)->cpu, X86_REQ_TLB_FLUSH);
+	return hv_flush_wait(v, set);
 }
 
 static uint64_t flush(struct x86_vcpu *v, const struct hv_hcall *h, const struct hv_vp_set *set)

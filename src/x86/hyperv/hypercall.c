@@ -98,6 +98,8 @@ static const struct hv_hcall_row rows[] = {
 	  debug_session },
 	{ HV_CALL_RESET_DEBUG_SESSION, HV_CALL_RESET_DEBUG_SESSION, HV_VARIABLE, { { 0 } }, debug_permitted,
 	  debug_session },
+	{ HV_CALL_FLUSH_MAPPINGS, HV_CALL_FLUSH_MAPPINGS, HV_SIMPLE, { { 0 } }, NULL, hv_flush_mappings },
+	{ HV_CALL_FLUSH_MAPPINGS_LIST, HV_CALL_FLUSH_MAPPINGS_LIST, HV_REP, { { 0 } }, NULL, hv_flush_mappings_list },
 	{ HV_CALL_EXT_QUERY, HV_CALL_EXT_LAST, HV_VARIABLE, { FEATURE(EXTENDED_HYPERCALLS) }, NULL, extended },
 };
 

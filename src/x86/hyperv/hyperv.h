@@ -201,9 +201,16 @@ int hv_vp_set_read(struct x86_vcpu *v, const struct hv_hcall *h, uint64_t valid,
 /** hv_vp_set_has - is @v in the set? */
 bool hv_vp_set_has(const struct hv_vp_set *set, const struct x86_vcpu *v);
 
-/* --- flush.c, ipi.c --- */
+/* --- flush.c, mappings.c, ipi.c --- */
 uint64_t hv_flush(struct x86_vcpu *v, struct hv_hcall *h);
 uint64_t hv_flush_ex(struct x86_vcpu *v, struct hv_hcall *h);
+uint64_t hv_flush_mappings(struct x86_vcpu *v, struct hv_hcall *h);
+uint64_t hv_flush_mappings_list(struct x86_vcpu *v, struct hv_hcall *h);
+/**
+ * hv_flush_wait - until no other vCPU of the set has a request for a flush open that it may not have served before its
+ * next instruction; false: the client wants this one back first.
+ */
+bool hv_flush_wait(struct x86_vcpu *v, const struct hv_vp_set *set);
 uint64_t hv_send_ipi(struct x86_vcpu *v, struct hv_hcall *h);
 uint64_t hv_send_ipi_ex(struct x86_vcpu *v, struct hv_hcall *h);
 

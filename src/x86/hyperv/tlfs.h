@@ -57,6 +57,7 @@
 #define HV_HINT_NO_CORE_SHARING (1u << 18)      /* no two virtual processors share a core, but siblings */
 
 /* Nested features: EAX (the enlightened VMCS's versions in its low half) and EBX. */
+#define HV_NESTED_MAPPING_FLUSH (1u << 18)
 #define HV_NESTED_MSR_BITMAP (1u << 19)
 #define HV_NESTED_PERF_GLOBAL_CTRL (1u << 0)
 
@@ -118,6 +119,8 @@
 #define HV_CALL_POST_DEBUG_DATA 0x0069
 #define HV_CALL_RETRIEVE_DEBUG_DATA 0x006a
 #define HV_CALL_RESET_DEBUG_SESSION 0x006b
+#define HV_CALL_FLUSH_MAPPINGS 0x00af           /* HvCallFlushGuestPhysicalAddressSpace */
+#define HV_CALL_FLUSH_MAPPINGS_LIST 0x00b0      /* HvCallFlushGuestPhysicalAddressList */
 #define HV_CALL_EXT_QUERY 0x8001
 #define HV_CALL_EXT_LAST 0x8041                 /* as many as one query has bits for */
 

@@ -15,6 +15,7 @@
 #include "x86/state/smm.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
+#include "x86/vmx/vmx.h"
 
 #define ADDRESS_SPACES 2        /* the second one is system management mode's */
 #define RAW KVM_IOCTL_RAW
@@ -130,6 +131,11 @@ long x86_ioctl_system_attr(struct kvm_call *c)
 			KVM_GUESTDBG_USE_SW_BP | KVM_GUESTDBG_INJECT_BP | KVM_GUESTDBG_INJECT_DB | \
 			KVM_GUESTDBG_BLOCKIRQ)
 #define SPLIT_PINS_MAX 4096
+
+static int has_evmcs(struct vm *vm)
+{
+	return vmx_evmcs_supported() != 0;
+}
 
 static int steal_time(struct vm *vm)
 {
@@ -421,6 +427,7 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_HYPERV_TLBFLUSH, .value = 1 },
 	{ .cap = KVM_CAP_HYPERV_SEND_IPI, .value = 1 },
 	{ .cap = KVM_CAP_HYPERV_CPUID, .value = 1 },
+	{ .cap = KVM_CAP_HYPERV_ENLIGHTENED_VMCS, .get = has_evmcs, .enable_vcpu = vmx_enable_evmcs },
 	{ .cap = KVM_CAP_SYS_HYPERV_CPUID, .value = 1 },
 	{ .cap = KVM_CAP_HYPERV_ENFORCE_CPUID, .value = 1, .enable_vcpu = enforce_hyperv },
 };

@@ -131,8 +131,14 @@ void vmx_caps_init(struct x86_vcpu *v)
 
 int vmx_get_cap(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
 {
-	*value = v->vmx ? vmx_cap(v, index - VMX_MSR_FIRST) : 0;
-	return v->vmx ? 0 : -ENOENT;
+	enum vmx_cap cap = index - VMX_MSR_FIRST;
+
+	if (!v->vmx)
+		return -ENOENT;
+	*value = vmx_cap(v, cap);
+	if (!host && vmx_evmcs_offered(v))
+		*value = vmx_evmcs_cap(cap, *value);
+	return 0;
 }
 
 /* --- what the client may make of them: as KVM ------------------------------------------------------------ */

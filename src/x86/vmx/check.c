@@ -271,6 +271,8 @@ static wrong_fn *const controls[] = {
 
 enum vmx_error vmx_check_controls(struct x86_vcpu *v)
 {
+	if (vmx_evmcs_unsupported(v, &v->vmx->m))
+		return ERROR_CONTROLS;
 	for (unsigned int n = 0; n < ARRAY_SIZE(controls); n++)
 		if (controls[n](v, &v->vmx->m))
 			return ERROR_CONTROLS;

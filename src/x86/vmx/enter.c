@@ -80,6 +80,7 @@ static void enter(struct x86_vcpu *v)
 		return;
 	}
 	m->launched = 1;
+	vmx_evmcs_entered(v);
 	v->vmx->pausing = false;
 	vmx_queue_event(v);
 	vmx_apic_enter(v);
@@ -103,7 +104,8 @@ void vmx_launch(struct x86_vcpu *v, const struct insn *i)
 	enum vmx_error error;
 
 	/* A shadow VMCS is none that can be entered. */
-	if (v->vmx->current == VMX_NONE || (v->vmx->m.revision & VMCS_SHADOW)) {
+	if (vmx_evmcs_load(v, i->aux == VIRT_VMLAUNCH) == EVMCS_BAD || !vmx_has_vmcs(v->vmx) ||
+	    (v->vmx->m.revision & VMCS_SHADOW)) {
 		vmx_fail_invalid(v);
 		return;
 	}

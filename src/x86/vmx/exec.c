@@ -30,11 +30,12 @@ void vmx_fail_invalid(struct x86_vcpu *v)
 
 void vmx_fail(struct x86_vcpu *v, enum vmx_error error)
 {
-	if (v->vmx->current == VMX_NONE) {
+	if (!vmx_has_vmcs(v->vmx)) {
 		vmx_fail_invalid(v);
 		return;
 	}
 	v->vmx->m.insn_error = error;
+	vmx_evmcs_store(v);
 	set_flags(v, FL_ZF);
 }
 
@@ -51,7 +52,7 @@ static gpa_t operand(struct x86_vcpu *v, const struct insn *i)
 }
 
 /* The current VMCS back to memory, where there is none any more for nobody to find. */
-static void release(struct x86_vcpu *v)
+void vmx_release(struct x86_vcpu *v)
 {
 	if (v->vmx->current != VMX_NONE)
 		(void)!x86_guest_write(v, v->vmx->current, v->vmx->page, VMCS_SIZE);
@@ -61,6 +62,7 @@ static void release(struct x86_vcpu *v)
 static void leave_operation(struct x86_vcpu *v)
 {
 	v->vmx->on = false;
+	vmx_evmcs_release(v);
 	v->cpu.nested.cr0_fixed = v->cpu.nested.cr4_fixed = 0;
 }
 
@@ -94,7 +96,7 @@ static void vmxon(struct x86_vcpu *v, const struct insn *i)
 	}
 	v->vmx->on = true;
 	v->vmx->vmxon = region;
-	v->vmx->current = VMX_NONE;
+	v->vmx->current = v->vmx->evmcs = VMX_NONE;
 	v->cpu.nested.cr0_fixed = vmx_cap(v, CAP_CR0_FIXED0);
 	v->cpu.nested.cr4_fixed = vmx_cap(v, CAP_CR4_FIXED0);
 	vmx_succeed(v);
@@ -102,7 +104,7 @@ static void vmxon(struct x86_vcpu *v, const struct insn *i)
 
 static void vmxoff(struct x86_vcpu *v, const struct insn *i)
 {
-	release(v);
+	vmx_release(v);
 	leave_operation(v);
 	/* An INIT that was held back. */
 	x86_request(&v->cpu, X86_REQ_EVENT);
@@ -124,8 +126,12 @@ static void vmclear(struct x86_vcpu *v, const struct insn *i)
 		vmx_fail(v, ERROR_VMCLEAR_VMXON);
 		return;
 	}
+	if (vmx_evmcs_clear(v, region)) {
+		vmx_succeed(v);
+		return;
+	}
 	if (region == v->vmx->current)
-		release(v);
+		vmx_release(v);
 	(void)!x86_guest_write(v, region + offsetof(struct vmcs, launched), &clear, sizeof(clear));
 	vmx_succeed(v);
 }
@@ -150,12 +156,17 @@ static void vmptrld(struct x86_vcpu *v, const struct insn *i)
 		vmx_fail(v, ERROR_VMPTRLD_VMXON);
 		return;
 	}
+	/* Not beside an enlightened one. */
+	if (v->vmx->evmcs != VMX_NONE) {
+		vmx_fail_invalid(v);
+		return;
+	}
 	if (region != v->vmx->current) {
 		if (x86_guest_read(v, region, &revision, sizeof(revision)) || !may_load(v, revision)) {
 			vmx_fail(v, ERROR_VMPTRLD_REVISION);
 			return;
 		}
-		release(v);
+		vmx_release(v);
 		if (x86_guest_read(v, region, v->vmx->page, VMCS_SIZE)) {
 			vmx_fail(v, ERROR_VMPTRLD_REVISION);
 			return;
@@ -181,13 +192,15 @@ static uint64_t gpr(const struct x86_cpu *cpu, uint8_t n)
 /* L2's are of the VMCS that L1 has linked to its own. */
 static bool none_current(const struct x86_vcpu *v)
 {
-	return v->cpu.nested.in_guest ? v->vmx->m.link == VMX_NONE : v->vmx->current == VMX_NONE;
+	return v->cpu.nested.in_guest ? v->vmx->m.link == VMX_NONE : !vmx_has_vmcs(v->vmx);
 }
 
 static bool read_field(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t *value)
 {
 	if (v->cpu.nested.in_guest)
 		return vmx_shadow_read(v, encoding, offset, value);
+	if (v->vmx->evmcs != VMX_NONE)
+		return vmx_evmcs_read(v, encoding, offset, value);
 	*value = vmcs_read(&v->vmx->m, encoding, offset);
 	return true;
 }
@@ -196,6 +209,8 @@ static bool write_field(struct x86_vcpu *v, uint32_t encoding, int offset, uint6
 {
 	if (v->cpu.nested.in_guest)
 		return vmx_shadow_write(v, encoding, offset, value);
+	if (v->vmx->evmcs != VMX_NONE)
+		return false;
 	vmcs_write(&v->vmx->m, encoding, offset, value);
 	return true;
 }
@@ -395,7 +410,7 @@ int vmx_create(struct x86_vcpu *v)
 	v->vmx = calloc(1, sizeof(*v->vmx));
 	if (!v->vmx)
 		return -ENOMEM;
-	v->vmx->current = VMX_NONE;
+	v->vmx->current = v->vmx->evmcs = VMX_NONE;
 	v->cpu.nested.ops = &ops;
 	return 0;
 }
@@ -414,5 +429,6 @@ void vmx_reset(struct x86_vcpu *v)
 		return;
 	v->vmx->on = false;
 	v->vmx->current = VMX_NONE;
+	vmx_evmcs_release(v);
 	v->cpu.nested = (struct x86_nested){ .ops = own };
 }

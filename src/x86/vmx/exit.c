@@ -61,7 +61,8 @@ static void leave_guest(struct x86_vcpu *v)
 static void abort_vmx(struct x86_vcpu *v, uint32_t why)
 {
 	v->vmx->m.abort = why;
-	(void)!x86_guest_write(v, v->vmx->current + offsetof(struct vmcs, abort), &why, sizeof(why));
+	(void)!x86_guest_write(v, (v->vmx->evmcs == VMX_NONE ? v->vmx->current : v->vmx->evmcs) +
+			       offsetof(struct vmcs, abort), &why, sizeof(why));
 	v->triple_fault = true;
 }
 
@@ -74,6 +75,7 @@ static void to_host(struct x86_vcpu *v)
 
 	forget_events(v);
 	leave_guest(v);
+	vmx_evmcs_store(v);
 	vmx_load_host(v);
 	x86_request(cpu, X86_REQ_EVENT);
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_EXITS);

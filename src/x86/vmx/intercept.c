@@ -110,6 +110,13 @@ static bool port_exits(struct x86_vcpu *v, uint64_t info)
 	return false;
 }
 
+static bool msr_bit(struct x86_vcpu *v, uint32_t bit)
+{
+	const struct x86_vmx *x = v->vmx;
+
+	return x->msr_map_kept ? x->msr_map[bit / 8] >> bit % 8 & 1 : map_bit(v, x->m.msr_bitmap, bit);
+}
+
 /* Reads of 0 and up, of 0xc0000000 and up, then writes of both: 1 KiB each. */
 static bool msr_exits(struct x86_vcpu *v, uint32_t index, bool write)
 {
@@ -119,7 +126,7 @@ static bool msr_exits(struct x86_vcpu *v, uint32_t index, bool write)
 		return true;
 	for (unsigned int n = 0; n < ARRAY_SIZE(range); n++)
 		if (index - range[n] < 0x2000)
-			return map_bit(v, v->vmx->m.msr_bitmap, (n + 2u * write) * 0x2000 + (index - range[n]));
+			return msr_bit(v, (n + 2u * write) * 0x2000 + (index - range[n]));
 	return true;
 }
 

@@ -92,6 +92,7 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define PIN_EXT_INTR (1u << 0)
 #define PIN_NMI (1u << 3)
 #define PIN_VIRTUAL_NMI (1u << 5)
+#define PIN_TIMER (1u << 6)
 #define PIN_POSTED (1u << 7)
 
 /* Processor-based controls, 24.6.2. */
@@ -136,6 +137,7 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define PROC2_VE (1u << 18)
 #define PROC2_XSAVES (1u << 20)
 #define PROC2_MODE_EXEC (1u << 22)
+#define PROC2_TSC_SCALING (1u << 25)
 
 /* Exit controls, 24.7.1; entry controls, 24.8.1. */
 #define EXIT_SAVE_DEBUG (1u << 2)
@@ -145,6 +147,7 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define EXIT_LOAD_PAT (1u << 19)
 #define EXIT_SAVE_EFER (1u << 20)
 #define EXIT_LOAD_EFER (1u << 21)
+#define EXIT_SAVE_TIMER (1u << 22)
 #define ENTRY_LOAD_DEBUG (1u << 2)
 #define ENTRY_GUEST_64 (1u << 9)
 #define ENTRY_LOAD_PAT (1u << 14)

@@ -29,6 +29,10 @@ struct x86_vmx {
 	bool on;                        /* in VMX operation */
 	gpa_t vmxon;                    /* its region */
 	gpa_t current;                  /* of the VMCS in `m`, or VMX_NONE */
+	gpa_t evmcs;                    /* of the enlightened VMCS in `m`, or VMX_NONE; then none is current */
+	bool evmcs_enabled;             /* KVM_CAP_HYPERV_ENLIGHTENED_VMCS */
+	bool msr_map_kept;              /* msr_map[] is the MSR bitmap */
+	uint8_t msr_map[VMCS_SIZE];
 	union {
 		struct vmcs m;
 		uint8_t page[VMCS_SIZE];
@@ -58,6 +62,12 @@ static inline bool vmx_proc2(const struct x86_vmx *x, uint32_t control)
 	return (x->m.proc & PROC_SECONDARY) && (x->m.proc2 & control);
 }
 
+/** vmx_has_vmcs - is there one in `m`? */
+static inline bool vmx_has_vmcs(const struct x86_vmx *x)
+{
+	return x->current != VMX_NONE || x->evmcs != VMX_NONE;
+}
+
 /* --- caps.c: IA32_VMX_*, SDM 3D, appendix A --- */
 #define VMX_MSR_FIRST 0x480
 #define VMX_MSR_LAST 0x491
@@ -76,7 +86,34 @@ void vmx_caps_init(struct x86_vcpu *v);
 int vmx_get_cap(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host);
 int vmx_set_cap(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host);
 
+/* --- evmcs.c --- */
+/** vmx_enable_evmcs - KVM_ENABLE_CAP; -ENOTTY without VMX, -EFAULT. */
+int vmx_enable_evmcs(struct vcpu *vcpu, const struct kvm_enable_cap *cap);
+/** vmx_evmcs_supported - the versions that a vCPU of the model can have; 0: none. */
+uint16_t vmx_evmcs_supported(void);
+/** vmx_evmcs_versions - of the enlightened VMCS, highest and lowest; 0: the client has not enabled it. */
+uint16_t vmx_evmcs_versions(const struct x86_vcpu *v);
+/** vmx_evmcs_offered - to the guest. */
+bool vmx_evmcs_offered(const struct x86_vcpu *v);
+/** vmx_evmcs_cap - what a guest with enlightened VMCSs sees of a capability MSR that is @value. */
+uint64_t vmx_evmcs_cap(enum vmx_cap cap, uint64_t value);
+/** vmx_evmcs_unsupported - a control is set for which it has no field. */
+bool vmx_evmcs_unsupported(const struct x86_vcpu *v, const struct vmcs *m);
+/** vmx_evmcs_load - on VM entry: what the VP assist page names becomes `m`. */
+enum vmx_evmcs { EVMCS_UNUSED, EVMCS_READY, EVMCS_BAD };
+enum vmx_evmcs vmx_evmcs_load(struct x86_vcpu *v, bool launch);
+/** vmx_evmcs_entered - L2 runs: all of it is clean.  vmx_evmcs_store - to L1, if `m` is one. */
+void vmx_evmcs_entered(struct x86_vcpu *v);
+void vmx_evmcs_store(struct x86_vcpu *v);
+void vmx_evmcs_release(struct x86_vcpu *v);
+/** vmx_evmcs_clear - VMCLEAR's part; false: enlightened VMCSs are not in use, it is an ordinary one. */
+bool vmx_evmcs_clear(struct x86_vcpu *v, gpa_t region);
+/** vmx_evmcs_read - VMREAD from it; false: it has no such field. */
+bool vmx_evmcs_read(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t *value);
+
 /* --- exec.c --- */
+/** vmx_release - the current VMCS goes back to memory. */
+void vmx_release(struct x86_vcpu *v);
 void vmx_exec(struct x86_cpu *cpu, const struct insn *i);
 /* How a VMX instruction ends; SDM 3C, 31.2. */
 void vmx_succeed(struct x86_vcpu *v);
