@@ -36,6 +36,7 @@ struct x86_vmx {
 	struct vmx_exit exit;
 	bool pausing;                   /* L2 has executed PAUSE at CPL 0; first in its loop, and last: when, by L1's TSC */
 	uint64_t first_pause, last_pause;
+	bool slept;                     /* L2 was in HLT when it was last asked whether something wakes it */
 	bool virtual_intr;              /* recognized: L2 takes it as soon as it can */
 	uint32_t after;                 /* reason of the exit that follows the instruction just done, or 0 */
 	uint64_t after_qualification;
@@ -114,7 +115,7 @@ bool vmx_x2apic_read(struct x86_vcpu *v, uint32_t index, uint64_t *value);
 int vmx_x2apic_write(struct x86_vcpu *v, uint32_t index, uint64_t value);
 
 /* --- posted.c --- */
-/** vmx_take_posted - between instructions, or in HLT: is there a notification? */
+/** vmx_take_posted - L1's local APIC has been acknowledged, and it was the notification. */
 void vmx_take_posted(struct x86_vcpu *v);
 
 /* --- check.c --- */
