@@ -112,12 +112,7 @@ static const struct {
 /* CR4 may have what CPUID offers. */
 static uint64_t cr4_fixed1(const struct x86_vcpu *v)
 {
-	uint64_t may = 0;
-
-	for (unsigned int bit = 0; bit < 32; bit++)
-		if ((cr4_may() >> bit & 1) && x86_valid_cr4(&v->cpu, 1ULL << bit))
-			may |= 1ULL << bit;
-	return may;
+	return cr4_may() & x86_offered_cr4(&v->cpu);
 }
 
 uint64_t vmx_cap(const struct x86_vcpu *v, enum vmx_cap cap)

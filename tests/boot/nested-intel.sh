@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Debian's kvm-intel as a hypervisor in a guest with each of its parameters that take a feature of VMX away or add one,
 # both ways: its guest runs, and the counters say that the feature was used, or was not.
-# Usage: nested-parameters.sh SOURCEDIR BUILDDIR
+# Usage: nested-intel.sh SOURCEDIR BUILDDIR
 . "$1/tests/boot/lib.sh"
 boot_timeout=${BOOT_TIMEOUT:-900}
 echo 1..24
