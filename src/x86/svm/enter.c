@@ -4,6 +4,7 @@
 #include "x86/cpu/exception.h"
 #include "x86/cpu/insn.h"
 #include "x86/mmu/mmu.h"
+#include "x86/state/msr.h"
 #include "x86/state/stats.h"
 #include "x86/svm/svm.h"
 
@@ -110,24 +111,28 @@ static bool nested_cr3_reserved(struct x86_vcpu *v, const struct vmcb *m)
 	return (m->control.nested_ctl & NESTED_NP) && m->control.nested_cr3 >> v->cpu.maxphyaddr;
 }
 
-/* APM 2, 15.25.4: types that there are not, of which 2 and 3 are the only ones below 8. */
-static bool guest_pat_reserved(struct x86_vcpu *v, const struct vmcb *m)
-{
-	if (!(m->control.nested_ctl & NESTED_NP))
-		return false;
-	for (unsigned int n = 0; n < 64; n += 8) {
-		unsigned int type = m->save.g_pat >> n & 0xff;
-
-		if (type > 7 || type == 2 || type == 3)
-			return true;
-	}
-	return false;
-}
-
 /* The tables have the format of L1's own, which then has none; APM 2, 15.25.4. */
 static bool nested_paging_of_unpaged_host(struct x86_vcpu *v, const struct vmcb *m)
 {
 	return (m->control.nested_ctl & NESTED_NP) && !(v->svm->host.cr0 & CR0_PG);
+}
+
+/* APM 2, table 15-9: all other encodings are reserved; as KVM. */
+static bool tlb_control_reserved(struct x86_vcpu *v, const struct vmcb *m)
+{
+	switch (m->control.tlb_control) {
+	case TLB_NOTHING:
+	case TLB_ALL: return false;
+	case TLB_ASID:
+	case TLB_ASID_NONGLOBAL: return !x86_has(&v->cpu, X86_F_FLUSHBYASID);
+	default: return true;
+	}
+}
+
+/* APM 2, 15.25.4.  Without nested paging it is not loaded. */
+static bool pat_reserved(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->control.nested_ctl & NESTED_NP) && !x86_pat_valid(m->save.g_pat);
 }
 
 /* Without nested paging they are loaded and judged once, here. */
@@ -174,12 +179,12 @@ static rule_fn *const save_rules[] = {
 
 static rule_fn *const control_rules[] = {
 	vmrun_not_intercepted, io_map_out_of_range, msr_map_out_of_range, event_illegal, asid_zero, nested_cr3_reserved,
-	virtual_nmi_without_intercept,
+	virtual_nmi_without_intercept, tlb_control_reserved,
 };
 
 /* Of VMRUN's alone: what they look at is not all in the VMCB. */
 static rule_fn *const entry_rules[] = {
-	guest_pat_reserved, nested_paging_of_unpaged_host, msr_map_unreadable, pdpte_reserved,
+	pat_reserved, nested_paging_of_unpaged_host, msr_map_unreadable, pdpte_reserved,
 };
 
 static bool valid(struct x86_vcpu *v, const struct vmcb *m, rule_fn *const *rule, unsigned int count)
@@ -202,7 +207,8 @@ bool svm_control_valid(struct x86_vcpu *v, const struct vmcb *m)
 
 /*
  * Clean bits (APM 2, 15.15) permit to use what the processor has kept of a VMCB instead of its memory, and do not ask
- * for it.  All of it is read at each VMRUN: a bit that says so wrongly does no harm.
+ * for it.  All of it is read at each VMRUN: a bit that says so wrongly does no harm.  That of the enlightened MSR bitmap is
+ * another matter.
  */
 static bool vmcb_valid(struct x86_vcpu *v)
 {
@@ -318,6 +324,7 @@ void svm_leave_nested(struct x86_vcpu *v)
 	for (unsigned int k = 0; k < X86_ICPT_WORDS; k++)
 		n->icpt[k] = 0;
 	n->slat = (struct x86_slat){ 0 };
+	v->svm->msr_map.used = false;
 	x86_request(&v->cpu, X86_REQ_EVENT);
 }
 
@@ -352,6 +359,7 @@ void svm_vmrun(struct x86_vcpu *v, const struct insn *i)
 	svm_save_host(v, insn_next_rip(cpu, i));
 	at(cpu, &x86_no_insn);
 	if (vmcb_valid(v)) {
+		svm_keep_msr_map(v);
 		enter(v);
 		/* PAE's top entries are the guest's memory, and may be out of reach: then L2 has run, and exits. */
 		if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !x86_long_mode(cpu))

@@ -180,6 +180,7 @@ void svm_reset(struct x86_vcpu *v)
 {
 	if (!v->svm)
 		return;
+	v->svm->msr_map.kept = false;
 	svm_leave_nested(v);
 	v->svm->gif = true;
 	v->svm->tsc_ratio = TSC_RATIO_ONE;
