@@ -244,9 +244,10 @@ static void nested_state(struct fuzz_world *w, void *arg)
 
 	memset(s, 0, sizeof(*s));
 	s->flags = (uint16_t)below(16) | (one_in(2) ? KVM_STATE_NESTED_GIF_SET : 0);
-	s->format = KVM_STATE_NESTED_FORMAT_SVM;
-	s->size = one_in(8) ? (uint32_t)number() : (uint32_t)sizeof(*s) + (one_in(2) ? PAGE : 0);
-	s->hdr.svm.vmcb_pa = below(64) * PAGE;
+	s->format = w->amd ? KVM_STATE_NESTED_FORMAT_SVM : KVM_STATE_NESTED_FORMAT_VMX;
+	s->size = one_in(8) ? (uint32_t)number() : (uint32_t)(sizeof(*s) + below(3) * PAGE);
+	s->hdr.vmx.vmxon_pa = below(64) * PAGE;         /* SVM's vmcb_pa */
+	s->hdr.vmx.vmcs12_pa = below(64) * PAGE;
 }
 
 static void mce_setup(struct fuzz_world *w, void *arg)
@@ -298,7 +299,7 @@ static const struct shape shapes[] = {
 	{ KVM_SET_XCRS, NULL, KVM_GET_XCRS },
 	{ KVM_SET_DEBUGREGS, NULL, KVM_GET_DEBUGREGS },
 	{ KVM_GET_NESTED_STATE, nested_state, 0 },
-	{ KVM_SET_NESTED_STATE, nested_state, 0 },
+	{ KVM_SET_NESTED_STATE, nested_state, KVM_GET_NESTED_STATE },
 	{ KVM_SET_VCPU_EVENTS, NULL, KVM_GET_VCPU_EVENTS },
 	{ KVM_SET_LAPIC, NULL, KVM_GET_LAPIC },
 	{ KVM_SET_MP_STATE, small, 0 },

@@ -160,11 +160,27 @@ static void chips(struct fuzz_world *w)
 		fuzz_ioctl(w->vm, KVM_CREATE_PIT2, &pit);
 }
 
+/* Whose CPU: chosen by us, or by 'anykvm exec'. */
+static void choose_model(struct fuzz_world *w)
+{
+	struct kvm_cpuid2 *c;
+
+	w->amd = one_in(2);
+	if (!fuzz_preloaded) {
+		anykvm_set_cpu(w->amd ? "amd" : "intel");
+		return;
+	}
+	c = room(sizeof(*c) + 200 * sizeof(c->entries[0]));
+	c->nent = 200;
+	w->amd = !fuzz_ioctl(w->sys, KVM_GET_SUPPORTED_CPUID, c) && c->entries[0].ebx == 0x68747541;    /* "Auth" */
+}
+
 void world_make(struct fuzz_world *w)
 {
 	must(mmap(w->arena, ARENA, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, w->memory_fd, 0));
 	w->stop = false;
 	w->sys = fuzz_open();
+	choose_model(w);
 	w->vm = fuzz_ioctl(w->sys, KVM_CREATE_VM, NULL);
 	w->stats = fuzz_ioctl(w->vm, KVM_GET_STATS_FD, NULL);
 	if (one_in(3))
@@ -198,6 +214,7 @@ static void close_at(_Atomic int *place)
 
 void world_end(struct fuzz_world *w)
 {
+	hyper_count(w);
 	for (unsigned int i = 0; i < FUZZ_VCPUS; i++) {
 		close_at(&w->vcpu[i]);
 		must(mmap(w->run[i], RUN_PAGES * PAGE, PROT_READ | PROT_WRITE,

@@ -654,6 +654,19 @@ static int prepare(struct x86_vcpu *v)
 	return 0;
 }
 
+/* One that fails for ever is to be kicked as any other. */
+static enum x86_run_result run_cpu(struct x86_vcpu *v)
+{
+	enum x86_run_result r;
+
+	do {
+		r = x86_cpu_run(&v->cpu);
+		if (likely(r != X86_RUN_INTERNAL) || !failure_is_the_guests(v))
+			return r;
+	} while (!v->vcpu->run->immediate_exit && !env_slice(&v->cpu));
+	return X86_RUN_INTR;
+}
+
 static int run_guest(struct x86_vcpu *v)
 {
 	bool finish = kvm_vcpu_immediate_exit(v->vcpu);
@@ -675,9 +688,7 @@ static int run_guest(struct x86_vcpu *v)
 	x86_steal_entered(v);
 	if (unlikely(v->vm->traced))
 		x86_trace_entry(v);
-	do
-		r = x86_cpu_run(&v->cpu);
-	while (unlikely(r == X86_RUN_INTERNAL) && failure_is_the_guests(v));
+	r = run_cpu(v);
 	if (!finish || r != X86_RUN_INTR)
 		return run_result(v, r);
 	/* The last exit is completed, and still the last. */
