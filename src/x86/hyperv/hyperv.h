@@ -67,6 +67,7 @@ struct hv_vm {
 	struct hv_tsc_page tsc_page;    /* as last written */
 	uint64_t crash[HV_CRASH_PARAMETERS], crash_ctl;
 	uint64_t reenlightenment, tsc_emulation, tsc_emulation_status;
+	_Atomic uint64_t tsc_invariant;
 	struct hv_syndbg syndbg;
 	struct hv_connection *connections;
 };
@@ -110,6 +111,12 @@ void hv_complete(struct x86_vcpu *v);
 /** hv_cpuid_changed - after KVM_SET_CPUID2. */
 void hv_cpuid_changed(struct x86_vcpu *v);
 long hv_ioctl_get_supported_cpuid(struct kvm_call *c);
+
+/**
+ * hv_hides_invariant_tsc - a guest is not told that its TSC is invariant before it has said that it knows what that
+ * means after a move.
+ */
+bool hv_hides_invariant_tsc(const struct x86_vcpu *v);
 
 /* --- msr.c --- */
 /** hv_msr_get, hv_msr_set - for the rows of the table of MSRs. */
