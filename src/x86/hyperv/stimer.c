@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Synthetic timers.  TLFS 12.2; as KVM of Linux 6.1.
+ * Synthetic timers.  TLFS, chapter 12; as KVM of Linux 6.1.
  *
  * They count the partition's reference time; what wakes us is CLOCK_MONOTONIC,
  * which may run a little differently.  So a timer whose deadline has come is
