@@ -40,6 +40,7 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("hv_tlb_flushes"),
 	KVM_STAT_COUNTER("hv_ipis"),
 	KVM_STAT_COUNTER("hv_spin_waits"),
+	KVM_STAT_COUNTER("hv_msr_maps_kept"),
 	KVM_STAT_COUNTER("hv_messages"),
 	KVM_STAT_COUNTER("hv_messages_busy"),
 	KVM_STAT_COUNTER("hv_stimers"),

@@ -40,6 +40,7 @@ enum x86_vcpu_stat {
 	X86_STAT_HV_TLB_FLUSHES,                /* Hyper-V's hypercalls, by the vCPU that asks */
 	X86_STAT_HV_IPIS,                       /* interrupts that they sent */
 	X86_STAT_HV_SPIN_WAITS,
+	X86_STAT_HV_MSR_MAPS_KEPT,              /* VMRUNs that did not read L1's map of MSRs again */
 	X86_STAT_HV_MESSAGES,                   /* put into the guest's message page */
 	X86_STAT_HV_MESSAGES_BUSY,              /* that found their place taken */
 	X86_STAT_HV_STIMERS,                    /* synthetic timers that expired by a message */

@@ -170,5 +170,6 @@ void svm_reset(struct x86_vcpu *v)
 	if (!v->svm)
 		return;
 	v->svm->gif = true;
+	v->svm->msr_map.kept = false;
 	svm_leave_nested(v);
 }

@@ -75,6 +75,13 @@ static bool port_intercepted(struct x86_vcpu *v, uint64_t info)
 	return map_bits(v, v->svm->vmcb.control.iopm, ICPT_IO_PORT(info), ICPT_IO_SIZE(info));
 }
 
+static bool msr_bit(struct x86_vcpu *v, unsigned int bit)
+{
+	const struct svm_msr_map *map = &v->svm->msr_map;
+
+	return map->used ? map->bits[bit / 8] >> bit % 8 & 1 : map_bits(v, v->svm->vmcb.control.msrpm, bit, 1);
+}
+
 /* Two bits an MSR, read and write, in three ranges; what lies outside is intercepted.  APM 2, 15.11. */
 static bool msr_intercepted(struct x86_vcpu *v, uint32_t index, bool write)
 {
@@ -82,8 +89,7 @@ static bool msr_intercepted(struct x86_vcpu *v, uint32_t index, bool write)
 
 	for (unsigned int n = 0; n < ARRAY_SIZE(range); n++)
 		if (index - range[n] < 0x2000)
-			return map_bits(v, v->svm->vmcb.control.msrpm,
-					n * 0x4000 + (index - range[n]) * 2 + write, 1);
+			return msr_bit(v, n * 0x4000 + (index - range[n]) * 2 + write);
 	return true;
 }
 
