@@ -878,6 +878,41 @@ static void test_no_page(void **state)
 	guest_end(&g);
 }
 
+/* Whatever is behind the slot: a file's memory that others see, what may not be written, and what may not be touched. */
+static void test_backing(void **state)
+{
+	int fd = memfd_create("messages", MFD_CLOEXEC);
+	struct guest g = synic();
+	volatile struct message *seen;
+	uint8_t *page;
+
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	seen = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(page != MAP_FAILED && seen != MAP_FAILED);
+	set(&g, SINT(0), V1);
+	set(&g, SINT(1), V1);
+	set(&g, SIMP, 0x7000001);
+	write_msr(&g, COUNT(0), 5);
+	api_ok(api_set_slot(g.vm, 1, KVM_MEM_READONLY, 0x7000000, PAGE, page));
+	write_msr(&g, CONFIG(0), ENABLE | TO_SINT(1));
+	assert_int_equal(window(&g), HV_DONE);
+	api_ok(api_set_slot(g.vm, 1, 0, 0x7000000, 0, page));
+	mprotect(page, PAGE, PROT_NONE);
+	api_ok(api_set_slot(g.vm, 1, 0, 0x7000000, PAGE, page));
+	write_msr(&g, EOM, 0);
+	assert_int_equal(window(&g), HV_DONE);
+	assert_int_equal(seen[0].type, 0);
+	mprotect(page, PAGE, PROT_READ | PROT_WRITE);
+	write_msr(&g, EOM, 0);
+	assert_int_equal(window(&g), PORT(V1));
+	check_message((volatile struct message *)((volatile uint8_t *)seen + 256), 0, 5);
+	guest_end(&g);
+	munmap(page, PAGE);
+	munmap((void *)seen, PAGE);
+	close(fd);
+}
+
 /* --- connections ------------------------------------------------------------------------------ */
 
 #define SIGNAL_EVENT 0x5d
@@ -1021,6 +1056,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_listed),
 	cmocka_unit_test(test_dirty),
 	cmocka_unit_test(test_no_page),
+	cmocka_unit_test(test_backing),
 	cmocka_unit_test(test_eventfd),
 	cmocka_unit_test(test_signal),
 	cmocka_unit_test(test_nobody),
