@@ -74,7 +74,10 @@ bool slat_translate_table(struct x86_cpu *cpu, gpa_t *gpa);
 void slat_forget(struct x86_cpu *cpu, uint64_t root);
 /** slat_forget_range - those of the range. */
 void slat_forget_range(struct x86_cpu *cpu, const struct mmu_slat_range *r);
-/** slat_forget_tag - those of nested paging in the ASID @tag; EPT's belong to no VPID. */
+/**
+ * slat_forget_tag - those of nested paging in the ASID @tag.  EPT's belong to no VPID; but where there is none (0), and
+ * entries and exits drop what is above, L1 may clear dirty flags and expect to see them set again, as with KVM.
+ */
 void slat_forget_tag(struct x86_cpu *cpu, uint16_t tag);
 
 #endif
