@@ -60,15 +60,22 @@ static void set_activity(struct x86_vcpu *v)
 		atomic_store(&v->mp_state, KVM_MP_STATE_HALTED);
 }
 
+void vmx_enter_nested(struct x86_vcpu *v)
+{
+	v->cpu.nested.in_guest = true;
+	vmx_set_intercepts(v);
+	set_translation(v);
+	v->vmx->pausing = false;
+	v->cpu.if_unwatched = false;
+}
+
 static void enter(struct x86_vcpu *v)
 {
 	struct vmcs *m = &v->vmx->m;
 	struct x86_cpu *cpu = &v->cpu;
 	uint32_t bad;
 
-	cpu->nested.in_guest = true;
-	vmx_set_intercepts(v);
-	set_translation(v);
+	vmx_enter_nested(v);
 	vmx_load_guest(v);
 	if (!vmx_load_pdptes(v)) {
 		vmx_fail_entry(v, REASON_GUEST_STATE, FAIL_PDPTE);
@@ -81,11 +88,9 @@ static void enter(struct x86_vcpu *v)
 	}
 	m->launched = 1;
 	vmx_evmcs_entered(v);
-	v->vmx->pausing = false;
 	vmx_queue_event(v);
 	vmx_apic_enter(v);
 	set_activity(v);
-	cpu->if_unwatched = false;
 	x86_request(cpu, X86_REQ_EVENT);
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_RUN);
 }
@@ -101,11 +106,14 @@ void vmx_launch(struct x86_vcpu *v, const struct insn *i)
 {
 	struct x86_cpu *cpu = &v->cpu;
 	uint64_t qualification;
+	enum vmx_evmcs evmcs = vmx_evmcs_load(v, i->aux == VIRT_VMLAUNCH);
 	enum vmx_error error;
 
+	/* As KVM. */
+	if (evmcs == EVMCS_MISSING)
+		x86_raise(cpu, X86_UD);
 	/* A shadow VMCS is none that can be entered. */
-	if (vmx_evmcs_load(v, i->aux == VIRT_VMLAUNCH) == EVMCS_BAD || !vmx_has_vmcs(v->vmx) ||
-	    (v->vmx->m.revision & VMCS_SHADOW)) {
+	if (evmcs == EVMCS_BAD || !vmx_has_vmcs(v->vmx) || (v->vmx->m.revision & VMCS_SHADOW)) {
 		vmx_fail_invalid(v);
 		return;
 	}

@@ -105,6 +105,9 @@ static bool read_assist(struct x86_vcpu *v, struct assist *a)
 	       !x86_guest_read(v, (page & GUEST_PAGE_MASK) + ASSIST_NESTED, a, sizeof(*a));
 }
 
+/* In x86_vmx.evmcs: restored, with the page that names it perhaps not there yet. */
+#define EXPECTED (VMX_NONE - 1)
+
 static gpa_t named(struct x86_vcpu *v)
 {
 	struct assist a;
@@ -145,18 +148,35 @@ static bool acceptable(uint32_t revision)
 	return revision == EVMCS_VERSION || revision == VMCS_REVISION;
 }
 
+void vmx_evmcs_expect(struct x86_vcpu *v)
+{
+	v->vmx->evmcs = EXPECTED;
+}
+
+static void find_expected(struct x86_vcpu *v)
+{
+	if (v->vmx->evmcs == EXPECTED)
+		v->vmx->evmcs = named(v);
+}
+
 enum vmx_evmcs vmx_evmcs_load(struct x86_vcpu *v, bool launch)
 {
 	struct x86_vmx *x = v->vmx;
 	gpa_t at = named(v);
-	bool other = at != x->evmcs;
 	struct evmcs e;
+	bool other;
 
+	find_expected(v);
+	other = at != x->evmcs;
 	if (at == VMX_NONE) {
 		vmx_evmcs_release(v);
 		return EVMCS_UNUSED;
 	}
-	if (x86_guest_read(v, at, &e, sizeof(e)) || !acceptable(e.revision)) {
+	if (x86_guest_read(v, at, &e, sizeof(e))) {
+		vmx_evmcs_release(v);
+		return EVMCS_MISSING;
+	}
+	if (!acceptable(e.revision)) {
 		vmx_evmcs_release(v);
 		return EVMCS_BAD;
 	}
@@ -192,6 +212,7 @@ void vmx_evmcs_store(struct x86_vcpu *v)
 	struct x86_vmx *x = v->vmx;
 	struct evmcs e;
 
+	find_expected(v);
 	/* Where there is no memory any more there is nobody to tell. */
 	if (x->evmcs == VMX_NONE || x86_guest_read(v, x->evmcs, &e, sizeof(e)))
 		return;
@@ -199,6 +220,16 @@ void vmx_evmcs_store(struct x86_vcpu *v)
 		if (fields[n].way & EVMCS_OUT)
 			memcpy((uint8_t *)&e + fields[n].evmcs, x->page + fields[n].vmcs, fields[n].bytes);
 	(void)!x86_guest_write(v, x->evmcs, &e, sizeof(e));
+}
+
+void vmx_evmcs_refresh(struct x86_vcpu *v)
+{
+	struct evmcs e;
+
+	find_expected(v);
+	/* L1 need not keep the clean fields up to date until its next entry. */
+	if (v->vmx->evmcs != VMX_NONE && !x86_guest_read(v, v->vmx->evmcs, &e, sizeof(e)))
+		take(v->vmx, &e, 0);
 }
 
 void vmx_evmcs_release(struct x86_vcpu *v)
@@ -220,6 +251,7 @@ bool vmx_evmcs_read(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t 
 {
 	struct vmcs m;
 
+	find_expected(v);
 	for (unsigned int n = 0; n < ARRAY_SIZE(fields); n++) {
 		const struct field *f = &fields[n];
 

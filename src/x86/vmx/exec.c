@@ -59,7 +59,15 @@ void vmx_release(struct x86_vcpu *v)
 	v->vmx->current = VMX_NONE;
 }
 
-static void leave_operation(struct x86_vcpu *v)
+void vmx_enter_operation(struct x86_vcpu *v, gpa_t region)
+{
+	v->vmx->on = true;
+	v->vmx->vmxon = region;
+	v->cpu.nested.cr0_fixed = vmx_cap(v, CAP_CR0_FIXED0);
+	v->cpu.nested.cr4_fixed = vmx_cap(v, CAP_CR4_FIXED0);
+}
+
+void vmx_leave_operation(struct x86_vcpu *v)
 {
 	v->vmx->on = false;
 	vmx_evmcs_release(v);
@@ -94,18 +102,15 @@ static void vmxon(struct x86_vcpu *v, const struct insn *i)
 		vmx_fail_invalid(v);
 		return;
 	}
-	v->vmx->on = true;
-	v->vmx->vmxon = region;
+	vmx_enter_operation(v, region);
 	v->vmx->current = v->vmx->evmcs = VMX_NONE;
-	v->cpu.nested.cr0_fixed = vmx_cap(v, CAP_CR0_FIXED0);
-	v->cpu.nested.cr4_fixed = vmx_cap(v, CAP_CR4_FIXED0);
 	vmx_succeed(v);
 }
 
 static void vmxoff(struct x86_vcpu *v, const struct insn *i)
 {
 	vmx_release(v);
-	leave_operation(v);
+	vmx_leave_operation(v);
 	/* An INIT that was held back. */
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	vmx_succeed(v);
@@ -429,6 +434,7 @@ void vmx_reset(struct x86_vcpu *v)
 		return;
 	v->vmx->on = false;
 	v->vmx->current = VMX_NONE;
+	v->vmx->smm_on = v->vmx->smm_in_guest = false;
 	vmx_evmcs_release(v);
 	v->cpu.nested = (struct x86_nested){ .ops = own };
 }

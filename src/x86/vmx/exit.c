@@ -36,7 +36,7 @@ static void forget_events(struct x86_vcpu *v)
 
 /* --- back to L1 -------------------------------------------------------------------------------------------------- */
 
-static void leave_guest(struct x86_vcpu *v)
+void vmx_leave_guest(struct x86_vcpu *v)
 {
 	struct x86_nested *n = &v->cpu.nested;
 	bool untagged = !n->slat.tag;
@@ -75,7 +75,7 @@ static void to_host(struct x86_vcpu *v)
 	struct x86_cpu *cpu = &v->cpu;
 
 	forget_events(v);
-	leave_guest(v);
+	vmx_leave_guest(v);
 	vmx_evmcs_store(v);
 	vmx_load_host(v);
 	x86_request(cpu, X86_REQ_EVENT);

@@ -27,6 +27,7 @@ struct vmx_exit {
 
 struct x86_vmx {
 	bool on;                        /* in VMX operation */
+	bool smm_on, smm_in_guest;      /* in SMM: what is to be again after RSM */
 	gpa_t vmxon;                    /* its region */
 	gpa_t current;                  /* of the VMCS in `m`, or VMX_NONE */
 	gpa_t evmcs;                    /* of the enlightened VMCS in `m`, or VMX_NONE; then none is current */
@@ -112,12 +113,15 @@ uint64_t vmx_evmcs_cap(enum vmx_cap cap, uint64_t value);
 /** vmx_evmcs_unsupported - a control is set for which it has no field. */
 bool vmx_evmcs_unsupported(const struct x86_vcpu *v, const struct vmcs *m);
 /** vmx_evmcs_load - on VM entry: what the VP assist page names becomes `m`. */
-enum vmx_evmcs { EVMCS_UNUSED, EVMCS_READY, EVMCS_BAD };
+enum vmx_evmcs { EVMCS_UNUSED, EVMCS_READY, EVMCS_BAD, EVMCS_MISSING };
 enum vmx_evmcs vmx_evmcs_load(struct x86_vcpu *v, bool launch);
 /** vmx_evmcs_entered - L2 runs: all of it is clean.  vmx_evmcs_store - to L1, if `m` is one. */
 void vmx_evmcs_entered(struct x86_vcpu *v);
 void vmx_evmcs_store(struct x86_vcpu *v);
 void vmx_evmcs_release(struct x86_vcpu *v);
+/** vmx_evmcs_refresh - all that L1 may have written meanwhile.  vmx_evmcs_expect - there is one, whose name is to come. */
+void vmx_evmcs_refresh(struct x86_vcpu *v);
+void vmx_evmcs_expect(struct x86_vcpu *v);
 /** vmx_evmcs_clear - VMCLEAR's part; false: enlightened VMCSs are not in use, it is an ordinary one. */
 bool vmx_evmcs_clear(struct x86_vcpu *v, gpa_t region);
 /** vmx_evmcs_read - VMREAD from it; false: it has no such field. */
@@ -126,6 +130,9 @@ bool vmx_evmcs_read(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t 
 /* --- exec.c --- */
 /** vmx_release - the current VMCS goes back to memory. */
 void vmx_release(struct x86_vcpu *v);
+/** vmx_enter_operation, vmx_leave_operation - what VMXON and VMXOFF do. */
+void vmx_enter_operation(struct x86_vcpu *v, gpa_t region);
+void vmx_leave_operation(struct x86_vcpu *v);
 void vmx_exec(struct x86_cpu *cpu, const struct insn *i);
 /* How a VMX instruction ends; SDM 3C, 31.2. */
 void vmx_succeed(struct x86_vcpu *v);
@@ -174,7 +181,22 @@ enum vmx_error vmx_check_host(struct x86_vcpu *v) must_check;
 bool vmx_check_guest(struct x86_vcpu *v, uint64_t *qualification) must_check;
 bool vmx_check_eptp(const struct x86_vcpu *v, uint64_t eptp) must_check;
 
+/* --- nested_state.c --- */
+uint32_t vmx_nested_state_size(void);
+/** vmx_get_nested_state - to the client's @user, as far as there is @room; the bytes needed, or -EFAULT. */
+long vmx_get_nested_state(struct x86_vcpu *v, unsigned long user, uint32_t room);
+long vmx_set_nested_state(struct x86_vcpu *v, const struct kvm_nested_state *head, unsigned long user);
+
+/* --- smm.c --- */
+/** vmx_suspend - SMM is about to be entered.  vmx_resume - RSM has loaded the registers; -EINVAL: no state to go on with. */
+void vmx_suspend(struct x86_vcpu *v);
+int vmx_resume(struct x86_vcpu *v) must_check;
+void vmx_leave_operation_for_smm(struct x86_vcpu *v);
+
 /* --- enter.c --- */
+/** vmx_enter_nested - what holds while L2 runs, beside its registers.  vmx_leave_guest - the reverse. */
+void vmx_enter_nested(struct x86_vcpu *v);
+void vmx_leave_guest(struct x86_vcpu *v);
 /** vmx_launch - VMLAUNCH, VMRESUME, the privilege judged: fails, or enters L2 and leaves. */
 void vmx_launch(struct x86_vcpu *v, const struct insn *i);
 
