@@ -504,7 +504,7 @@ static int env_service(struct x86_cpu *cpu)
 		x86_pmu_sync(v);
 	if (v->triple_fault || (req & X86_REQ_TRIPLE_FAULT)) {
 		v->triple_fault = false;
-		if (!svm_triple_fault_now(v))
+		if (!svm_triple_fault_now(v) && !vmx_triple_fault_now(v))
 			return X86_RUN_SHUTDOWN;
 	}
 	if (ring_full_exit(v) || pending_exit(v)) {

@@ -102,7 +102,8 @@ void vmx_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 static bool take_exception(struct x86_vcpu *v)
 {
 	struct x86_queued *q = &v->exception;
-	struct vmx_exit e = { .reason = REASON_EXCEPTION, .error = q->error_code };
+	/* A processor has 16 bits of it; a client may say more. */
+	struct vmx_exit e = { .reason = REASON_EXCEPTION, .error = (uint16_t)q->error_code };
 
 	if (!q->pending || !wanted(v->vmx, q->vector & 31, q->error_code))
 		return false;

@@ -307,6 +307,14 @@ uint64_t vmx_cr_write(struct x86_cpu *cpu, unsigned int n, uint64_t value, enum 
 
 /* --- what happens to L2 otherwise --------------------------------------------------------------------------------------------- */
 
+bool vmx_triple_fault_now(struct x86_vcpu *v)
+{
+	if (!v->vmx || !v->cpu.nested.in_guest)
+		return false;
+	vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_TRIPLE_FAULT });
+	return true;
+}
+
 void vmx_triple_fault(struct x86_cpu *cpu)
 {
 	vmx_exit(x86_vcpu_of_cpu(cpu), &(const struct vmx_exit){ .reason = REASON_TRIPLE_FAULT });

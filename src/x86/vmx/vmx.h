@@ -245,6 +245,8 @@ void vmx_set_intercepts(struct x86_vcpu *v);
 void vmx_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, uint64_t info);
 uint64_t vmx_cr_write(struct x86_cpu *cpu, unsigned int n, uint64_t value, enum x86_cr_how how, unsigned int gpr);
 void vmx_triple_fault(struct x86_cpu *cpu);
+/** vmx_triple_fault_now - the same between instructions; true: L1 runs. */
+bool vmx_triple_fault_now(struct x86_vcpu *v);
 void vmx_slat_fault(struct x86_cpu *cpu) __attribute__((noreturn));
 
 /* --- info.c: the instruction-information field, SDM 3C, 27.2.5 --- */
