@@ -211,6 +211,24 @@ static bool take_virtual_interrupt(struct x86_vcpu *v)
 	return true;
 }
 
+/* Registers that the client has set and VM entry would not take: L2 does not go on with them, as with KVM. */
+static bool take_bad_state(struct x86_vcpu *v)
+{
+	struct vmcs *m = &v->vmx->m;
+	uint32_t event = m->entry_event;
+	uint64_t ignored;
+	bool valid;
+
+	if (likely(!v->vmx->recheck))
+		return false;
+	v->vmx->recheck = false;
+	m->entry_event &= ~EVT_VALID;
+	vmx_store_guest(v);
+	valid = vmx_check_guest(v, &ignored);
+	m->entry_event = event;
+	return !valid && vmx_triple_fault_now(v);
+}
+
 bool vmx_inject(struct x86_vcpu *v)
 {
 	struct x86_vmx *x = v->vmx;
@@ -218,7 +236,7 @@ bool vmx_inject(struct x86_vcpu *v)
 
 	if (!x || !v->cpu.nested.in_guest || x86_event_injected(v))
 		return false;
-	taken = take_after(v) || take_exception(v) || take_nmi(v) || take_nmi_window(v) || take_interrupt(v) ||
+	taken = take_bad_state(v) || take_after(v) || take_exception(v) || take_nmi(v) || take_nmi_window(v) || take_interrupt(v) ||
 		take_interrupt_window(v) || take_virtual_interrupt(v);
 	x->slept = false;
 	return taken;

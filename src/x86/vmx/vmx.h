@@ -27,6 +27,7 @@ struct vmx_exit {
 
 struct x86_vmx {
 	bool on;                        /* in VMX operation */
+	bool recheck;                   /* the client has set registers of L2's */
 	bool smm_on, smm_in_guest;      /* in SMM: what is to be again after RSM */
 	gpa_t vmxon;                    /* its region */
 	gpa_t current;                  /* of the VMCS in `m`, or VMX_NONE */
