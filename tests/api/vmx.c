@@ -261,13 +261,24 @@ static void make_handlers(struct guest *g)
 		LONG_VECTOR(g, n, (uint16_t)(0x3000 + n * 16), 0xe6, (uint8_t)(VMX_FAULT + n), 0xf4);
 }
 
-static bool has_controls(struct vmx *s, uint32_t with)
+/* The device's own leaves for KVM's guests give way. */
+static void add_leaves(struct cpuid_table *t, const struct kvm_cpuid_entry2 *more, size_t count)
+{
+	for (uint32_t leaf = 0x40000000; count && leaf < 0x40000100; leaf++)
+		guest_drop_leaf(t, leaf);
+	memmove(t->e + count, t->e, t->head.nent * sizeof(t->e[0]));
+	memcpy(t->e, more, count * sizeof(t->e[0]));
+	t->head.nent += (uint32_t)count;
+}
+
+static bool has_controls(struct vmx *s, uint32_t with, const struct kvm_cpuid_entry2 *more, size_t count)
 {
 	uint64_t may = 0;
 
 	s->cpuid = guest_supported();
 	if (!(guest_leaf(s->cpuid, 1, 0)->ecx & 1u << 5))
 		return false;
+	add_leaves(s->cpuid, more, count);
 	api_ok(api_ioctl(s->g.vcpu, KVM_SET_CPUID2, s->cpuid));
 	return !with || (guest_get_msr(&s->g, MSR_VMX_PROC2, &may) == 1 && (may >> 32 & with) == with);
 }
@@ -293,6 +304,12 @@ static void start_l1(struct vmx *s)
 
 struct vmx vmx_start(const uint8_t *code, size_t n, uint32_t with, bool irqchip)
 {
+	return vmx_start_with(code, n, with, irqchip, NULL, 0);
+}
+
+struct vmx vmx_start_with(const uint8_t *code, size_t n, uint32_t with, bool irqchip, const struct kvm_cpuid_entry2 *more,
+			  size_t count)
+{
 	struct vmx s = { 0 };
 
 	if (api_linked())
@@ -302,7 +319,7 @@ struct vmx vmx_start(const uint8_t *code, size_t n, uint32_t with, bool irqchip)
 	s.g = guest_of(vmx_l1, (size_t)(vmx_l1_end - vmx_l1), irqchip);
 	s.mem = api_memory(VMX_MEM_SIZE);
 	api_ok(api_set_slot(s.g.vm, 1, 0, VMX_MEM, VMX_MEM_SIZE, s.mem));
-	if (!has_controls(&s, with)) {
+	if (!has_controls(&s, with, more, count)) {
 		vmx_end(&s);
 		skip();
 	}

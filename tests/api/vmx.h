@@ -79,6 +79,9 @@ struct vmx {
  * VMX, or not all of the secondary controls @with.
  */
 struct vmx vmx_start(const uint8_t *code, size_t n, uint32_t with, bool irqchip);
+/** vmx_start_with - the same, with @count more leaves of CPUID in front. */
+struct vmx vmx_start_with(const uint8_t *code, size_t n, uint32_t with, bool irqchip, const struct kvm_cpuid_entry2 *more,
+			  size_t count);
 void vmx_end(struct vmx *s);
 
 #define VMX(with, ...) vmx_start((const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }), with, false)
