@@ -157,6 +157,18 @@ static void test_access(void **state)
 	vmx_end(&s);
 }
 
+/* One of L2's page tables is there. */
+static void test_table(void **state)
+{
+	struct vmx s = VMX(P2_APIC_ACCESS, HLT);
+
+	with_shadow(&s, P2_APIC_ACCESS);
+	*vmx_ept_entry(&s, GUEST_TABLES) = ACCESS | EPT_ALL | EPT_WB;
+	vmx_expect(&s, R_APIC_ACCESS);
+	assert_int_equal(vmx_get(&s, F_QUALIFICATION) >> 12, 15);
+	vmx_end(&s);
+}
+
 static void test_registers(void **state)
 {
 	struct vmx s = VMX(P2_APIC_ACCESS | P2_APIC_REGS, MOV_RBX_APIC, LOAD32(0x30), STORE32_AT(0x310, 0x12345678),
@@ -448,7 +460,7 @@ static void test_controls(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_cr8), cmocka_unit_test(test_threshold), cmocka_unit_test(test_threshold_entry),
-	cmocka_unit_test(test_access), cmocka_unit_test(test_registers), cmocka_unit_test(test_x2apic),
+	cmocka_unit_test(test_access), cmocka_unit_test(test_table), cmocka_unit_test(test_registers), cmocka_unit_test(test_x2apic),
 	cmocka_unit_test(test_interrupt), cmocka_unit_test(test_priority), cmocka_unit_test(test_halted),
 	cmocka_unit_test(test_eoi_exit), cmocka_unit_test(test_self_ipi), cmocka_unit_test(test_posted),
 	cmocka_unit_test(test_controls),
