@@ -78,6 +78,23 @@ static void test_leaves(void **state)
 	guest_end(&g);
 }
 
+static void test_enable(void **state)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_HYPERV_ENFORCE_CPUID, .flags = 1 };
+	struct guest g;
+
+	skip_without();
+	g = GUEST(true, 0xf4);
+	api_fails(EINVAL, api_ioctl(g.vcpu, KVM_ENABLE_CAP, &cap));
+	cap.flags = 0;
+	api_ok(api_ioctl(g.vcpu, KVM_ENABLE_CAP, &cap));
+	/* Of a kernel on Hyper-V. */
+	cap.cap = KVM_CAP_HYPERV_DIRECT_TLBFLUSH;
+	if (!api_cap(g.vm, KVM_CAP_HYPERV_DIRECT_TLBFLUSH))
+		api_fails(ENOTTY, api_ioctl(g.vcpu, KVM_ENABLE_CAP, &cap));
+	guest_end(&g);
+}
+
 /* --- who may use what ---------------------------------------------------------------------- */
 
 #define EAX 0
@@ -654,6 +671,7 @@ static void test_debugger(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_leaves),
+	cmocka_unit_test(test_enable),
 	cmocka_unit_test(test_enforced),
 	cmocka_unit_test(test_not_there),
 	cmocka_unit_test(test_unknown),

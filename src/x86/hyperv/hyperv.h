@@ -77,7 +77,8 @@ struct hv_vcpu {
 	bool enabled;                   /* CPUID says "Hv#1" */
 	bool enforced;                  /* KVM_CAP_HYPERV_ENFORCE_CPUID */
 	uint32_t cpuid[HV_CPUID_REGS];
-	_Atomic uint32_t vp_index;      /* the vCPU's index, until the client says something else */
+	/* The vCPU's index, until the client says something else; KVM_MAX_VCPUS while it is being made: nobody's. */
+	_Atomic uint32_t vp_index;
 	uint64_t vp_assist_page;
 	uint64_t runtime_offset;        /* 100 ns */
 	_Atomic bool flushing;          /* waits for others' flushes, with nothing of its own translations in hand */

@@ -22,12 +22,16 @@ void vmx_queue_event(struct x86_vcpu *v)
 	uint32_t e = m->entry_event;
 
 	if (!(e & EVT_VALID)) {
-		/* A trap that was due when L2 was left. */
-		if (m->guest_pending_db & (1u << 12 | 1u << 14))
+		/* A trap that was due when L2 was left; behind MOV SS it waits for one more instruction, 26.7.3. */
+		if (m->guest_interruptibility & BLOCKED_MOV_SS) {
+			v->cpu.pending_db = m->guest_pending_db & 0xf;
+			x86_request(&v->cpu, X86_REQ_STEP);
+		} else if (m->guest_pending_db & (1u << 12 | 1u << 14)) {
 			v->exception = (struct x86_queued){
 				.pending = true, .vector = X86_DB, .has_payload = true,
 				.payload = m->guest_pending_db & 0x400f,
 			};
+		}
 		return;
 	}
 	if (EVT_TYPE(e) == EVT_NMI)

@@ -59,6 +59,17 @@ static inline bool vmx_proc2(const struct x86_vmx *x, uint32_t control)
 	return (x->m.proc & PROC_SECONDARY) && (x->m.proc2 & control);
 }
 
+/* A trap of single-stepping that has been put off is in the pending debug exceptions, and must be; SDM 3C, 26.3.1.5. */
+static inline bool vmx_step_deferred(const struct vmcs *m)
+{
+	return (m->guest_interruptibility & (BLOCKED_STI | BLOCKED_MOV_SS)) || m->guest_activity == ACTIVITY_HLT;
+}
+
+static inline bool vmx_single_steps(const struct vmcs *m)
+{
+	return (m->guest_rflags & FL_TF) && !(m->guest_debugctl & DEBUGCTL_BTF);
+}
+
 /* --- caps.c: IA32_VMX_*, SDM 3D, appendix A --- */
 #define VMX_MSR_FIRST 0x480
 #define VMX_MSR_LAST 0x491
