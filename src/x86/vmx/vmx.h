@@ -36,7 +36,7 @@ struct x86_vmx {
 	struct vmx_exit exit;
 	bool pausing;                   /* L2 has executed PAUSE at CPL 0; first in its loop, and last: when, by L1's TSC */
 	uint64_t first_pause, last_pause;
-	bool slept;                     /* L2 was in HLT when it was last asked whether something wakes it */
+	bool woken;                     /* L2 was halted until this moment */
 	bool virtual_intr;              /* recognized: L2 takes it as soon as it can */
 	uint32_t after;                 /* reason of the exit that follows the instruction just done, or 0 */
 	uint64_t after_qualification;
