@@ -71,7 +71,7 @@ enum x86_code_mode { CODE16, CODE32, CODE64 };
 enum {
 	X86_DE = 0, X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OF = 4, X86_BR = 5, X86_UD = 6, X86_NM = 7,
 	X86_DF = 8, X86_TS = 10, X86_NP = 11, X86_SS = 12, X86_GP = 13, X86_PF = 14, X86_MF = 16,
-	X86_AC = 17, X86_MC = 18, X86_XM = 19, X86_CP = 21,
+	X86_AC = 17, X86_MC = 18, X86_XM = 19, X86_VE = 20, X86_CP = 21,
 };
 
 /* RFLAGS */
@@ -238,6 +238,7 @@ struct x86_lbr {
 	bool on;                /* X86_REQ_COUNT is set */
 	bool in_block;          /* one that ends with a branch, which is at: */
 	uint64_t from, not_taken;
+	uint64_t records;
 	struct x86_lbr_msrs msrs;
 };
 

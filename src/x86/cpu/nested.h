@@ -70,6 +70,7 @@ enum x86_slat_kind { SLAT_NONE, SLAT_EPT, SLAT_NPT };
 
 struct x86_slat {
 	uint64_t root;          /* address of the top table */
+	uint64_t apic_page;     /* VMX: L1's address of the APIC-access page | 1, or 0.  SDM 3C 29.4. */
 	uint64_t cr4, efer;     /* NPT: L1's, which say of what format its tables are */
 	uint16_t tag;           /* VPID or ASID; 0: L1's own translations */
 	uint8_t kind;           /* enum x86_slat_kind */
@@ -88,6 +89,8 @@ struct x86_slat_fault {
 	bool present;           /* NPT: there was an entry */
 	bool reserved;          /* NPT: with reserved bits */
 	bool user;              /* of CPL 3, for mode-based execute */
+	bool apic_page;         /* no fault: code in the APIC-access page, at L1's address @gpa */
+	bool log_full;          /* it would set a dirty flag, and there is no room to log that */
 	uint8_t access;         /* enum mmu_access */
 	uint8_t rwxu;           /* EPT: rights that all entries on the way give: bits 0 to 2 and, of bit 10, 3 */
 	uint64_t entry;         /* where the walk ended */
@@ -124,6 +127,8 @@ struct x86_nested_ops {
 	 * (and then leaves by X86_LEAVE_BREAK), or end like any instruction.
 	 */
 	void (*exec)(struct x86_cpu *cpu, const struct insn *i);
+	/* A dirty flag is about to be set for L2's @gpa, with log_dirty on; false: there is no room to say so. */
+	bool (*log_dirty)(struct x86_cpu *cpu, gpa_t gpa);
 };
 
 struct x86_nested {
@@ -136,6 +141,7 @@ struct x86_nested {
 	/* What L2 sees is L1's * tsc_mul >> tsc_shift, where the latter is not 0, + tsc_offset. */
 	uint64_t tsc_offset, tsc_mul;
 	uint8_t tsc_shift;
+	bool log_dirty;         /* L1 wants to hear of dirty flags */
 	struct x86_slat slat;                   /* in force; all zero while L1 runs */
 	struct x86_slat_fault fault;            /* the last one */
 };

@@ -128,6 +128,9 @@ enum mmu_status mmu_access(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 int phys_read(struct x86_cpu *cpu, gpa_t gpa, void *dst, size_t n) must_check;
 int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n) must_check;
 
+/** phys_and64 - an aligned word, in one with other vCPUs; *old: what it was. */
+int phys_and64(struct x86_cpu *cpu, gpa_t gpa, uint64_t mask, uint64_t *old) must_check;
+
 struct mmu_stats {
 	uint64_t fills, walks, flushes, contexts, pdpte_loads;
 	uint64_t recycled;      /* contexts that were taken from a space for another */

@@ -125,6 +125,9 @@ static bool npt_entry(struct x86_cpu *cpu, const struct walk *w, unsigned int le
 	f->present = e & PT_P;
 	if (!f->present)
 		return false;
+	/* PAE's top entries have no rights, and their reserved bits are looked at when they are loaded, which here is never. */
+	if (w->fmt->root_in_regs && level == w->fmt->levels)
+		return true;
 	f->reserved = e & walk_reserved(cpu, w, level, e);
 	if (f->reserved)
 		return false;
@@ -153,6 +156,17 @@ static enum walk_ad set_flags(struct x86_cpu *cpu, struct walk *w, unsigned int 
 	return walk_set_accessed_dirty(cpu, w, level, access);
 }
 
+/* Is the access to set the dirty flag of @leaf, and is there no room to log it? */
+static bool log_full(struct x86_cpu *cpu, gpa_t gpa, uint64_t leaf, const struct walk *w, enum mmu_access access)
+{
+	if (likely(!cpu->nested.log_dirty) || access != MMU_WRITE || !(cpu->nested.slat.flags & SLAT_AD) ||
+	    (leaf & w->fmt->dirty))
+		return false;
+	x86_vec_put(cpu);
+	cpu->nested.fault.log_full = !cpu->nested.ops->log_dirty(cpu, gpa);
+	return cpu->nested.fault.log_full;
+}
+
 /* The top table's address.  With PAE its four entries are read from memory each time; APM 2, 15.25.10. */
 static gpa_t top_table(const struct x86_cpu *cpu, const struct pt_format *fmt)
 {
@@ -174,6 +188,9 @@ static bool walk_slat(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access, ui
 	enum walk_ad ad;
 
 	*rights = RIGHT_R | RIGHT_W | RIGHT_X | RIGHT_XU;
+	/* Nested tables reach no further than L1's own addresses: nothing is present beyond. */
+	if (s->kind == SLAT_NPT && gpa >> (w.fmt->levels < 4 ? 32 : GUEST_PAGE_SHIFT + w.fmt->levels * w.fmt->index_bits))
+		return false;
 	for (;; level--) {
 		unsigned int shift = GUEST_PAGE_SHIFT + (level - 1) * w.fmt->index_bits;
 		uint64_t index = gpa >> shift & ((1ULL << w.fmt->index_bits) - 1);
@@ -188,6 +205,8 @@ static bool walk_slat(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access, ui
 		table = e & (w.fmt->entry_bytes == 4 ? walk_bits(12, 31) : walk_address_mask(cpu));
 	}
 	if ((*rights & need) != need)
+		return false;
+	if (log_full(cpu, gpa, e, &w, access))
 		return false;
 	ad = set_flags(cpu, &w, level, access);
 	*again = ad == WALK_AD_CHANGED;

@@ -178,9 +178,8 @@ static bool memory_types_ok(uint64_t value)
 
 static int set_pat(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	for (int i = 0; i < 64; i += 8)
-		if ((value >> i & 0xff) > 7 || !(0xf3 >> (value >> i & 7) & 1))
-			return -EINVAL;
+	if (!x86_pat_valid(value))
+		return -EINVAL;
 	v->msr.pat = value;
 	return 0;
 }

@@ -27,6 +27,7 @@
 #include "x86/state/stats.h"
 #include "x86/state/trace.h"
 #include "x86/svm/svm.h"
+#include "x86/vmx/vmx.h"
 
 /* What service() takes; the rest is the engine's. */
 #define SERVED (X86_REQ_EVENT | X86_REQ_RELOAD_SLOTS | X86_REQ_TIMER | X86_REQ_STEAL | X86_REQ_CLOCK | \
@@ -73,7 +74,7 @@ static bool env_mmio(struct x86_cpu *cpu, gpa_t gpa, void *data, uint8_t len, bo
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 	struct kvm_run *run = v->vcpu->run;
 
-	if (x86_chip_mmio(v, gpa, data, len, write))
+	if (vmx_apic_mmio(v, gpa, data, len, write) || x86_chip_mmio(v, gpa, data, len, write))
 		return true;
 	if (write && kvm_bus_write(v->vcpu->vm, KVM_BUS_MMIO, gpa, len, data))
 		return true;
@@ -168,6 +169,8 @@ static int env_rdmsr(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
 		*value = v->msr_answer.data;
 		return v->msr_answer.error ? 1 : 0;
 	}
+	if (vmx_x2apic(v, index) && vmx_x2apic_read(v, index, value))
+		return 0;
 	r = x86_guest_rdmsr(v, index, value);
 	return r ? msr_exit(v, index, false, 0, msr_reason(r)) : 0;
 }
@@ -179,11 +182,27 @@ static int env_wrmsr(struct x86_cpu *cpu, uint32_t index, uint64_t value)
 
 	if (unlikely(v->completion) && take_msr_answer(v, index, true))
 		return v->msr_answer.error ? 1 : 0;
+	r = vmx_x2apic(v, index) ? vmx_x2apic_write(v, index, value) : -1;
+	if (r >= 0)
+		return r;
 	r = x86_guest_wrmsr(v, index, value);
 	return r ? msr_exit(v, index, true, value, msr_reason(r)) : 0;
 }
 
 /* --- the rest of what the CPU asks ---------------------------------------------------------- */
+
+static uint64_t env_get_cr8(struct x86_cpu *cpu)
+{
+	uint64_t value;
+
+	return vmx_get_cr8(x86_vcpu_of_cpu(cpu), &value) ? value : x86_get_cr8(cpu);
+}
+
+static void env_set_cr8(struct x86_cpu *cpu, uint64_t value)
+{
+	if (!vmx_set_cr8(x86_vcpu_of_cpu(cpu), value))
+		x86_set_cr8(cpu, value);
+}
 
 static uint64_t env_tsc(struct x86_cpu *cpu)
 {
@@ -384,6 +403,7 @@ static int wait_runnable(struct x86_vcpu *v)
 		if (v->has_lapic)
 			serve_timers(v);
 		x86_accept_events(v);
+		vmx_take_posted(v);
 		if (unlikely(take_async_pf(v)))
 			x86_async_pf_tell(v);
 		if (runnable(v))
@@ -510,7 +530,7 @@ static int env_service(struct x86_cpu *cpu)
 const struct x86_env x86_kvm_env = {
 	.pio = env_pio, .mmio = env_mmio, .page = x86_async_pf_page, .rdmsr = env_rdmsr, .wrmsr = env_wrmsr, .cpuid = env_cpuid,
 	.tsc = env_tsc, .rdpmc = env_rdpmc, .vmware_pmc = env_vmware_pmc, .work_ns = env_work_ns,
-	.get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8,
+	.get_cr8 = env_get_cr8, .set_cr8 = env_set_cr8,
 	.hypercall = x86_hypercall, .replaces_hypercall = x86_replaces_hypercall,
 	.leave_smm = x86_smm_leave, .halt = env_halt, .slice = env_slice, .spin = env_spin,
 	.service = env_service, .guest_debug = env_guest_debug,

@@ -297,6 +297,8 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init);
 /** x86_guest_read, x86_guest_write - memory in slots, by the vCPU's owner while entered; -EFAULT. */
 int x86_guest_read(struct x86_vcpu *v, gpa_t gpa, void *dst, size_t n) must_check;
 int x86_guest_write(struct x86_vcpu *v, gpa_t gpa, const void *src, size_t n) must_check;
+/** x86_guest_and64 - ANDs an aligned word with @mask, atomically; *old: what it was. */
+int x86_guest_and64(struct x86_vcpu *v, gpa_t gpa, uint64_t mask, uint64_t *old) must_check;
 /** x86_guest_write_parts - the same for some parts of an object, @src, whose place is @gpa. */
 struct x86_part {
 	uint32_t at, size;
@@ -319,6 +321,8 @@ bool x86_event_injected(const struct x86_vcpu *v);
 void x86_process_nmi(struct x86_vcpu *v);
 /** x86_interrupt_allowed - RFLAGS.IF, and no shadow. */
 bool x86_interrupt_allowed(const struct x86_vcpu *v);
+/** x86_pending_vector - of the local APIC; -1: none, or the PIC's comes first. */
+int x86_pending_vector(struct x86_vcpu *v);
 /** x86_ack_interrupt - takes the vector that waits: x86_has_interrupt(). */
 int x86_ack_interrupt(struct x86_vcpu *v);
 /** x86_has_interrupt - is there one for the CPU, RFLAGS.IF aside? */

@@ -334,6 +334,21 @@ static __attribute__((noinline)) int guest_copy(struct x86_vcpu *v, gpa_t gpa, v
 	return r;
 }
 
+int x86_guest_and64(struct x86_vcpu *v, gpa_t gpa, uint64_t mask, uint64_t *old)
+{
+	struct host_guard guard;
+	int r;
+
+	host_guard_arm(&guard);
+	if (host_jump_set(&guard.jump)) {
+		host_guard_disarm(&guard);
+		return -EFAULT;
+	}
+	r = phys_and64(&v->cpu, gpa, mask, old);
+	host_guard_disarm(&guard);
+	return r;
+}
+
 int x86_guest_read(struct x86_vcpu *v, gpa_t gpa, void *dst, size_t n)
 {
 	return guest_copy(v, gpa, dst, NULL, n, NULL, 0);

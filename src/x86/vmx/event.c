@@ -126,6 +126,16 @@ static bool take_nmi(struct x86_vcpu *v)
 	return true;
 }
 
+static bool take_after(struct x86_vcpu *v)
+{
+	if (likely(!v->vmx->after))
+		return false;
+	vmx_exit_now(v, &(const struct vmx_exit){
+		.reason = v->vmx->after, .qualification = v->vmx->after_qualification,
+	});
+	return true;
+}
+
 static bool take_interrupt(struct x86_vcpu *v)
 {
 	struct vmx_exit e = { .reason = REASON_EXT_INTR };
@@ -168,11 +178,20 @@ static bool take_interrupt_window(struct x86_vcpu *v)
 	return true;
 }
 
+static bool take_virtual_interrupt(struct x86_vcpu *v)
+{
+	if (!v->vmx->virtual_intr || !window_open(v, v->cpu.rflags & FL_IF, v->cpu.shadow))
+		return false;
+	vmx_take_virtual_interrupt(v);
+	return true;
+}
+
 bool vmx_inject(struct x86_vcpu *v)
 {
 	if (!v->vmx || !v->cpu.nested.in_guest || x86_event_injected(v))
 		return false;
-	return take_exception(v) || take_nmi(v) || take_nmi_window(v) || take_interrupt(v) || take_interrupt_window(v);
+	return take_after(v) || take_exception(v) || take_nmi(v) || take_nmi_window(v) || take_interrupt(v) ||
+	       take_interrupt_window(v) || take_virtual_interrupt(v);
 }
 
 bool vmx_wakes(struct x86_vcpu *v)
@@ -181,7 +200,7 @@ bool vmx_wakes(struct x86_vcpu *v)
 
 	if (!x || !v->cpu.nested.in_guest)
 		return false;
-	return ((x->m.pin & PIN_EXT_INTR) && x86_has_interrupt(v)) || nmi_due(v) ||
-	       (vmx_proc(x, PROC_INTR_WINDOW) && x86_interrupt_allowed(v)) ||
+	return x->after || ((x->m.pin & PIN_EXT_INTR) && x86_has_interrupt(v)) || nmi_due(v) ||
+	       ((vmx_proc(x, PROC_INTR_WINDOW) || x->virtual_intr) && x86_interrupt_allowed(v)) ||
 	       (vmx_proc(x, PROC_NMI_WINDOW) && !v->cpu.nmi_blocked);
 }

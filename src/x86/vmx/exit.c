@@ -49,6 +49,9 @@ static void leave_guest(struct x86_vcpu *v)
 	for (unsigned int w = 0; w < X86_ICPT_WORDS; w++)
 		n->icpt[w] = 0;
 	n->slat = (struct x86_slat){ 0 };
+	n->log_dirty = false;
+	v->vmx->virtual_intr = false;
+	v->vmx->after = 0;
 	if (untagged)
 		mmu_flush_tag(&v->cpu, 0);
 	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
@@ -127,6 +130,13 @@ void vmx_exit(struct x86_vcpu *v, const struct vmx_exit *e)
 void vmx_exit_insn(struct x86_vcpu *v, const struct insn *i, uint32_t reason, uint64_t qualification)
 {
 	vmx_exit(v, &(const struct vmx_exit){ .reason = reason, .insn_len = i->len, .qualification = qualification });
+}
+
+void vmx_exit_after(struct x86_vcpu *v, uint32_t reason, uint64_t qualification)
+{
+	v->vmx->after = reason;
+	v->vmx->after_qualification = qualification;
+	x86_request(&v->cpu, X86_REQ_EVENT);
 }
 
 void vmx_exit_now(struct x86_vcpu *v, const struct vmx_exit *e)

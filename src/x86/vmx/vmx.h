@@ -34,6 +34,11 @@ struct x86_vmx {
 		uint8_t page[VMCS_SIZE];
 	};
 	struct vmx_exit exit;
+	bool pausing;                   /* L2 has executed PAUSE at CPL 0; first in its loop, and last: when, by L1's TSC */
+	uint64_t first_pause, last_pause;
+	bool virtual_intr;              /* recognized: L2 takes it as soon as it can */
+	uint32_t after;                 /* reason of the exit that follows the instruction just done, or 0 */
+	uint64_t after_qualification;
 };
 
 /** vmx_create - for a vCPU that may have VMX; -ENOMEM. */
@@ -78,6 +83,40 @@ void vmx_succeed(struct x86_vcpu *v);
 void vmx_fail_invalid(struct x86_vcpu *v);
 void vmx_fail(struct x86_vcpu *v, enum vmx_error error);
 
+/* --- shadow.c --- */
+/** vmx_shadowed - is this VMREAD or VMWRITE of L2 one of the shadow VMCS, which L1 does not hear of? */
+bool vmx_shadowed(struct x86_vcpu *v, const struct insn *i);
+/** vmx_shadow_read, vmx_shadow_write - a field of the VMCS that the link pointer names; false: it is not there. */
+bool vmx_shadow_read(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t *value) must_check;
+bool vmx_shadow_write(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t value) must_check;
+
+/* --- pml.c --- */
+/** vmx_log_dirty - x86_nested_ops.log_dirty. */
+bool vmx_log_dirty(struct x86_cpu *cpu, gpa_t gpa);
+
+/* --- apic.c --- */
+/** vmx_apic_enter - VM entry is done: what the virtual APIC has to say. */
+void vmx_apic_enter(struct x86_vcpu *v);
+/** vmx_take_virtual_interrupt - L2 can take it. */
+void vmx_take_virtual_interrupt(struct x86_vcpu *v);
+/** vmx_get_cr8, vmx_set_cr8 - by L2; false: it is not virtualized. */
+bool vmx_get_cr8(struct x86_vcpu *v, uint64_t *value);
+bool vmx_set_cr8(struct x86_vcpu *v, uint64_t value);
+
+/* --- apic_access.c --- */
+/** vmx_apic_mmio - a device access of L2; false: not one to the APIC-access page.  May leave. */
+bool vmx_apic_mmio(struct x86_vcpu *v, gpa_t gpa, void *data, unsigned int len, bool write);
+void vmx_apic_fetch(struct x86_vcpu *v, gpa_t gpa) __attribute__((noreturn));
+/** vmx_x2apic - L2's access to this MSR may be virtualized; vmx_x2apic_read - false: it is not. */
+bool vmx_x2apic(const struct x86_vcpu *v, uint32_t index);
+bool vmx_x2apic_read(struct x86_vcpu *v, uint32_t index, uint64_t *value);
+/** vmx_x2apic_write - -1: it is not; 1: #GP. */
+int vmx_x2apic_write(struct x86_vcpu *v, uint32_t index, uint64_t value);
+
+/* --- posted.c --- */
+/** vmx_take_posted - between instructions, or in HLT: is there a notification? */
+void vmx_take_posted(struct x86_vcpu *v);
+
 /* --- check.c --- */
 /** vmx_check_controls, vmx_check_host - 0, or the number of the error that VMLAUNCH fails with. */
 enum vmx_error vmx_check_controls(struct x86_vcpu *v) must_check;
@@ -89,6 +128,18 @@ bool vmx_check_eptp(const struct x86_vcpu *v, uint64_t eptp) must_check;
 /* --- enter.c --- */
 /** vmx_launch - VMLAUNCH, VMRESUME, the privilege judged: fails, or enters L2 and leaves. */
 void vmx_launch(struct x86_vcpu *v, const struct insn *i);
+
+/** vmx_set_ept - cpu->nested.slat follows EPTP. */
+void vmx_set_ept(struct x86_vcpu *v);
+
+/* --- vmfunc.c --- */
+void vmx_func(struct x86_vcpu *v, const struct insn *i);
+/** vmx_convert_violation - an EPT violation of L2, which becomes #VE and leaves, or returns to be an exit. */
+void vmx_convert_violation(struct x86_vcpu *v, const struct vmx_exit *e);
+
+/* --- pause.c --- */
+/** vmx_pause_loops - PAUSE at CPL 0: has that been going on for too long? */
+bool vmx_pause_loops(struct x86_vcpu *v);
 
 /* --- state.c --- */
 void vmx_load_guest(struct x86_vcpu *v);
@@ -110,6 +161,8 @@ void vmx_exit_insn(struct x86_vcpu *v, const struct insn *i, uint32_t reason, ui
 	__attribute__((noreturn));
 /** vmx_exit_now - the same between instructions: on return L1 runs. */
 void vmx_exit_now(struct x86_vcpu *v, const struct vmx_exit *e);
+/** vmx_exit_after - the exit comes behind the instruction in hand, or behind VM entry. */
+void vmx_exit_after(struct x86_vcpu *v, uint32_t reason, uint64_t qualification);
 /** vmx_fail_entry - L2's state has been loaded in part: L1's takes its place. */
 void vmx_fail_entry(struct x86_vcpu *v, uint32_t reason, uint64_t qualification);
 /** vmx_vmexit - x86_nested_ops.vmexit. */
