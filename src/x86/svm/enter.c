@@ -184,7 +184,7 @@ static rule_fn *const control_rules[] = {
 
 /* Of VMRUN's alone: what they look at is not all in the VMCB. */
 static rule_fn *const entry_rules[] = {
-	guest_pat_reserved, nested_paging_of_unpaged_host, msr_map_unreadable, pdpte_reserved,
+	pat_reserved, nested_paging_of_unpaged_host, msr_map_unreadable, pdpte_reserved,
 };
 
 static bool valid(struct x86_vcpu *v, const struct vmcb *m, rule_fn *const *rule, unsigned int count)
@@ -207,7 +207,8 @@ bool svm_control_valid(struct x86_vcpu *v, const struct vmcb *m)
 
 /*
  * Clean bits (APM 2, 15.15) permit to use what the processor has kept of a VMCB instead of its memory, and do not ask
- * for it.  All of it is read at each VMRUN: a bit that says so wrongly does no harm.
+ * for it.  All of it is read at each VMRUN: a bit that says so wrongly does no harm.  That of the enlightened MSR bitmap is
+ * another matter.
  */
 static bool vmcb_valid(struct x86_vcpu *v)
 {
