@@ -79,7 +79,7 @@ static bool map_beyond_memory(uint64_t at, uint64_t size, const struct x86_vcpu 
 {
 	uint64_t first = at & GUEST_PAGE_MASK, last = first + size - 1;
 
-	return last < first || last >> v->cpu.maxphyaddr;
+	return last < first || first >> v->cpu.maxphyaddr || last >> v->cpu.maxphyaddr;
 }
 
 static bool io_map_out_of_range(struct x86_vcpu *v, const struct vmcb *m)
@@ -124,9 +124,15 @@ static bool tlb_control_reserved(struct x86_vcpu *v, const struct vmcb *m)
 }
 
 /* APM 2, 15.25.4.  Without nested paging it is not loaded. */
-static bool pat_reserved(struct x86_vcpu *v, const struct vmcb *m)
+static bool guest_pat_reserved(struct x86_vcpu *v, const struct vmcb *m)
 {
 	return (m->control.nested_ctl & NESTED_NP) && !x86_pat_valid(m->save.g_pat);
+}
+
+/* The tables have the format of L1's own, which then has none; APM 2, 15.25.4. */
+static bool nested_paging_of_unpaged_host(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->control.nested_ctl & NESTED_NP) && !(v->svm->host.cr0 & CR0_PG);
 }
 
 /* Without nested paging they are loaded and judged once, here. */
@@ -176,6 +182,11 @@ static rule_fn *const control_rules[] = {
 	virtual_nmi_without_intercept, tlb_control_reserved,
 };
 
+/* Of VMRUN's alone: what they look at is not all in the VMCB. */
+static rule_fn *const entry_rules[] = {
+	pat_reserved, nested_paging_of_unpaged_host, msr_map_unreadable, pdpte_reserved,
+};
+
 static bool valid(struct x86_vcpu *v, const struct vmcb *m, rule_fn *const *rule, unsigned int count)
 {
 	for (unsigned int n = 0; n < count; n++)
@@ -196,14 +207,14 @@ bool svm_control_valid(struct x86_vcpu *v, const struct vmcb *m)
 
 /*
  * Clean bits (APM 2, 15.15) permit to use what the processor has kept of a VMCB instead of its memory, and do not ask
- * for it.  All of it is read at each VMRUN: a bit that says so wrongly does no harm.
+ * for it.  All of it is read at each VMRUN: a bit that says so wrongly does no harm.  That of the enlightened MSR bitmap is
+ * another matter.
  */
 static bool vmcb_valid(struct x86_vcpu *v)
 {
 	const struct vmcb *m = &v->svm->vmcb;
 
-	return svm_save_valid(v, m) && svm_control_valid(v, m) && !msr_map_unreadable(v, m) && !pat_reserved(v, m) &&
-	       !pdpte_reserved(v, m);
+	return svm_save_valid(v, m) && svm_control_valid(v, m) && valid(v, m, entry_rules, ARRAY_SIZE(entry_rules));
 }
 
 /* --- entry -------------------------------------------------------------------------------------- */
@@ -331,6 +342,8 @@ static void enter(struct x86_vcpu *v)
 		x86_set_shadow(cpu, SHADOW_STI);
 	svm_queue_event(v);
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_RUN);
+	if (cpu->nested.tsc_shift)
+		x86_stat_inc(v->vcpu, X86_STAT_SVM_TSC_SCALED);
 }
 
 void svm_vmrun(struct x86_vcpu *v, const struct insn *i)
