@@ -124,7 +124,7 @@ static bool tlb_control_reserved(struct x86_vcpu *v, const struct vmcb *m)
 }
 
 /* APM 2, 15.25.4.  Without nested paging it is not loaded. */
-static bool guest_pat_reserved(struct x86_vcpu *v, const struct vmcb *m)
+static bool pat_reserved(struct x86_vcpu *v, const struct vmcb *m)
 {
 	return (m->control.nested_ctl & NESTED_NP) && !x86_pat_valid(m->save.g_pat);
 }
