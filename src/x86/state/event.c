@@ -85,9 +85,15 @@ static bool nmi_allowed(const struct x86_vcpu *v)
 	return !v->cpu.nmi_blocked && !v->cpu.shadow;
 }
 
+/* An INIT waits while SMM or VMX root operation blocks it, and then a SIPI has nobody who waits for it. */
+static bool init_blocked(const struct x86_vcpu *v)
+{
+	return v->cpu.smm || vmx_blocks_init(v);
+}
+
 bool x86_has_event(struct x86_vcpu *v)
 {
-	if (v->has_lapic && lapic_events(&v->lapic))
+	if (v->has_lapic && lapic_events(&v->lapic) && !init_blocked(v))
 		return true;
 	if (x86_async_pf_done(v))
 		return true;
@@ -115,8 +121,9 @@ void x86_accept_events(struct x86_vcpu *v)
 {
 	if (!v->has_lapic || !lapic_events(&v->lapic))
 		return;
-	/* In SMM an INIT is latched, SIPIs are lost. */
-	if (v->cpu.smm) {
+	if (v->vmx && v->cpu.nested.in_guest && !vmx_accept_events(v))
+		return;
+	if (init_blocked(v)) {
 		lapic_take_event(&v->lapic, LAPIC_EVENT_SIPI);
 		return;
 	}

@@ -26,6 +26,7 @@
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 #include "x86/state/trace.h"
+#include "x86/vmx/vmx.h"
 
 /* What service() takes; the rest is the engine's. */
 #define SERVED (X86_REQ_EVENT | X86_REQ_RELOAD_SLOTS | X86_REQ_TIMER | X86_REQ_STEAL | X86_REQ_CLOCK | \
@@ -344,6 +345,8 @@ static bool runnable(struct x86_vcpu *v)
 	v->apf.halted = false;
 	atomic_store(&v->unhalted, false);
 	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
+	if (v->vmx && v->cpu.nested.in_guest)
+		v->vmx->woken = true;
 	return true;
 }
 
@@ -469,6 +472,9 @@ static int env_service(struct x86_cpu *cpu)
 		x86_pmu_sync(v);
 	if (v->triple_fault || (req & X86_REQ_TRIPLE_FAULT)) {
 		v->triple_fault = false;
+		/* L2's is L1's to hear of, and then this does not return. */
+		if (cpu->nested.in_guest)
+			cpu->nested.ops->triple_fault(cpu);
 		return X86_RUN_SHUTDOWN;
 	}
 	if (ring_full_exit(v) || pending_exit(v)) {

@@ -229,7 +229,16 @@ static bool rflags(struct x86_vcpu *v, const struct vmcs *m)
 
 static bool activity(struct x86_vcpu *v, const struct vmcs *m)
 {
-	if (m->guest_activity > ACTIVITY_HLT)
+	uint32_t event = m->entry_event, type = EVT_TYPE(event), vector = event & 0xff;
+
+	if (m->guest_activity != ACTIVITY_ACTIVE && m->guest_activity != ACTIVITY_HLT &&
+	    m->guest_activity != ACTIVITY_WAIT_SIPI)
+		return true;
+	/* What an entry may inject into each: interrupts, NMIs, #DB and #MC into HLT, nothing into wait-for-SIPI. */
+	if ((event & EVT_VALID) && m->guest_activity == ACTIVITY_WAIT_SIPI)
+		return true;
+	if ((event & EVT_VALID) && m->guest_activity == ACTIVITY_HLT && type != EVT_INTR && type != EVT_NMI &&
+	    !(type == EVT_HARD && (vector == X86_DB || vector == X86_MC)) && !(type == EVT_OTHER && !vector))
 		return true;
 	return m->guest_activity == ACTIVITY_HLT &&
 	       (DPL(m->guest_access[SEG_SS]) || (m->guest_interruptibility & (BLOCKED_STI | BLOCKED_MOV_SS)));

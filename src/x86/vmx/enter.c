@@ -48,6 +48,28 @@ static void set_activity(struct x86_vcpu *v)
 	/* An event that is injected wakes it. */
 	if (m->guest_activity == ACTIVITY_HLT && !(m->entry_event & EVT_VALID))
 		atomic_store(&v->mp_state, KVM_MP_STATE_HALTED);
+	if (m->guest_activity == ACTIVITY_WAIT_SIPI)
+		atomic_store(&v->mp_state, KVM_MP_STATE_INIT_RECEIVED);
+}
+
+/* What holds while L2 runs, beside its registers. */
+static void begin(struct x86_vcpu *v)
+{
+	v->cpu.nested.in_guest = true;
+	vmx_set_intercepts(v);
+	set_translation(v);
+}
+
+void vmx_reenter(struct x86_vcpu *v)
+{
+	begin(v);
+	vmx_load_guest(v, false);
+	/* Without EPT they are what is in the registers already. */
+	if (vmx_proc2(v->vmx, PROC2_EPT))
+		(void)!vmx_load_pdptes(v);
+	mmu_flush_all(&v->cpu);
+	v->cpu.if_unwatched = false;
+	x86_request(&v->cpu, X86_REQ_EVENT);
 }
 
 static void enter(struct x86_vcpu *v)
@@ -56,10 +78,8 @@ static void enter(struct x86_vcpu *v)
 	struct x86_cpu *cpu = &v->cpu;
 	uint32_t bad;
 
-	cpu->nested.in_guest = true;
-	vmx_set_intercepts(v);
-	set_translation(v);
-	vmx_load_guest(v);
+	begin(v);
+	vmx_load_guest(v, true);
 	if (!vmx_load_pdptes(v)) {
 		vmx_fail_entry(v, REASON_GUEST_STATE, FAIL_PDPTE);
 		return;
@@ -70,7 +90,7 @@ static void enter(struct x86_vcpu *v)
 		return;
 	}
 	m->launched = 1;
-	vmx_queue_event(v);
+	v->vmx->run_pending = true;
 	set_activity(v);
 	cpu->if_unwatched = false;
 	x86_request(cpu, X86_REQ_EVENT);

@@ -16,11 +16,15 @@ static void queue_interrupt(struct x86_vcpu *v, uint32_t e)
 	v->interrupt.soft_len = v->interrupt.soft ? (uint8_t)v->vmx->m.entry_insn_len : 0;
 }
 
-void vmx_queue_event(struct x86_vcpu *v)
+/* What VM entry injects, for x86_inject() to deliver. */
+static void queue_event(struct x86_vcpu *v)
 {
 	const struct vmcs *m = &v->vmx->m;
 	uint32_t e = m->entry_event;
 
+	if (!v->vmx->run_pending)
+		return;
+	v->vmx->run_pending = false;
 	if (!(e & EVT_VALID)) {
 		/* A trap that was due when L2 was left. */
 		if (m->guest_pending_db & (1u << 12 | 1u << 14))
@@ -98,7 +102,8 @@ void vmx_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 static bool take_exception(struct x86_vcpu *v)
 {
 	struct x86_queued *q = &v->exception;
-	struct vmx_exit e = { .reason = REASON_EXCEPTION, .error = q->error_code };
+	/* Of an error code 16 bits are kept, whatever the client has put in; as KVM. */
+	struct vmx_exit e = { .reason = REASON_EXCEPTION, .error = q->has_error_code ? (uint16_t)q->error_code : 0 };
 
 	if (!q->pending || !wanted(v->vmx, q->vector & 31, q->error_code))
 		return false;
@@ -168,11 +173,45 @@ static bool take_interrupt_window(struct x86_vcpu *v)
 	return true;
 }
 
+/* In the order of SDM 3A, table 6-2, and 3C, 25.2; what is L2's own ends the search. */
+static bool take_event(struct x86_vcpu *v)
+{
+	if (v->exception.pending)
+		return take_exception(v);
+	if (v->smi_pending && !v->cpu.smm)
+		return false;
+	return take_nmi_window(v) || take_nmi(v) || take_interrupt_window(v) || take_interrupt(v);
+}
+
 bool vmx_inject(struct x86_vcpu *v)
 {
-	if (!v->vmx || !v->cpu.nested.in_guest || x86_event_injected(v))
+	bool taken;
+
+	if (!v->vmx || !v->cpu.nested.in_guest)
 		return false;
-	return take_exception(v) || take_nmi(v) || take_nmi_window(v) || take_interrupt(v) || take_interrupt_window(v);
+	queue_event(v);
+	taken = !x86_event_injected(v) && take_event(v);
+	v->vmx->woken = false;
+	return taken;
+}
+
+bool vmx_accept_events(struct x86_vcpu *v)
+{
+	bool waits = atomic_load(&v->mp_state) == KVM_MP_STATE_INIT_RECEIVED;
+
+	if (x86_event_injected(v) || v->vmx->run_pending)
+		return false;
+	if (lapic_take_event(&v->lapic, LAPIC_EVENT_INIT)) {
+		/* Waiting for a SIPI an INIT is of no consequence. */
+		if (!waits)
+			vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_INIT });
+		return true;
+	}
+	if (lapic_take_event(&v->lapic, LAPIC_EVENT_SIPI) && waits)
+		vmx_exit_now(v, &(const struct vmx_exit){
+			.reason = REASON_SIPI, .qualification = lapic_sipi_vector(&v->lapic),
+		});
+	return true;
 }
 
 bool vmx_wakes(struct x86_vcpu *v)

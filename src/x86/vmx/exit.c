@@ -36,10 +36,12 @@ static void forget_events(struct x86_vcpu *v)
 
 /* --- back to L1 -------------------------------------------------------------------------------------------------- */
 
-static void leave_guest(struct x86_vcpu *v)
+void vmx_leave_guest(struct x86_vcpu *v)
 {
 	struct x86_nested *n = &v->cpu.nested;
 	bool untagged = !n->slat.tag;
+
+	v->vmx->run_pending = v->vmx->woken = false;
 
 	n->in_guest = false;
 	n->tsc_offset = 0;
@@ -51,7 +53,6 @@ static void leave_guest(struct x86_vcpu *v)
 	n->slat = (struct x86_slat){ 0 };
 	if (untagged)
 		mmu_flush_tag(&v->cpu, 0);
-	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
 }
 
 /* A VMX abort, 27.7: L1 does not go on. */
@@ -70,7 +71,8 @@ static void to_host(struct x86_vcpu *v)
 	struct x86_cpu *cpu = &v->cpu;
 
 	forget_events(v);
-	leave_guest(v);
+	vmx_leave_guest(v);
+	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
 	vmx_load_host(v);
 	x86_request(cpu, X86_REQ_EVENT);
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_EXITS);

@@ -82,9 +82,9 @@ static bool pae_paging(const struct x86_cpu *cpu)
 
 /* --- entry, 26.3.2 -------------------------------------------------------------------------------------------------- */
 
-static uint64_t guest_efer(const struct x86_cpu *cpu, const struct vmcs *m)
+static uint64_t guest_efer(const struct x86_cpu *cpu, const struct vmcs *m, bool entry)
 {
-	if (m->entry_controls & ENTRY_LOAD_EFER)
+	if (entry && (m->entry_controls & ENTRY_LOAD_EFER))
 		return m->guest_efer;
 	if (m->entry_controls & ENTRY_GUEST_64)
 		return cpu->efer | EFER_LMA | EFER_LME;
@@ -104,12 +104,12 @@ static void load_interruptibility(struct x86_vcpu *v, const struct vmcs *m)
 	cpu->pending_db = 0;
 }
 
-void vmx_load_guest(struct x86_vcpu *v)
+void vmx_load_guest(struct x86_vcpu *v, bool entry)
 {
 	const struct vmcs *m = &v->vmx->m;
 	struct x86_cpu *cpu = &v->cpu;
 
-	cpu->efer = guest_efer(cpu, m);
+	cpu->efer = guest_efer(cpu, m, entry);
 	cpu->cr0 = m->guest_cr0 | CR0_ET;
 	cpu->cr3 = m->guest_cr3;
 	cpu->cr4 = m->guest_cr4;
@@ -117,13 +117,13 @@ void vmx_load_guest(struct x86_vcpu *v)
 	cpu->sysenter_cs = m->guest_sysenter_cs;
 	cpu->sysenter_esp = m->guest_sysenter_esp;
 	cpu->sysenter_eip = m->guest_sysenter_eip;
-	if (m->entry_controls & ENTRY_LOAD_PAT)
+	if (entry && (m->entry_controls & ENTRY_LOAD_PAT))
 		v->msr.pat = m->guest_pat;
 	cpu->regs[R_RSP] = m->guest_rsp;
 	cpu->regs[R_RIP] = m->guest_rip;
 	load_interruptibility(v, m);
 	x86_set_rflags(cpu, m->guest_rflags);
-	if (m->entry_controls & ENTRY_LOAD_DEBUG)
+	if (entry && (m->entry_controls & ENTRY_LOAD_DEBUG))
 		set_dr7(cpu, m->guest_dr7);
 	x86_update_mode(cpu);
 }
@@ -176,6 +176,16 @@ static uint32_t interruptibility(const struct x86_cpu *cpu)
 	       (cpu->nmi_blocked ? BLOCKED_NMI : 0);
 }
 
+/* As it was before what has made the exit. */
+static uint32_t activity(const struct x86_vcpu *v)
+{
+	uint32_t state = atomic_load(&v->mp_state);
+
+	if (state == KVM_MP_STATE_HALTED || v->vmx->woken)
+		return ACTIVITY_HLT;
+	return state == KVM_MP_STATE_INIT_RECEIVED ? ACTIVITY_WAIT_SIPI : ACTIVITY_ACTIVE;
+}
+
 void vmx_store_guest(struct x86_vcpu *v)
 {
 	struct vmcs *m = &v->vmx->m;
@@ -192,7 +202,7 @@ void vmx_store_guest(struct x86_vcpu *v)
 	m->guest_rip = cpu->regs[R_RIP];
 	m->guest_rflags = x86_get_rflags(cpu);
 	m->guest_interruptibility = interruptibility(cpu);
-	m->guest_activity = atomic_load(&v->mp_state) == KVM_MP_STATE_HALTED ? ACTIVITY_HLT : ACTIVITY_ACTIVE;
+	m->guest_activity = activity(v);
 	m->guest_pending_db = cpu->pending_db & (0xf | DR6_BS) ? (cpu->pending_db & (0xf | DR6_BS)) | 1u << 12 : 0;
 	store_controls(v, m);
 }

@@ -27,6 +27,9 @@ struct vmx_exit {
 
 struct x86_vmx {
 	bool on;                        /* in VMX operation */
+	bool smm_on, smm_guest;         /* in SMM: VMX operation, and L2, that RSM goes back to */
+	bool run_pending;               /* L2 was entered, and what the entry injects is still to be queued */
+	bool woken;                     /* L2 was halted until this moment */
 	gpa_t vmxon;                    /* its region */
 	gpa_t current;                  /* of the VMCS in `m`, or VMX_NONE */
 	union {
@@ -41,6 +44,10 @@ int vmx_create(struct x86_vcpu *v) must_check;
 void vmx_destroy(struct x86_vcpu *v);
 /** vmx_reset - power-on and INIT: VMX operation ends. */
 void vmx_reset(struct x86_vcpu *v);
+/** vmx_set_operation - VMX operation begins or ends, with all that it asks of the control registers. */
+void vmx_set_operation(struct x86_vcpu *v, bool on);
+/** vmx_forget - outside VMX operation, whatever was before; the registers stay. */
+void vmx_forget(struct x86_vcpu *v);
 
 static inline bool vmx_proc(const struct x86_vmx *x, uint32_t control)
 {
@@ -89,9 +96,12 @@ bool vmx_check_eptp(const struct x86_vcpu *v, uint64_t eptp) must_check;
 /* --- enter.c --- */
 /** vmx_launch - VMLAUNCH, VMRESUME, the privilege judged: fails, or enters L2 and leaves. */
 void vmx_launch(struct x86_vcpu *v, const struct insn *i);
+/** vmx_reenter - L2 runs, as the VMCS has it, and this is no VM entry: after RSM, or as the client says. */
+void vmx_reenter(struct x86_vcpu *v);
 
 /* --- state.c --- */
-void vmx_load_guest(struct x86_vcpu *v);
+/** vmx_load_guest - @entry: with what the entry controls ask for. */
+void vmx_load_guest(struct x86_vcpu *v, bool entry);
 /** vmx_load_pdptes - PAE's four top entries; false: they cannot be. */
 bool vmx_load_pdptes(struct x86_vcpu *v) must_check;
 void vmx_store_guest(struct x86_vcpu *v);
@@ -110,6 +120,8 @@ void vmx_exit_insn(struct x86_vcpu *v, const struct insn *i, uint32_t reason, ui
 	__attribute__((noreturn));
 /** vmx_exit_now - the same between instructions: on return L1 runs. */
 void vmx_exit_now(struct x86_vcpu *v, const struct vmx_exit *e);
+/** vmx_leave_guest - what holds while L2 runs holds no more; registers and VMCS stay. */
+void vmx_leave_guest(struct x86_vcpu *v);
 /** vmx_fail_entry - L2's state has been loaded in part: L1's takes its place. */
 void vmx_fail_entry(struct x86_vcpu *v, uint32_t reason, uint64_t qualification);
 /** vmx_vmexit - x86_nested_ops.vmexit. */
@@ -133,13 +145,31 @@ uint64_t vmx_displacement(const struct x86_cpu *cpu, const struct insn *i);
 
 /* --- event.c --- */
 void vmx_exception(struct x86_cpu *cpu, const struct x86_exception *exc);
-/** vmx_queue_event - what VM entry injects, for x86_inject() to deliver. */
-void vmx_queue_event(struct x86_vcpu *v);
 /** vmx_vectoring - the event whose delivery was under way, or 0. */
 uint32_t vmx_vectoring(const struct x86_vcpu *v);
 /** vmx_inject - events while L2 runs; true: nothing else is to be looked at. */
 bool vmx_inject(struct x86_vcpu *v);
+/** vmx_blocks_init - is a CPU in VMX root operation, where an INIT waits and a SIPI is lost?  SDM 3C, 23.8. */
+static inline bool vmx_blocks_init(const struct x86_vcpu *v)
+{
+	return v->vmx && v->vmx->on && !v->cpu.nested.in_guest;
+}
+
+/** vmx_accept_events - INIT and SIPI while L2 runs: VM exits.  false: they have to wait. */
+bool vmx_accept_events(struct x86_vcpu *v);
 /** vmx_wakes - has L2, halted, something to wake for that x86_has_event() does not know? */
 bool vmx_wakes(struct x86_vcpu *v);
+
+/* --- smm.c --- */
+/** vmx_suspend - SMM is about to be entered, and L2's registers are saved. */
+void vmx_suspend(struct x86_vcpu *v);
+/** vmx_resume - RSM, the registers loaded: back to VMX operation and L2.  -EINVAL: the VMCS cannot be entered. */
+int vmx_resume(struct x86_vcpu *v) must_check;
+
+/* --- nested_state.c: KVM_GET_NESTED_STATE, KVM_SET_NESTED_STATE --- */
+uint32_t vmx_nested_state_size(void);
+/** vmx_get_nested_state - to the client's @user, if there is @room; the bytes needed, or -EFAULT. */
+long vmx_get_nested_state(struct x86_vcpu *v, unsigned long user, uint32_t room);
+long vmx_set_nested_state(struct x86_vcpu *v, const struct kvm_nested_state *s, unsigned long user);
 
 #endif
