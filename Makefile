@@ -4,7 +4,7 @@
 
 BUILD := build
 
-.PHONY: all run check check-all fuzz bench clean install help deps guest boot tested
+.PHONY: all run nested check check-all fuzz bench clean install help deps guest boot tested
 
 # Standard output belongs to the guest and to the results of tests; all else is said on standard error.
 build_all = { [ -e $(BUILD)/build.ninja ] || meson setup $(BUILD) $(if $(PREFIX),--prefix $(PREFIX)) >&2; } && \
@@ -19,6 +19,8 @@ help:
 	@echo "                  CMD='uname -a'   run that in the guest instead, exit with its status"
 	@echo "                  ARGS='-c 2'      more options for 'anykvm run'"
 	@echo "                  V=1              with the kernel's messages"
+	@echo "make nested       three of Debian's kernels inside each other, each a hypervisor for the next"
+	@echo "                  ARGS='--cpu amd' LEVELS=2 KERNEL=6.12-cloud-amd64"
 	@echo "make check        build and run all tests"
 	@echo "                  TESTS='irq vmm'  only these suites"
 	@echo "make check-all    the same, with the tests that take long"
@@ -31,7 +33,7 @@ help:
 
 # 'make' alone needs only what every target needs.
 deps:
-	@tools/deps.sh $(filter run check check-all bench,$(patsubst fuzz,check,$(patsubst check-all,check check-all,$(MAKECMDGOALS))))
+	@tools/deps.sh $(filter run nested check check-all bench,$(patsubst fuzz,check,$(patsubst check-all,check check-all,$(MAKECMDGOALS))))
 
 # Make turns every failure into status 2, and says so behind all that was printed; the guest's own status, and that of
 # the tests, leave through tools/make-exit.c.  Without that (a make that cannot load objects) the last line fails
@@ -53,6 +55,9 @@ boot: override export CMD := $(value CMD)
 boot: all
 	@tools/run.sh $(BUILD) $(ARGS); echo $$? >$(BUILD)/run.status
 
+nested: all
+	@LEVELS=$(LEVELS) KERNEL=$(KERNEL) tools/nested.sh $(BUILD) $(ARGS)
+
 # Debian's kernel and the initramfs, as the tests and the benchmark boot them.
 guest: all
 	@tools/guest.sh $(BUILD)
@@ -61,8 +66,8 @@ check check-all: tested
 	$(exit-with $(file <$(BUILD)/check.status))
 	@exit $(file <$(BUILD)/check.status)
 
-# The kernel's selftests are built where they are run: a download, and a minute.
-selftests := $(if $(or $(filter selftests%,$(TESTS)),$(if $(TESTS),,all)),tools/selftests.sh $(BUILD),true)
+# The kernel's selftests are built where they are run: two downloads, and two minutes.
+selftests := $(if $(or $(filter selftests%,$(TESTS)),$(if $(TESTS),,all)),tools/selftests.sh $(BUILD) 6.1 6.12,true)
 
 # A build that fails is a test that fails: the last line is the count in any case.
 tested:

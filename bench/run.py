@@ -18,8 +18,10 @@ import tempfile
 import threading
 import time
 
+from nested import Nested
+
 SIDES = ('native', 'anykvm', 'qemu', 'tcg')  # 'qemu' is QEMU as a client of 'anykvm exec'
-VALUE = re.compile(r'^([a-z0-9-]+) ([0-9]+(?:\.[0-9]+)?) (ns|us|ms|s|MiB)$')
+VALUE = re.compile(r'^([a-z0-9-]+) ([0-9]+(?:\.[0-9]+)?) (ns|us|ms|s|MiB|cycles)$')
 SMP = 'int-two,mem-two,sys-two,threads,locked'
 SHARES = (('int', 'integer work'), ('mem', 'memory'), ('sys', 'system calls'))
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -42,14 +44,19 @@ class Run:
         watchdog = threading.Timer(timeout, self.kill, (process, timeout))
         watchdog.start()
         began = (None, 0)
+        inside, inside_since = '', 0
         for raw in process.stdout:
             now = time.monotonic()
             line = raw.decode('utf-8', 'replace').strip()
             # Firmware ends its output in escape sequences, not in a new line.
-            line = re.sub(r'^.*?(?=bench ready$)', '', line)
+            line = re.sub(r'^.*?(?=(?:bench ready|inside \S+)$)', '', line)
             self.lines.append(line)
-            if line == 'bench ready':
+            if line == 'bench ready' and not inside:
                 self.ready = now - start
+            elif line == 'bench ready' and inside.endswith('l2-'):
+                self.values[inside + 'boot'] = (now - inside_since, 's')
+            elif line.startswith('inside '):
+                inside, inside_since = line[7:] + '-', now
             elif line.startswith('begin '):
                 own = own_memory(process.pid, ram_mib) if ram_mib else None
                 if own is not None:
@@ -60,8 +67,9 @@ class Run:
             match = VALUE.match(line)
             if match:
                 name, value, unit = match.groups()
-                self.values[name] = (float(value), unit)
-                if began[0] == name:
+                self.values[inside + name] = (float(value), unit)
+                # An L2's lines take their time.
+                if began[0] == name and not inside:
                     self.host_ns[name] = (now - began[1]) * 1e9
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -113,6 +121,7 @@ class Bench:
         nodes = 'dir dev\nnode dev/console 5 1\nnode dev/null 1 3\n'
         subprocess.run([os.path.join(HERE, '..', 'tools', 'cpio.py'), self.initramfs],
                        input=(nodes + 'file\tinit\t%s\n' % self.init).encode(), check=True)
+        self.nested = Nested(self)
 
     def add(self, side, name, value, unit):
         if name not in self.units:
@@ -141,16 +150,22 @@ class Bench:
             run = Run(self.command(side, cpus, only), timeout, ram_mib=self.options.memory)
             if run.ready is not None and cpus == 1:
                 self.add(side, 'boot', run.ready, 's')
-        if run.error:
-            self.failures.append('%s with %d CPUs: %s' % (side, cpus, run.error))
-            print('  %s; its last lines:' % self.failures[-1], *run.lines[-5:], sep='\n    ', file=sys.stderr)
-        for name, (value, unit) in run.values.items():
-            self.add(side, name, value, unit)
-            self.check_clock(side, name, run.host_ns.get(name))
+        self.take(side, run, '%s with %d CPUs' % (side, cpus))
         if cpus == 1 and side != 'native':
             self.add(side, 'peak-memory', run.rss_mib, 'MiB')
             if run.own_mib is not None:
                 self.add(side, 'own-memory', run.own_mib, 'MiB')
+
+    def take(self, side, run, what):
+        if run.error:
+            self.failures.append('%s: %s' % (what, run.error))
+            print('  %s; its last lines:' % self.failures[-1], *run.lines[-5:], sep='\n    ', file=sys.stderr)
+        for name, (value, unit) in run.values.items():
+            self.add(side, name, value, unit)
+            self.check_clock(side, name, run.host_ns.get(name))
+
+    def guest(self, side, command):
+        self.take(side, Run(command, self.options.timeout), side + ' as a hypervisor')
 
     def check_clock(self, side, name, host_ns):
         """A guest measures by its own clock: the host's must have moved as far."""
@@ -189,6 +204,10 @@ class Bench:
                     self.one(side, 2, SMP)
             if 'anykvm' in self.options.sides:
                 self.exits()
+            for side in [side for side in self.options.sides if side in ('anykvm', 'tcg')]:
+                print('round %d of %d: %s as a hypervisor' % (number + 1, self.options.rounds, side), file=sys.stderr,
+                      flush=True)
+                self.nested.round(side)
 
     def report(self):
         print('%-16s %-4s' % ('workload', 'unit'), *('%10s %10s' % (side, 'median') for side in SIDES),
@@ -208,6 +227,7 @@ class Bench:
                 row.append('  host KVM: %.4g' % min(sides['host KVM']))
             print(' '.join(row))
         self.report_shares()
+        self.nested.report()
         print("own-memory is what the machine's process holds beside the memory that the guest has touched.")
         print("'qemu' is the same machine as 'tcg', with -accel kvm under 'anykvm exec', and for exit-out a client of its own.")
         print('The first figure of a pair is the best of %d runs; ratios are of the best.' % self.options.rounds)
@@ -263,6 +283,8 @@ def main():
     parser.add_argument('--only', help='only these workloads, by commas')
     parser.add_argument('--sides', default=','.join(SIDES), type=lambda text: text.split(','),
                         help='who runs, by commas, of ' + ', '.join(SIDES))
+    parser.add_argument('--nested', default='svm', type=lambda text: [v for v in text.split(',') if v],
+                        help='hypervisors inside, by commas, of svm, vmx; or none')
     parser.add_argument('--timeout', type=int, default=600, help='longest time of one run in seconds')
     parser.add_argument('--kernel', help='another kernel')
     parser.add_argument('--anykvm', help='another anykvm')

@@ -121,6 +121,18 @@ ANYKVM_PUBLIC int anykvm_trace(const char *path);
 
 /* --- of later kernels: api.rst there documents them --- */
 
+#ifndef KVM_SET_USER_MEMORY_REGION2 /* Linux 6.8; without memory of a guest's own there is no KVM_MEM_GUEST_MEMFD */
+#define KVM_CAP_USER_MEMORY2 231
+#define KVM_SET_USER_MEMORY_REGION2 _IOW(KVMIO, 0x49, struct kvm_userspace_memory_region2)
+struct kvm_userspace_memory_region2 {
+	__u32 slot, flags;
+	__u64 guest_phys_addr, memory_size, userspace_addr;
+	__u64 guest_memfd_offset;       /* this and the rest: not looked at */
+	__u32 guest_memfd, pad1;
+	__u64 pad2[14];
+};
+#endif
+
 #ifndef KVM_PRE_FAULT_MEMORY /* Linux 6.11 */
 #define KVM_CAP_PRE_FAULT_MEMORY 236
 #define KVM_PRE_FAULT_MEMORY _IOWR(KVMIO, 0xd5, struct kvm_pre_fault_memory)

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Fetch a stock Debian kernel through apt and unpack it, without installing it.
 # Usage: tools/fetch-kernel.sh DIR [FLAVOUR]
-# FLAVOUR is what follows linux-image- in the name of Debian's metapackage: cloud-amd64 (the default) or amd64.
+# FLAVOUR is what follows linux-image- in the name of Debian's metapackage: cloud-amd64 (the default), amd64, or
+# 6.12-cloud-amd64, the same of a later release.
 # DIR/vmlinuz, DIR/config, DIR/lib/modules/VERSION and DIR/version are there afterwards.
 set -eu
 dir=$1
@@ -14,7 +15,7 @@ flavour=${2:-cloud-amd64}
 # The metapackage names the newest kernel of the flavour.
 newest() {
 	apt-cache depends "linux-image-$flavour" 2>/dev/null |
-		sed -n "s/^ *Depends: \(linux-image-[0-9].*-$flavour\)\$/\1/p" | head -n 1
+		sed -n "s/^ *Depends: \(linux-image-[0-9].*-${flavour#[0-9]*-}\)\$/\1/p" | head -n 1
 }
 
 rm -rf "$dir.part"
@@ -32,6 +33,8 @@ dpkg-deb -x "$dir.part"/*.deb "$dir.part/unpacked"
 version=${package#linux-image-}
 mkdir -p "$dir.part/lib/modules"
 mv "$dir.part/unpacked/lib/modules/$version" "$dir.part/lib/modules/"
+# The 6.12 ones are compressed, which the initramfs's insmod does not undo.
+find "$dir.part/lib/modules" -name '*.ko.xz' -exec xz -d {} +
 mv "$dir.part/unpacked/boot/vmlinuz-$version" "$dir.part/vmlinuz"
 mv "$dir.part/unpacked/boot/config-$version" "$dir.part/config"
 rm -rf "$dir.part/unpacked" "$dir.part"/*.deb

@@ -9,22 +9,37 @@
 
 #include <linux/futex.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 struct host_lock {
 	_Atomic uint32_t word;          /* 0 free, 1 held, 2 held and somebody waits */
 };
 
-static inline long host_futex(_Atomic uint32_t *word, int op, uint32_t value)
+static inline long host_futex_timed(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *time)
 {
 	long ret = SYS_futex;
-	register void *timeout __asm__("r10") = 0;
+	register const void *timeout __asm__("r10") = time;
 
 	__asm__ volatile("syscall" : "+a"(ret)
 			 : "D"(word), "S"((long)op | FUTEX_PRIVATE_FLAG), "d"((long)value), "r"(timeout)
 			 : "rcx", "r11", "memory");
 	return ret;
+}
+
+static inline long host_futex(_Atomic uint32_t *word, int op, uint32_t value)
+{
+	return host_futex_timed(word, op, value, NULL);
+}
+
+/** host_nap - gives the processor away for @ns, below a second, unless @word is not @value any more. */
+static inline void host_nap(_Atomic uint32_t *word, uint32_t value, long ns)
+{
+	const struct timespec time = { .tv_nsec = ns };
+
+	host_futex_timed(word, FUTEX_WAIT, value, &time);
 }
 
 /** host_yield - sched_yield(), of general registers only. */

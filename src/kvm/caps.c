@@ -45,6 +45,7 @@ static const struct kvm_cap_row rows[] = {
 	{ .cap = KVM_CAP_DESTROY_MEMORY_REGION_WORKS, .value = 1 },
 	{ .cap = KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, .value = 1 },
 	{ .cap = KVM_CAP_SYNC_MMU, .value = 1 },
+	{ .cap = KVM_CAP_USER_MEMORY2, .value = 1 },
 	{ .cap = KVM_CAP_PRE_FAULT_MEMORY, .value = 1 },
 	{ .cap = KVM_CAP_READONLY_MEM, .value = 1 },
 	{ .cap = KVM_CAP_NR_MEMSLOTS, .value = KVM_USER_MEM_SLOTS },

@@ -152,7 +152,7 @@ static bool coalesce(struct vm *vm, uint64_t addr, unsigned int len, const void 
 	pthread_mutex_lock(&vm->ring_lock);
 	last = __atomic_load_n(&ring->last, __ATOMIC_RELAXED);
 	first = __atomic_load_n(&ring->first, __ATOMIC_ACQUIRE);
-	room = last < RING_SIZE && (first - last - 1) % (uint32_t)RING_SIZE;
+	room = last < RING_SIZE && (last + 1) % RING_SIZE != first;
 	if (room) {
 		slot = &ring->coalesced_mmio[last];
 		slot->phys_addr = addr;

@@ -244,12 +244,16 @@ void kvm_irq_acked(struct vm *vm, unsigned int irqchip, unsigned int pin)
 {
 	int gsi = kvm_irq_gsi_of(vm, irqchip, pin);
 
-	if (gsi < 0)
-		return;
+	if (gsi >= 0)
+		kvm_irq_acked_gsi(vm, (uint32_t)gsi);
+}
+
+void kvm_irq_acked_gsi(struct vm *vm, uint32_t gsi)
+{
 	pthread_mutex_lock(&vm->ack_lock);
 	for (struct kvm_irq_ack *a = vm->acks, *next; a; a = next) {
 		next = a->next;
-		if (a->gsi == (uint32_t)gsi)
+		if (a->gsi == gsi)
 			a->fn(a);
 	}
 	pthread_mutex_unlock(&vm->ack_lock);

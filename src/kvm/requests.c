@@ -50,7 +50,7 @@ static long trace(struct kvm_call *c)
 
 static long create_vcpu(struct kvm_call *c)
 {
-	return kvm_vcpu_create(c->vm, (uint32_t)c->arg);
+	return c->arg >> 32 ? -EINVAL : kvm_vcpu_create(c->vm, (uint32_t)c->arg);
 }
 
 static long enable_cap(struct kvm_call *c)
@@ -66,6 +66,17 @@ static long enable_cap(struct kvm_call *c)
 static long set_user_memory_region(struct kvm_call *c)
 {
 	return kvm_set_memory_region(c->vm, c->data);
+}
+
+static long set_user_memory_region2(struct kvm_call *c)
+{
+	const struct kvm_userspace_memory_region2 *m = c->data;
+	const struct kvm_userspace_memory_region region = {
+		.slot = m->slot, .flags = m->flags, .guest_phys_addr = m->guest_phys_addr,
+		.memory_size = m->memory_size, .userspace_addr = m->userspace_addr,
+	};
+
+	return kvm_set_memory_region(c->vm, &region);
 }
 
 static long get_dirty_log(struct kvm_call *c)
@@ -219,6 +230,7 @@ static const struct kvm_ioctl_row rows[] = {
 	KVM_IOCTL(KVM_CREATE_VCPU, KVM_VM, 0, create_vcpu),
 	KVM_IOCTL(KVM_ENABLE_CAP, KVM_VM | KVM_VCPU, 0, enable_cap),
 	KVM_IOCTL(KVM_SET_USER_MEMORY_REGION, KVM_VM, 0, set_user_memory_region),
+	KVM_IOCTL(KVM_SET_USER_MEMORY_REGION2, KVM_VM, 0, set_user_memory_region2),
 	KVM_IOCTL(KVM_GET_DIRTY_LOG, KVM_VM, 0, get_dirty_log),
 	KVM_IOCTL(KVM_CLEAR_DIRTY_LOG, KVM_VM, KVM_IOCTL_IN, clear_dirty_log),
 	KVM_IOCTL(KVM_RESET_DIRTY_RINGS, KVM_VM, 0, reset_dirty_rings),

@@ -205,6 +205,8 @@ void kvm_irq_ack_unregister(struct vm *vm, struct kvm_irq_ack *ack);
  * registered.  They may set lines, so no lock of a chip may be held.
  */
 void kvm_irq_acked(struct vm *vm, unsigned int irqchip, unsigned int pin);
+/** kvm_irq_acked_gsi - the same of what leads to no pin. */
+void kvm_irq_acked_gsi(struct vm *vm, uint32_t gsi);
 
 /** kvm_irq_has_ack - somebody wants acknowledgements of @pin of @irqchip. */
 bool kvm_irq_has_ack(struct vm *vm, unsigned int irqchip, unsigned int pin);

@@ -38,14 +38,18 @@ struct path_parameter {
 static const struct path_parameter parameters[] = {
 	{ "kvm", "enable_pmu", FIXED("Y\n") },
 	{ "kvm", "enable_vmware_backdoor", FACT(vmware_backdoor, "N\n", "Y\n") },
+	{ "kvm", "force_emulation_prefix", FIXED("0\n") },
 	{ "kvm", "global_tdp", FACT(global_tdp, "N\n", "Y\n") },
 	{ "kvm", "ignore_msrs", FACT(ignore_msrs, "N\n", "Y\n") },
 	{ "kvm", "nx_huge_pages", FIXED("N\n") },
 	{ "kvm", "report_ignored_msrs", FACT(report_ignored_msrs, "N\n", "Y\n") },
 	{ "kvm_intel", "allow_smaller_maxphyaddr", FIXED("Y\n") },
+	{ "kvm_intel", "ept", FIXED("Y\n") },
 	{ "kvm_intel", "nested", FACT(nested, "N\n", "Y\n") },
 	{ "kvm_intel", "unrestricted_guest", FIXED("Y\n") },
+	{ "kvm_amd", "avic", FIXED("N\n") },
 	{ "kvm_amd", "nested", FACT(nested, "0\n", "1\n") },
+	{ "kvm_amd", "npt", FIXED("Y\n") },
 };
 
 #define PARAMETER_COUNT (sizeof(parameters) / sizeof(parameters[0]))

@@ -141,6 +141,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(CR8_LEGACY, "cr8_legacy", 0x80000001, 0, ECX, 4, NOTHING, AMD)                        \
 	F(ABM, "abm", 0x80000001, 0, ECX, 5, HOST, BOTH)                                        \
 	F(SSE4A, "sse4a", 0x80000001, 0, ECX, 6, HOST, AMD)                                     \
+	F(MISALIGNSSE, "misalignsse", 0x80000001, 0, ECX, 7, NOTHING, AMD)                      \
 	F(3DNOWPREFETCH, "3dnowprefetch", 0x80000001, 0, ECX, 8, NOTHING, BOTH)                 \
 	F(OSVW, "osvw", 0x80000001, 0, ECX, 9, NOTHING, AMD)                                    \
 	F(TOPOEXT, "topoext", 0x80000001, 0, ECX, 22, NOTHING, AMD)                             \
@@ -148,7 +149,7 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(SYSCALL, "syscall", 0x80000001, 0, EDX, 11, NOTHING, BOTH)                            \
 	F(NX, "nx", 0x80000001, 0, EDX, 20, NOTHING, BOTH)                                      \
 	F(MMXEXT, "mmxext", 0x80000001, 0, EDX, 22, HOST, AMD)                                  \
-	F(FXSR_OPT, "fxsr_opt", 0x80000001, 0, EDX, 25, CLIENT, AMD)                            \
+	F(FXSR_OPT, "fxsr_opt", 0x80000001, 0, EDX, 25, NOTHING, AMD)                           \
 	F(PDPE1GB, "pdpe1gb", 0x80000001, 0, EDX, 26, NOTHING, BOTH)                            \
 	F(RDTSCP, "rdtscp", 0x80000001, 0, EDX, 27, NOTHING, BOTH)                              \
 	F(LM, "lm", 0x80000001, 0, EDX, 29, NOTHING, BOTH)                                      \
@@ -165,8 +166,18 @@ enum x86_cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 	F(AMD_SSB_NO, "amd_ssb_no", 0x80000008, 0, EBX, 26, NOTHING, AMD)                       \
 	F(BTC_NO, "btc_no", 0x80000008, 0, EBX, 29, NOTHING, AMD)                               \
 	F(NPT, "npt", 0x8000000a, 0, EDX, 0, NOTHING, AMD)                                      \
+	F(LBRV, "lbrv", 0x8000000a, 0, EDX, 1, NOTHING, AMD)                                    \
 	F(NRIPS, "nrips", 0x8000000a, 0, EDX, 3, NOTHING, AMD)                                  \
+	F(TSC_SCALE, "tsc_scale", 0x8000000a, 0, EDX, 4, NOTHING, AMD)                          \
+	F(VMCB_CLEAN, "vmcb_clean", 0x8000000a, 0, EDX, 5, NOTHING, AMD)                        \
 	F(FLUSHBYASID, "flushbyasid", 0x8000000a, 0, EDX, 6, NOTHING, AMD)                      \
+	F(DECODEASSISTS, "decodeassists", 0x8000000a, 0, EDX, 7, NOTHING, AMD)                  \
+	F(PAUSEFILTER, "pausefilter", 0x8000000a, 0, EDX, 10, NOTHING, AMD)                     \
+	F(PFTHRESHOLD, "pfthreshold", 0x8000000a, 0, EDX, 12, NOTHING, AMD)                     \
+	F(V_VMSAVE_VMLOAD, "v_vmsave_vmload", 0x8000000a, 0, EDX, 15, NOTHING, AMD)             \
+	F(VGIF, "vgif", 0x8000000a, 0, EDX, 16, NOTHING, AMD)                                   \
+	F(VNMI, "vnmi", 0x8000000a, 0, EDX, 25, NOTHING, AMD)                                   \
+	F(SVME_ADDR_CHK, "svme_addr_chk", 0x8000000a, 0, EDX, 28, NOTHING, AMD)                 \
 	F(NO_NESTED_DATA_BP, "no_nested_data_bp", 0x80000021, 0, EAX, 0, NOTHING, AMD)          \
 	F(LFENCE_RDTSC, "lfence_rdtsc", 0x80000021, 0, EAX, 2, NOTHING, AMD)                    \
 	F(NULL_SEL_CLR_BASE, "null_sel_clr_base", 0x80000021, 0, EAX, 6, NOTHING, AMD)          \

@@ -276,6 +276,17 @@ static void coalesced_writes(void **state)
 	assert_int_equal(ring->coalesced_mmio[3].phys_addr, 0xa000);
 	assert_int_equal(ring->coalesced_mmio[3].pio, 0);
 	assert_int_equal(ring->coalesced_mmio[3].len, 2);
+	/* The end behind the beginning is not full; kernels before 6.11 take it for full here, and there alone. */
+	if (!api_real()) {
+		ring->first = 0;
+		ring->last = 85;
+		again(vcpu);
+		assert_int_equal(run_once(vcpu, run), KVM_EXIT_IO);
+		assert_int_equal(run->io.size, 2);
+		assert_int_equal(ring->last, 85 + 2);
+		assert_int_equal(run_once(vcpu, run), KVM_EXIT_HLT);
+		assert_int_equal(ring->last, 85 + 4);
+	}
 	/* Full but for the one place that stays free: exits again. */
 	ring->first = (ring->last + 1) % ((PAGE - 8) / 24);
 	again(vcpu);

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "anykvm.h"
+
 #define LOG KVM_MEM_LOG_DIRTY_PAGES
 #define RO KVM_MEM_READONLY
 
@@ -49,6 +51,30 @@ static void arguments(void **state)
 	api_fails(EINVAL, api_set_slot(vm, 2 << 16, 0, 0, PAGE, m));
 	api_fails(EINVAL, api_set_slot(vm, 0xffff0000, 0, 0, PAGE, m));
 	api_ok(api_set_slot(vm, (uint32_t)slots - 1, 0, 0, PAGE, m));
+	api_close(vm);
+}
+
+/* The later request's first fields are the same; there is no memory of a guest's own. */
+static void region2(void **state)
+{
+	int vm = api_vm();
+	struct kvm_userspace_memory_region2 m = {
+		.slot = 3, .guest_phys_addr = PAGE, .memory_size = PAGE, .userspace_addr = (uintptr_t)api_memory(PAGE),
+	};
+
+	if (api_cap(api_sys(), KVM_CAP_USER_MEMORY2) <= 0) {
+		api_close(vm);
+		skip();
+	}
+	m.flags = 4;
+	api_fails(EINVAL, api_ioctl(vm, KVM_SET_USER_MEMORY_REGION2, &m));
+	m.flags = LOG;
+	api_ok(api_ioctl(vm, KVM_SET_USER_MEMORY_REGION2, &m));
+	/* Both speak of the same slots. */
+	api_fails(EEXIST, api_set_slot(vm, 4, 0, PAGE, PAGE, (void *)(uintptr_t)m.userspace_addr));
+	m.memory_size = 0;
+	api_ok(api_ioctl(vm, KVM_SET_USER_MEMORY_REGION2, &m));
+	api_ok(api_set_slot(vm, 4, 0, PAGE, PAGE, (void *)(uintptr_t)m.userspace_addr));
 	api_close(vm);
 }
 
@@ -523,6 +549,7 @@ static void memory_vanishes(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(create_delete),
 	cmocka_unit_test(arguments),
+	cmocka_unit_test(region2),
 	cmocka_unit_test(overlap),
 	cmocka_unit_test(modify),
 	cmocka_unit_test(address_spaces),

@@ -82,16 +82,18 @@ static bool asks_state_first(const struct kvm_ioctl_row *row)
 	return row->request == (uint32_t)KVM_SET_IDENTITY_MAP_ADDR || row->request == (uint32_t)KVM_GET_NESTED_STATE;
 }
 
-static bool is_nested(const struct kvm_ioctl_row *row)
+/* Of what a kernel may be built without, or its machine lack: refused before it is looked at. */
+static bool is_optional(const struct kvm_ioctl_row *row)
 {
-	return row->request == (uint32_t)KVM_GET_NESTED_STATE || row->request == (uint32_t)KVM_SET_NESTED_STATE;
+	return row->request == (uint32_t)KVM_GET_NESTED_STATE || row->request == (uint32_t)KVM_SET_NESTED_STATE ||
+	       row->request == (uint32_t)KVM_GET_SUPPORTED_HV_CPUID;
 }
 
-/* Not of every kernel, or gone from later ones; a KVM that does not nest refuses before it looks. */
+/* Not of every kernel, or gone from later ones. */
 static bool missing(const struct kvm_ioctl_row *row, int r)
 {
 	return api_real() && r < 0 && (errno == ENOTTY || errno == ENXIO ||
-				       (errno == EINVAL && (gives_only(row) || is_nested(row))) || (errno == EOPNOTSUPP));
+				       (errno == EINVAL && (gives_only(row) || is_optional(row))) || (errno == EOPNOTSUPP));
 }
 
 static void expect_efault(int fd, const struct kvm_ioctl_row *row, void *arg, const char *what)

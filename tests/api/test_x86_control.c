@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Control and debug registers, and IA32_SPEC_CTRL, bit by bit: which a guest may set follows from its CPUID; what it
+ * Control and debug registers, MXCSR, and IA32_SPEC_CTRL, bit by bit: which a guest may set follows from its CPUID; what it
  * may not is #GP(0) and changes nothing, and the client's is EINVAL.  SDM 3A, 2.5; APM 2, 3.1.3.
  */
 #include <stdlib.h>
@@ -379,10 +379,97 @@ static void test_spec_ctrl(void **state)
 	assert_int_equal(anykvm_set_cpu("host"), 0);
 }
 
+/* --- EFER.FFXSR and MXCSR.MM ------------------------------------------------------------------------- */
+
+#define FFXSR (1u << 14)
+#define FXSR_OPT (1u << 25)             /* in EDX of leaf 80000001h */
+#define MISALIGNSSE (1u << 7)           /* in ECX */
+#define MXCSR_MM (1u << 17)
+
+/* WRMSR of FFXSR.  KVM_SET_SREGS believes the client, as KVM's does. */
+static bool takes_ffxsr(struct cpuid_table *t)
+{
+	/* mov ecx,0xc0000080; rdmsr; or ah,0x40; wrmsr; out 0x10,al */
+	struct guest g = GUEST(false, 0x66, 0xb9, 0x80, 0x00, 0x00, 0xc0, 0x0f, 0x32, 0x80, 0xcc, 0x40, 0x0f, 0x30,
+			       0xe6, 0x10);
+	struct kvm_sregs s;
+	bool taken;
+
+	VECTOR(&g, 13, 0x1800, 0xe6, 0x13);
+	api_ok(api_ioctl(g.vcpu, KVM_SET_CPUID2, t));
+	SET(&g, rsp, STACK_TOP);
+	guest_run(&g, KVM_EXIT_IO);
+	taken = g.run->io.port == 0x10;
+	api_ok(api_ioctl(g.vcpu, KVM_GET_SREGS, &s));
+	assert_int_equal(s.efer, taken ? FFXSR : 0);
+	guest_end(&g);
+	return taken;
+}
+
+/* MXCSR's mask, and KVM_SET_XSAVE with MM. */
+static bool takes_mm(struct cpuid_table *t)
+{
+	enum { MXCSR = 6, MASK, HEADER = 128 };
+	struct guest g = GUEST(false, 0xf4);
+	struct kvm_xsave x;
+	uint32_t mask;
+
+	api_ok(api_ioctl(g.vcpu, KVM_SET_CPUID2, t));
+	api_ok(api_ioctl(g.vcpu, KVM_GET_XSAVE, &x));
+	mask = x.region[MASK];
+	assert_int_equal(mask & ~MXCSR_MM, 0xffff);
+	x.region[HEADER] |= 3;
+	x.region[MXCSR] = 0x1f80 | MXCSR_MM;
+	if (mask & MXCSR_MM) {
+		api_ok(api_ioctl(g.vcpu, KVM_SET_XSAVE, &x));
+		api_ok(api_ioctl(g.vcpu, KVM_GET_XSAVE, &x));
+		assert_int_equal(x.region[MXCSR], 0x1f80 | MXCSR_MM);
+	} else {
+		api_fails(EINVAL, api_ioctl(g.vcpu, KVM_SET_XSAVE, &x));
+	}
+	guest_end(&g);
+	return mask & MXCSR_MM;
+}
+
+/* Both are AMD's, and there where CPUID says so. */
+static void test_amd_sse(void **state)
+{
+	static const struct {
+		const char *model;
+		bool ffxsr, mm;
+	} row[] = {
+		{ "intel", false, false }, { "amd", true, true }, { "amd,-fxsr_opt", false, true },
+		{ "amd,-misalignsse", true, false },
+	};
+
+	if (!api_linked())      /* the model must be chosen */
+		skip();
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		struct cpuid_table *t;
+		struct kvm_cpuid_entry2 *e;
+
+		assert_int_equal(anykvm_set_cpu(row[i].model), 0);
+		t = guest_supported();
+		e = guest_leaf(t, 0x80000001, 0);
+		assert_int_equal(!!(e->edx & FXSR_OPT), row[i].ffxsr);
+		assert_int_equal(!!(e->ecx & MISALIGNSSE), row[i].mm);
+		assert_int_equal(takes_ffxsr(t), row[i].ffxsr);
+		assert_int_equal(takes_mm(t), row[i].mm);
+		/* The vCPU's CPUID decides, not the model. */
+		e->edx &= ~FXSR_OPT;
+		e->ecx &= ~MISALIGNSSE;
+		assert_false(takes_ffxsr(t));
+		assert_false(takes_mm(t));
+		free(t);
+	}
+	assert_int_equal(anykvm_set_cpu("host"), 0);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_cr4),
 	cmocka_unit_test(test_debug_registers),
 	cmocka_unit_test(test_spec_ctrl),
+	cmocka_unit_test(test_amd_sse),
 };
 
 API_MAIN(tests)

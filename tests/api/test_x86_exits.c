@@ -234,6 +234,41 @@ static void on_alarm(int sig)
 {
 }
 
+/* The same program with a kernel that lets it try again: a kick finds it all the same. */
+static void test_user_failure_again(void **state)
+{
+	struct itimerval on = { { 0, 1000 }, { 0, 1000 } }, off = { { 0, 0 }, { 0, 0 } };
+	struct sigaction sa = { .sa_handler = on_alarm }, old;
+	uint64_t *gdt;
+	struct kvm_sregs s;
+	struct guest g;
+
+	if (api_real())
+		skip();
+	g = user_guest();
+	gdt = (uint64_t *)(g.mem + GUEST_IDT + 16 * 32);
+	LONG_VECTOR(&g, 6, 0x1900, 0x48, 0xcf);         /* iretq */
+	gdt[3] = 0x00affb000000ffff;
+	gdt[4] = 0x00cff3000000ffff;
+	api_ok(api_ioctl(g.vcpu, KVM_GET_SREGS, &s));
+	s.gdt.limit = 39;
+	s.cs.selector = 0x1b;
+	s.ss.selector = 0x23;
+	s.tr.base = 0x8000;
+	*(uint64_t *)(g.mem + 0x8000 + 4) = GUEST_STACK;
+	api_ok(api_ioctl(g.vcpu, KVM_SET_SREGS, &s));
+	sigaction(SIGALRM, &sa, &old);
+	setitimer(ITIMER_REAL, &on, NULL);
+	for (int i = 0; i < 3; i++) {
+		api_fails(EINTR, api_ioctl(g.vcpu, KVM_RUN, NULL));
+		assert_int_equal(g.run->exit_reason, KVM_EXIT_INTR);
+	}
+	setitimer(ITIMER_REAL, &off, NULL);
+	sigaction(SIGALRM, &old, NULL);
+	assert_true(guest_regs(&g).rip == 0x20000 || guest_regs(&g).rip == 0x1900);
+	guest_end(&g);
+}
+
 /* An instruction with [bx], where @segment says, and out 0x10,al.  NMI: out 0x13,al */
 static struct guest area_guest(uint8_t modrm, uint16_t segment)
 {
@@ -699,6 +734,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_triple_fault_event),
 	cmocka_unit_test(test_internal_error),
 	cmocka_unit_test(test_user_failure),
+	cmocka_unit_test(test_user_failure_again),
 	cmocka_unit_test(test_area_of_device),
 	cmocka_unit_test(test_xsave_of_device),
 	cmocka_unit_test(test_fail_entry),

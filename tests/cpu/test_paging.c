@@ -152,7 +152,7 @@ static void control_bits(void **state)
 	static const struct { uint64_t bit; unsigned int feature; } rows[] = {
 		{ CR4_UMIP, X86_F_UMIP }, { CR4_FSGSBASE, X86_F_FSGSBASE }, { CR4_PCIDE, X86_F_PCID },
 		{ CR4_OSXSAVE, X86_F_XSAVE }, { CR4_SMEP, X86_F_SMEP }, { CR4_SMAP, X86_F_SMAP },
-		{ CR4_PKE, X86_F_PKU }, { CR4_PKS, X86_F_PKS }, { CR4_VMXE, 0 }, { CR4_SMXE, 0 }, { CR4_CET, 0 },
+		{ CR4_PKE, X86_F_PKU }, { CR4_PKS, X86_F_PKS }, { CR4_VMXE, X86_F_VMX }, { CR4_SMXE, 0 }, { CR4_CET, 0 },
 		{ 1ULL << 15, 0 }, { 1ULL << 25, 0 }, { 1ULL << 32, 0 }, { 1ULL << 63, 0 },
 	};
 

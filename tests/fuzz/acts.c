@@ -139,6 +139,7 @@ static void act_events(struct fuzz_world *w)
 
 static const uint32_t wiring[] = {
 	(uint32_t)KVM_IRQFD, (uint32_t)KVM_IOEVENTFD, (uint32_t)KVM_IRQ_LINE, (uint32_t)KVM_SIGNAL_MSI,
+	(uint32_t)KVM_HYPERV_EVENTFD,
 	(uint32_t)KVM_SET_GSI_ROUTING, (uint32_t)KVM_IRQ_LINE_STATUS,
 };
 
@@ -147,14 +148,19 @@ static const uint32_t moving[] = {
 	(uint32_t)KVM_CLEAR_DIRTY_LOG, (uint32_t)KVM_RESET_DIRTY_RINGS,
 };
 
-static void request_of(struct fuzz_world *w, uint32_t request)
+static void request_to(struct fuzz_world *w, int fd, uint32_t request)
 {
 	const struct kvm_ioctl_row *row = request_row((unsigned int)request_number(request));
 	void *arg = room(ROOM);
 
-	shape(w, w->vm, row, arg);
+	shape(w, fd, row, arg);
 	tame(w, request, arg);
-	fuzz_ioctl(w->vm, request, _IOC_SIZE(request) ? arg : NULL);
+	fuzz_ioctl(fd, request, _IOC_SIZE(request) ? arg : NULL);
+}
+
+static void request_of(struct fuzz_world *w, uint32_t request)
+{
+	request_to(w, w->vm, request);
 }
 
 static void act_wire(struct fuzz_world *w)
@@ -297,12 +303,28 @@ static void act_state(struct fuzz_world *w)
 	guest_state(w, pick(w->vcpu));
 }
 
+/* --- hypervisors --- */
+
+static const uint32_t under_l2[] = {
+	(uint32_t)KVM_SET_NESTED_STATE, (uint32_t)KVM_SET_NESTED_STATE, (uint32_t)KVM_GET_NESTED_STATE,
+	(uint32_t)KVM_SET_VCPU_EVENTS, (uint32_t)KVM_SET_SREGS, (uint32_t)KVM_SET_MSRS, (uint32_t)KVM_SET_REGS,
+	(uint32_t)KVM_NMI, (uint32_t)KVM_SMI, (uint32_t)KVM_INTERRUPT, (uint32_t)KVM_TRANSLATE,
+};
+
+static void act_hyper(struct fuzz_world *w)
+{
+	if (one_in(2))
+		hyper_bend(w);
+	else
+		request_to(w, pick(w->vcpu), pick(under_l2));
+}
+
 /* --- what next --- */
 
 static void (*const acts[])(struct fuzz_world *w) = {
 	act_run, act_run, act_run, request_any, request_any, request_any, act_scribble, act_scribble, act_slots,
 	act_slots, act_restore, act_wire, act_wire, act_events, act_events, act_memory, act_code, act_ring,
-	act_descriptors, act_read, act_fork, act_state,
+	act_descriptors, act_read, act_fork, act_state, act_hyper, act_hyper,
 };
 
 /* One that runs, one that moves memory, one that scribbles, one that closes. */

@@ -70,6 +70,7 @@ struct fuzz_board {
 	_Atomic uint64_t seed, episodes;
 	_Atomic unsigned int threads;
 	_Atomic uint64_t runs, exits;   /* KVM_RUNs, and those that ended with an exit */
+	_Atomic uint64_t nested_runs[2], nested_exits[2];       /* of VMX, of SVM */
 	_Atomic bool complained;
 	char complaint[256];
 	struct fuzz_note note[FUZZ_THREADS];
@@ -104,6 +105,8 @@ struct fuzz_world {
 	size_t arena_size;      /* with what is kept free behind it */
 	char *memory;           /* the same memory, always there */
 	int memory_fd, short_fd;        /* behind the arena; a file that is too short */
+	bool amd;
+	uint64_t caps[5];       /* of VMX */
 	_Atomic bool stop;
 	unsigned int threads;
 	pthread_t thread[FUZZ_THREADS];         /* [0]: the main one */
@@ -145,6 +148,16 @@ bool error_allowed(uint32_t request, int err);
 /** guest_code - fills pages with code.  guest_state - points a vCPU there, in some mode. */
 void guest_code(struct fuzz_world *w);
 void guest_state(struct fuzz_world *w, int vcpu);
+
+/* --- guests that are hypervisors (hyper.c) --- */
+
+/** hyper_make - all that such a guest needs, in memory.  hyper_bend - changes something of it. */
+void hyper_make(struct fuzz_world *w);
+void hyper_bend(struct fuzz_world *w);
+/** hyper_state - what it needs of its vCPU, which @s has in 64-bit mode; its RIP. */
+uint64_t hyper_state(struct fuzz_world *w, int vcpu, struct kvm_sregs *s);
+/** hyper_count - notes how often L2 was entered and left. */
+void hyper_count(struct fuzz_world *w);
 
 /* --- what threads do (acts.c) --- */
 

@@ -8,7 +8,7 @@
 
 struct piece {
 	uint8_t size;
-	char code[11];
+	char code[24];
 };
 
 /* A dot stands for a random byte. */
@@ -27,6 +27,17 @@ static const struct piece pieces[] = {
 	PIECE("\x0f\x20\xc0"), PIECE("\x0f\x22\xc0"), PIECE("\x0f\x22\xd8"), PIECE("\x0f\x22\xe0"), /* CR0, 3, 4 */
 	PIECE("\x0f\x23\xf8"), PIECE("\x0f\x23\xc0"), PIECE("\x44\x0f\x22\xc0"),        /* DR7, DR0, CR8 */
 	PIECE("\x0f\x01\xc1"), PIECE("\x0f\x01\xd9"),   /* vmcall, vmmcall */
+	/* Hyper-V: a guest's identity, a hypercall, a register. */
+	PIECE("\xb9\x00\x00\x00\x40\x0f\x30"), PIECE("\xb9.\x00.\x00\x0f\x01\xc1"), PIECE("\xb9.\x00.\x00\x0f\x01\xd9"),
+	PIECE("\xb9.\x00\x00\x40\x0f\x30"), PIECE("\xb9.\x01\x00\x40\x0f\x30"),
+	/* A timer of its own that runs and ends in a vector; a message page. */
+	PIECE("\xb9\xb1\x00\x00\x40\xb8..\x00\x00\x31\xd2\x0f\x30"), PIECE("\xb9\xb0\x00\x00\x40\xb8.\x13.\x00\x0f\x30"),
+	PIECE("\xb9\x83\x00\x00\x40\xb8\x01..\x00\x31\xd2\x0f\x30"),
+	PIECE("\x0f\x01\xd8"), PIECE("\x0f\x01\xda"), PIECE("\x0f\x01\xdb"), PIECE("\x0f\x01\xdc"),     /* vmrun... */
+	PIECE("\x0f\x01\xdd"), PIECE("\x0f\x01\xde"), PIECE("\x0f\x01\xdf"), PIECE("\xb8\x00\x60\x02\x00"),
+	PIECE("\x0f\x01\xc2"), PIECE("\x0f\x01\xc3"), PIECE("\x0f\x01\xc4"), PIECE("\x0f\x01\xd4"),     /* vmlaunch... */
+	PIECE("\x0f\xc7\x37"), PIECE("\xf3\x0f\xc7\x37"), PIECE("\x66\x0f\xc7\x37"), PIECE("\x0f\xc7\x3f"),
+	PIECE("\x0f\x78\xd0"), PIECE("\x0f\x79\xd0"), PIECE("\x66\x0f\x38\x80\x0f"), PIECE("\x66\x0f\x38\x81\x0f"),
 	PIECE("\x0f\x01\xd0"), PIECE("\x0f\x01\xd1"), PIECE("\x0f\x01\xc8"), PIECE("\x0f\x01\xc9"),
 	PIECE("\x0f\x01\x16"), PIECE("\x0f\x01\x1e"), PIECE("\x0f\x00\x10"), PIECE("\x0f\x00\x18"),
 	PIECE("\xcd."), PIECE("\xcc"), PIECE("\xcf"), PIECE("\x48\xcf"), PIECE("\xf1"), PIECE("\xce"),
@@ -95,6 +106,7 @@ void guest_code(struct fuzz_world *w)
 	for (size_t i = (1 + CODE_PAGES) * PAGE; i < TABLES_PAGE * PAGE; i += 8 * (1 + below(16)))
 		*(uint64_t *)(w->memory + i) = number();
 	put_tables(w);
+	hyper_make(w);
 }
 
 /* --- state --- */
@@ -155,16 +167,23 @@ void guest_state(struct fuzz_world *w, int vcpu)
 	static void (*const modes[])(struct kvm_sregs *s) = { real_mode, protected_mode, long_mode, long_mode, wild };
 	struct kvm_sregs s;
 	struct kvm_regs r;
+	uint64_t rip = PAGE + below(CODE_PAGES * PAGE);
 
 	if (fuzz_ioctl(vcpu, KVM_GET_SREGS, &s))
 		return;
-	pick(modes)(&s);
+	if (one_in(2)) {
+		long_mode(&s);
+		flat_all(&s, true);
+		rip = hyper_state(w, vcpu, &s);
+	} else {
+		pick(modes)(&s);
+	}
 	if (one_in(16))
 		wild(&s);
 	fuzz_ioctl(vcpu, KVM_SET_SREGS, &s);
 	for (unsigned int i = 0; i < sizeof(r) / 8; i++)
 		((uint64_t *)&r)[i] = one_in(2) ? below(ARENA) : number();
-	r.rip = one_in(16) ? number() : PAGE + below(CODE_PAGES * PAGE);
+	r.rip = one_in(16) ? number() : rip;
 	r.rflags = one_in(8) ? number() : 2 | (rnd() & 0x4cd5);
 	fuzz_ioctl(vcpu, KVM_SET_REGS, &r);
 }

@@ -341,10 +341,14 @@ static int report(int status)
 		"nothing is printed",
 		"guests ran",
 		"most requests were accepted",
+		"guests' guests ran",
 	};
 
 	printf("# %llu episodes, %llu of %llu KVM_RUNs ended with an exit\n", (unsigned long long)board->episodes,
 	       (unsigned long long)board->exits, (unsigned long long)board->runs);
+	for (unsigned int amd = 0; amd < 2; amd++)
+		printf("# %s: %llu entries to L2, %llu exits\n", amd ? "SVM" : "VMX",
+		       (unsigned long long)board->nested_runs[amd], (unsigned long long)board->nested_exits[amd]);
 	whole = status == 0;
 	good &= tap(whole, means[0]);
 	good &= tap(!board->complained, means[1]);
@@ -352,6 +356,7 @@ static int report(int status)
 	good &= tap(board->exits > board->episodes, means[3]);
 	/* In a few episodes luck may miss some. */
 	good &= tap(uncalled * 4 < count && failed * 3 < count, means[4]);
+	good &= tap(board->nested_exits[0] + board->nested_exits[1] > board->episodes, means[5]);
 	if (!good)
 		board_tell();
 	if (!whole)
@@ -436,6 +441,6 @@ int main(int argc, char **argv)
 		setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0", 1);
 		execv("/proc/self/exe", argv);
 	}
-	printf("1..5\n# seed %llu\n", (unsigned long long)options.seed);
+	printf("1..6\n# seed %llu\n", (unsigned long long)options.seed);
 	return run();
 }

@@ -104,11 +104,25 @@ static void line(struct fuzz_world *w, void *arg)
 	l->level = (uint32_t)below(2);
 }
 
+/* Few connections, so that many are taken. */
+static void connection(struct fuzz_world *w, void *arg)
+{
+	struct kvm_hyperv_eventfd *e = arg;
+
+	memset(e, 0, sizeof(*e));
+	e->conn_id = one_in(8) ? (uint32_t)number() : (uint32_t)below(4);
+	e->fd = one_in(8) ? (int)number() : pick(w->event);
+	e->flags = one_in(16) ? (uint32_t)number() : (uint32_t)below(2);
+}
+
 static void one_route(struct kvm_irq_routing_entry *e)
 {
 	e->gsi = (uint32_t)below(40);
-	e->type = 1 + (uint32_t)below(2);
-	if (e->type == KVM_IRQ_ROUTING_IRQCHIP) {
+	e->type = one_in(4) ? KVM_IRQ_ROUTING_HV_SINT : 1 + (uint32_t)below(2);
+	if (e->type == KVM_IRQ_ROUTING_HV_SINT) {
+		e->u.hv_sint.vcpu = (uint32_t)below(4);
+		e->u.hv_sint.sint = (uint32_t)below(18);
+	} else if (e->type == KVM_IRQ_ROUTING_IRQCHIP) {
 		e->u.irqchip.irqchip = (uint32_t)below(3);
 		e->u.irqchip.pin = (uint32_t)below(e->u.irqchip.irqchip == 2 ? 24 : 8);
 	} else {
@@ -139,7 +153,8 @@ static void enable_cap(struct fuzz_world *w, void *arg)
 
 static const uint32_t msr_ranges[] = {
 	0, 0x10, 0x1b, 0x3a, 0x48, 0x8b, 0xc0, 0xfe, 0x11e, 0x174, 0x179, 0x186, 0x1a0, 0x1d9, 0x200, 0x250, 0x268,
-	0x277, 0x2ff, 0x309, 0x345, 0x38d, 0x400, 0x480, 0x4c1, 0x600, 0x6e0, 0x800, 0xda0, 0x40000000, 0x4b564d00,
+	0x277, 0x2ff, 0x309, 0x345, 0x38d, 0x400, 0x480, 0x4c1, 0x600, 0x6e0, 0x800, 0xda0, 0x40000000, 0x40000010, 0x40000020, 0x40000070,
+	0x40000080, 0x40000090, 0x400000b0, 0x400000f0, 0x40000100, 0x4b564d00,
 	0xc0000080, 0xc0000100, 0xc0010000, 0xc0010110, 0xc0010200, 0xc001100a, 0xc0011020, 0xc0000300,
 };
 
@@ -229,9 +244,10 @@ static void nested_state(struct fuzz_world *w, void *arg)
 
 	memset(s, 0, sizeof(*s));
 	s->flags = (uint16_t)below(16) | (one_in(2) ? KVM_STATE_NESTED_GIF_SET : 0);
-	s->format = KVM_STATE_NESTED_FORMAT_SVM;
-	s->size = one_in(8) ? (uint32_t)number() : (uint32_t)sizeof(*s) + (one_in(2) ? PAGE : 0);
-	s->hdr.svm.vmcb_pa = below(64) * PAGE;
+	s->format = w->amd ? KVM_STATE_NESTED_FORMAT_SVM : KVM_STATE_NESTED_FORMAT_VMX;
+	s->size = one_in(8) ? (uint32_t)number() : (uint32_t)(sizeof(*s) + below(3) * PAGE);
+	s->hdr.vmx.vmxon_pa = below(64) * PAGE;         /* SVM's vmcb_pa */
+	s->hdr.vmx.vmcs12_pa = below(64) * PAGE;
 }
 
 static void mce_setup(struct fuzz_world *w, void *arg)
@@ -248,6 +264,7 @@ static const struct shape shapes[] = {
 	{ KVM_UNREGISTER_COALESCED_MMIO, zone, 0 },
 	{ KVM_IOEVENTFD, ioeventfd, 0 },
 	{ KVM_IRQFD, irqfd, 0 },
+	{ KVM_HYPERV_EVENTFD, connection, 0 },
 	{ KVM_SIGNAL_MSI, msi, 0 },
 	{ KVM_IRQ_LINE, line, 0 },
 	{ KVM_IRQ_LINE_STATUS, line, 0 },
@@ -257,6 +274,7 @@ static const struct shape shapes[] = {
 	{ KVM_SET_MSRS, msrs, 0 },
 	{ KVM_GET_SUPPORTED_CPUID, list_of, 0 },
 	{ KVM_GET_EMULATED_CPUID, list_of, 0 },
+	{ KVM_GET_SUPPORTED_HV_CPUID, list_of, 0 },
 	{ KVM_GET_MSR_INDEX_LIST, list_of, 0 },
 	{ KVM_GET_MSR_FEATURE_INDEX_LIST, list_of, 0 },
 	{ KVM_GET_CPUID2, list_of, 0 },
@@ -281,7 +299,7 @@ static const struct shape shapes[] = {
 	{ KVM_SET_XCRS, NULL, KVM_GET_XCRS },
 	{ KVM_SET_DEBUGREGS, NULL, KVM_GET_DEBUGREGS },
 	{ KVM_GET_NESTED_STATE, nested_state, 0 },
-	{ KVM_SET_NESTED_STATE, nested_state, 0 },
+	{ KVM_SET_NESTED_STATE, nested_state, KVM_GET_NESTED_STATE },
 	{ KVM_SET_VCPU_EVENTS, NULL, KVM_GET_VCPU_EVENTS },
 	{ KVM_SET_LAPIC, NULL, KVM_GET_LAPIC },
 	{ KVM_SET_MP_STATE, small, 0 },
@@ -381,6 +399,7 @@ static const struct {
 	{ KVM_CLEAR_DIRTY_LOG, { ENOENT, ENXIO } },
 	{ KVM_ENABLE_CAP, { EEXIST, EPERM, E2BIG } },
 	{ KVM_IRQFD, { EBUSY } },
+	{ KVM_HYPERV_EVENTFD, { EEXIST, ENOENT, EMFILE } },
 	{ KVM_IOEVENTFD, { EEXIST, ENOENT, ENOSPC } },
 	{ KVM_REGISTER_COALESCED_MMIO, { ENOSPC } },
 	{ KVM_SIGNAL_MSI, { EPERM } },      /* the kernel's bare -1: nobody takes it */
@@ -400,6 +419,7 @@ static const struct {
 	{ KVM_SET_GUEST_DEBUG, { EBUSY } },
 	{ KVM_GET_SUPPORTED_CPUID, { E2BIG } },
 	{ KVM_GET_EMULATED_CPUID, { E2BIG } },
+	{ KVM_GET_SUPPORTED_HV_CPUID, { E2BIG } },
 	{ KVM_GET_CPUID2, { E2BIG } },
 	{ KVM_SET_CPUID, { E2BIG } },
 	{ KVM_SET_CPUID2, { E2BIG } },

@@ -94,13 +94,38 @@ static void map_run(struct fuzz_world *w, unsigned int i)
 		fuzz_complain("kvm_run of vCPU %u cannot be mapped: %s", i, strerror(errno));
 }
 
+/* Hyper-V's leaves before all others: KVM's own stand at the same numbers. */
+static void add_hyperv(int sys, struct kvm_cpuid2 *c)
+{
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 e[16];
+	} hv = { .head.nent = 16 };
+
+	if (fuzz_ioctl(sys, KVM_GET_SUPPORTED_HV_CPUID, &hv))
+		return;
+	memmove(c->entries + hv.head.nent, c->entries, c->nent * sizeof(c->entries[0]));
+	memcpy(c->entries, hv.e, hv.head.nent * sizeof(c->entries[0]));
+	c->nent += hv.head.nent;
+}
+
 static void choose_cpuid(int sys, int vcpu)
 {
 	struct kvm_cpuid2 *c = room(sizeof(*c) + 200 * sizeof(c->entries[0]));
 
-	c->nent = 200;
-	if (!fuzz_ioctl(sys, KVM_GET_SUPPORTED_CPUID, c))
-		fuzz_ioctl(vcpu, KVM_SET_CPUID2, c);
+	c->nent = 180;
+	if (fuzz_ioctl(sys, KVM_GET_SUPPORTED_CPUID, c))
+		return;
+	if (one_in(2))
+		add_hyperv(sys, c);
+	fuzz_ioctl(vcpu, KVM_SET_CPUID2, c);
+}
+
+static void synic(int vcpu)
+{
+	struct kvm_enable_cap cap = { .cap = one_in(2) ? KVM_CAP_HYPERV_SYNIC : KVM_CAP_HYPERV_SYNIC2 };
+
+	fuzz_ioctl(vcpu, KVM_ENABLE_CAP, &cap);
 }
 
 static void slot(struct fuzz_world *w)
@@ -135,11 +160,27 @@ static void chips(struct fuzz_world *w)
 		fuzz_ioctl(w->vm, KVM_CREATE_PIT2, &pit);
 }
 
+/* Whose CPU: chosen by us, or by 'anykvm exec'. */
+static void choose_model(struct fuzz_world *w)
+{
+	struct kvm_cpuid2 *c;
+
+	w->amd = one_in(2);
+	if (!fuzz_preloaded) {
+		anykvm_set_cpu(w->amd ? "amd" : "intel");
+		return;
+	}
+	c = room(sizeof(*c) + 200 * sizeof(c->entries[0]));
+	c->nent = 200;
+	w->amd = !fuzz_ioctl(w->sys, KVM_GET_SUPPORTED_CPUID, c) && c->entries[0].ebx == 0x68747541;    /* "Auth" */
+}
+
 void world_make(struct fuzz_world *w)
 {
 	must(mmap(w->arena, ARENA, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, w->memory_fd, 0));
 	w->stop = false;
 	w->sys = fuzz_open();
+	choose_model(w);
 	w->vm = fuzz_ioctl(w->sys, KVM_CREATE_VM, NULL);
 	w->stats = fuzz_ioctl(w->vm, KVM_GET_STATS_FD, NULL);
 	if (one_in(3))
@@ -153,6 +194,8 @@ void world_make(struct fuzz_world *w)
 		map_run(w, i);
 		if (!one_in(8))
 			choose_cpuid(w->sys, w->vcpu[i]);
+		if (one_in(2))
+			synic(w->vcpu[i]);
 	}
 	guest_code(w);
 	for (unsigned int i = 0; i < FUZZ_VCPUS; i++)
@@ -171,6 +214,7 @@ static void close_at(_Atomic int *place)
 
 void world_end(struct fuzz_world *w)
 {
+	hyper_count(w);
 	for (unsigned int i = 0; i < FUZZ_VCPUS; i++) {
 		close_at(&w->vcpu[i]);
 		must(mmap(w->run[i], RUN_PAGES * PAGE, PROT_READ | PROT_WRITE,

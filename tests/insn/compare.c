@@ -192,6 +192,28 @@ static bool wraps(const struct code *c, const struct state *before)
 	return false;
 }
 
+/*
+ * Whether of a 16-byte operand of which only the lower half is used all is read differs (SDM 2, UNPCKLPS): AMD's
+ * Zen 4 reads the half where MXCSR.MM lets the operand lie across the end of a page.
+ */
+static bool open_half(const struct code *c, const struct state *before)
+{
+	static const uint16_t low[] = {
+		ZYDIS_MNEMONIC_PSLLW, ZYDIS_MNEMONIC_PSLLD, ZYDIS_MNEMONIC_PSLLQ, ZYDIS_MNEMONIC_PSRLW,
+		ZYDIS_MNEMONIC_PSRLD, ZYDIS_MNEMONIC_PSRLQ, ZYDIS_MNEMONIC_PSRAW, ZYDIS_MNEMONIC_PSRAD,
+		ZYDIS_MNEMONIC_PUNPCKLBW, ZYDIS_MNEMONIC_PUNPCKLWD, ZYDIS_MNEMONIC_PUNPCKLDQ,
+		ZYDIS_MNEMONIC_PUNPCKLQDQ, ZYDIS_MNEMONIC_UNPCKLPS, ZYDIS_MNEMONIC_UNPCKLPD,
+	};
+	uint64_t at = operand_address(c, before, &c->op[1]);
+
+	if (!(before->v.mxcsr >> 17 & 1) || c->op[1].type != ZYDIS_OPERAND_TYPE_MEMORY || c->op[1].size != 128)
+		return false;
+	for (unsigned int k = 0; k < sizeof(low) / sizeof(low[0]); k++)
+		if (c->zi.mnemonic == low[k])
+			return (at + 7) / PAGE != (at + 15) / PAGE;
+	return false;
+}
+
 static bool open_wrap(const struct code *c, const struct state *before)
 {
 	return is_masked(c) && wraps(c, before);
@@ -346,7 +368,7 @@ const char *compare(const struct code *c, const struct state *before, const stru
 		return NULL;
 	if (!c->next && (open_area(c, before, n) || open_area(c, before, e)))
 		return NULL;
-	if (!c->next && (open_alignment(c, before) || open_wrap(c, before)))
+	if (!c->next && (open_alignment(c, before) || open_wrap(c, before) || open_half(c, before)))
 		return NULL;
 	if (c->next && open_wrap_in_sequence(c, n, e))
 		return NULL;

@@ -3,6 +3,7 @@
  * A state to run an instruction from, out of a seed: edge values in registers
  * and memory, and addresses that lead into the arena.
  */
+#include <cpuid.h>
 #include <string.h>
 
 #include "judge.h"
@@ -175,6 +176,13 @@ static void vector_state(struct rng *r, struct vregs *v)
 	v->header[0] = host_components();
 }
 
+static bool host_has_mm(void)
+{
+	uint32_t eax, ebx, ecx = 0, edx;
+
+	return __get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && (ecx >> 7 & 1);
+}
+
 /* Everything, nothing, one element, the first ones or the others, any. */
 static uint64_t element_mask(struct rng *r)
 {
@@ -198,7 +206,39 @@ static uint64_t element_mask(struct rng *r)
 	}
 }
 
-/* From a stream of its own: the rest of a case is the same on hosts that have no AVX-512. */
+/* What AMD's CPUs take 16 bytes anywhere for without it too: they check these with AC by all 16, Intel's by 8. */
+static bool needs_no_alignment(const struct code *c)
+{
+	static const uint16_t list[] = {
+		ZYDIS_MNEMONIC_MOVUPS, ZYDIS_MNEMONIC_MOVUPD, ZYDIS_MNEMONIC_MOVDQU, ZYDIS_MNEMONIC_LDDQU,
+		ZYDIS_MNEMONIC_PCMPESTRI, ZYDIS_MNEMONIC_PCMPESTRM, ZYDIS_MNEMONIC_PCMPISTRI,
+		ZYDIS_MNEMONIC_PCMPISTRM,
+	};
+
+	if (c->zi.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || c->zi.meta.isa_set == ZYDIS_ISA_SET_SHA)
+		return true;
+	for (unsigned int k = 0; k < sizeof(list) / sizeof(list[0]); k++)
+		if (c->zi.mnemonic == list[k])
+			return true;
+	for (int k = 0; k < c->zi.operand_count_visible; k++)
+		if (c->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && c->op[k].size == 128)
+			return false;
+	return true;
+}
+
+/* From a stream of its own: the rest of a case is the same on hosts that have no MXCSR.MM. */
+static void mm_state(const struct code *c, uint64_t seed, struct state *s)
+{
+	struct rng r = { seed ^ 0x2545f4914f6cdd1dULL };
+
+	if (c->next || !host_has_mm() || !one_in(&r, 4))
+		return;
+	s->v.mxcsr |= 1u << 17;
+	if (one_in(&r, 4) && !needs_no_alignment(c))
+		s->rflags |= 1u << 18;
+}
+
+/* The same, for AVX-512. */
 static void avx512_state(uint64_t seed, struct vregs *v)
 {
 	struct rng r = { seed ^ 0x9ddfea08eb382d69ULL };
@@ -472,7 +512,7 @@ static void like_flags(struct making *m)
 	m->s->gpr[4] &= ~7ULL;
 }
 
-/* MXCSR.MM is AMD's alone, and not offered. */
+/* MXCSR.MM, AMD's alone: no case has it where the host has not. */
 static void like_mxcsr(struct making *m)
 {
 	unsigned int at =
@@ -481,7 +521,7 @@ static void like_mxcsr(struct making *m)
 			: 24;
 	uint64_t off = operand_address(m->c, m->s, &m->c->op[0]) + at + 2 - ARENA_LIN;
 
-	if (off < ARENA_BYTES)
+	if (off < ARENA_BYTES && !host_has_mm())
 		m->arena[off] &= ~2;
 	if (off + 1 < ARENA_BYTES && one_in(m->r, 2))
 		m->arena[off] = m->arena[off + 1] = 0;
@@ -514,7 +554,8 @@ static void like_xsave(struct making *m)
 		header[below(m->r, 8)] = 1ULL << below(m->r, 64);
 	if (off <= ARENA_BYTES - 576) {
 		memcpy(m->arena + off + 512, header, sizeof(header));
-		m->arena[off + 26] &= ~2;
+		if (!host_has_mm())
+			m->arena[off + 26] &= ~2;
 		if (!one_in(m->r, 8))
 			m->arena[off + 26] = m->arena[off + 27] = 0;
 	}
@@ -620,6 +661,7 @@ void make_state(const struct code *c, uint64_t seed, struct state *s, uint8_t *a
 		s->fsbase = s->gsbase = 0;
 	vector_state(&r, &s->v);
 	avx512_state(seed, &s->v);
+	mm_state(c, seed, s);
 	s->gpr[4] = pick_address(&r, 8) + (one_in(&r, 2) ? 8 : 0) - (c->mode == MODE16 ? ARENA_LIN : 0);
 	if (!one_in(&r, 8))
 		s->gpr[4] &= ~7ULL;

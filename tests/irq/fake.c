@@ -61,6 +61,15 @@ static void cpu_tpr(void *p, bool write)
 		c->tpr_reads++;
 }
 
+static void cpu_ended(void *p, uint8_t vector, bool automatic)
+{
+	struct fake_cpu *c = p;
+
+	c->ended++;
+	c->ended_auto += automatic;
+	c->last_ended = vector;
+}
+
 static const struct lapic_ops cpu_ops = {
 	.now_ns = cpu_now,
 	.guest_tsc = cpu_tsc,
@@ -72,6 +81,7 @@ static const struct lapic_ops cpu_ops = {
 	.smi = cpu_smi,
 	.unhalt = cpu_unhalt,
 	.tpr_access = cpu_tpr,
+	.ended = cpu_ended,
 };
 
 static void vm_eoi(void *p, unsigned int index, uint8_t vector, bool level)

@@ -24,6 +24,8 @@ struct fake_cpu {
 	int64_t tsc_offset;
 	unsigned int requests, nmis, smis, unhalts, tpr_reads, tpr_writes;
 	unsigned int kicks;	/* atomic: any thread */
+	unsigned int ended, ended_auto;
+	uint8_t last_ended;
 };
 
 struct fake_vm {

@@ -250,6 +250,49 @@ static void level_and_eoi_broadcast(void **state)
 	assert_int_equal(lapic_accept(&c->l, &(struct apic_msg){ .vector = 0x71, .level_trig = true }), 0);
 }
 
+/* Who watches a vector hears of its end, and of no other's; one that ends by itself is never in service. */
+static void watched_vectors(void **state)
+{
+	struct fake_vm *vm = *state;
+	struct fake_cpu *c = &vm->cpu[0];
+	const uint64_t none[4] = { 0 }, watched[4] = { 0, 3ull << (0x51 - 64), 0, 0 };
+	const uint64_t auto_eoi[4] = { 0, 2ull << (0x51 - 64), 0, 0 };
+
+	lapic_set_watched(&c->l, watched, auto_eoi);
+	assert_true(lapic_eoi_wanted(&c->l, 0x51));
+	assert_false(lapic_eoi_wanted(&c->l, 0x61));
+	fake_fixed(c, 0x51, false);
+	assert_int_equal(lapic_ack(&c->l), 0x51);
+	assert_int_equal(c->ended, 0);
+	fake_set_mmio(c, 0xb0, 0);
+	assert_int_equal(c->ended, 1);
+	assert_int_equal(c->last_ended, 0x51);
+	assert_int_equal(c->ended_auto, 0);
+	fake_fixed(c, 0x61, false);
+	lapic_ack(&c->l);
+	lapic_eoi(&c->l);
+	assert_int_equal(c->ended, 1);
+	/* 52h is over as it is taken: PPR stays, an EOI finds nothing, and a lower one follows without it. */
+	fake_fixed(c, 0x52, false);
+	fake_fixed(c, 0x41, false);
+	c->requests = 0;
+	assert_int_equal(lapic_ack(&c->l), 0x52);
+	assert_int_equal(c->requests, 1);
+	assert_int_equal(c->ended, 2);
+	assert_int_equal(c->ended_auto, 1);
+	assert_int_equal(fake_mmio(c, 0xa0), 0);
+	assert_int_equal(lapic_highest_isr(&c->l), -1);
+	assert_int_equal(lapic_eoi(&c->l), -1);
+	assert_int_equal(lapic_ack(&c->l), 0x41);
+	assert_int_equal(lapic_eoi(&c->l), 0x41);
+	lapic_set_watched(&c->l, none, none);
+	fake_fixed(c, 0x52, false);
+	lapic_ack(&c->l);
+	assert_int_equal(lapic_highest_isr(&c->l), 0x52);
+	lapic_eoi(&c->l);
+	assert_int_equal(c->ended, 2);
+}
+
 static void directed_eoi(void **state)
 {
 	struct fake_vm *vm = *state;
@@ -391,7 +434,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		UNIT(reset_values), UNIT(cmci_entry), UNIT(init_keeps_id_and_base), UNIT(register_masks),
 		UNIT(access_sizes), UNIT(page_moves_and_hides), UNIT(priorities), UNIT(task_priority),
-		UNIT(disabled_discards), UNIT(level_and_eoi_broadcast), UNIT(directed_eoi),
+		UNIT(disabled_discards), UNIT(level_and_eoi_broadcast), UNIT(watched_vectors), UNIT(directed_eoi),
 		UNIT(errors), UNIT(local_sources), UNIT(pic_through_lint0), UNIT(init_and_startup),
 		UNIT(state_round_trip),
 	};

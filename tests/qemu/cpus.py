@@ -12,7 +12,7 @@ ANY = {'host': 'avx2', 'max': 'avx2', 'qemu64': 'lm', 'kvm64': 'lm'}
 NAMED = {
     'intel': {'Nehalem,enforce': 'sse4_2', 'Westmere,enforce': 'pclmulqdq', 'IvyBridge,enforce': 'f16c',
               'Haswell-noTSX,enforce': 'avx2', 'Broadwell-noTSX,enforce': 'adx', 'Skylake-Server': 'clwb'},
-    'amd': {'Opteron_G2,enforce': 'cx16', 'EPYC': 'sha_ni', 'EPYC-Rome': 'clwb'},
+    'amd': {'Opteron_G2,enforce': 'cx16', 'EPYC,enforce': 'misalignsse', 'EPYC-Rome,enforce': 'fxsr_opt'},
 }
 # Features that no host of ours has: QEMU must see that they are not offered.
 LACKING = {'intel': 'EPYC,+svm', 'amd': 'Skylake-Client,+vmx'}

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Run the kernel's KVM selftests, as they are, by 'anykvm exec', and say in TAP whether each did what it must.
 
-Usage: run.py ANYKVM BINDIR WHEN [NAME]...
+Usage: run.py ANYKVM BINDIR LIST WHEN [NAME]...
 
-BINDIR is what tools/selftests.sh built, WHEN the rows of the file 'list' that are meant; names choose among them.
+BINDIR is what tools/selftests.sh built, WHEN the rows of the file LIST that are meant; names choose among them.
 """
 import os
 import re
@@ -33,9 +33,9 @@ class Row:
         self.name = ' '.join(self.options + words)
 
 
-def rows():
+def rows(path):
     """All of the list."""
-    with open(os.path.join(os.path.dirname(__file__), 'list'), encoding='utf-8') as lines:
+    with open(path, encoding='utf-8') as lines:
         return [Row(line) for line in lines if line.partition('#')[0].strip()]
 
 
@@ -86,11 +86,11 @@ def unlisted(bindir, listed):
 
 def main():
     """Run what is asked for."""
-    anykvm, bindir, when, *names = sys.argv[1:]
+    anykvm, bindir, path, when, *names = sys.argv[1:]
     if not os.path.isdir(bindir):
         print('1..0 # SKIP not built: tools/selftests.sh does that')
         return 0
-    listed = rows()
+    listed = rows(path)
     chosen = [row for row in listed if row.when == when and (not names or row.command[0] in names)]
     unknown = [] if names else list(unlisted(bindir, listed))
     print('1..%d' % (len(chosen) + 1))

@@ -456,7 +456,7 @@ struct draft {
 	struct insn insn[(BLOCK_MAX_INSNS + 1) * DECODE_MAX_ENTRIES];
 	unsigned int n, insns, len;
 	bool hot;               /* made as blocks of a hot page are */
-	bool branch;            /* ends with one */
+	uint8_t branch;         /* ends with one */
 	bool outdated;          /* install(): what it was made for has changed meanwhile */
 	bool no_memory;         /* an instruction could not be had for that */
 	uint64_t stub_gen;      /* whose stubs it uses */
@@ -478,7 +478,8 @@ static bool draft_block(struct x86_cpu *cpu, const uint8_t *bytes, unsigned int 
 	unsigned int max = mode & MODE_SINGLE ? 1 : BLOCK_MAX_INSNS;
 
 	d->n = d->insns = d->len = 0;
-	d->outdated = d->branch = d->no_memory = false;
+	d->outdated = d->no_memory = false;
+	d->branch = BRANCH_NONE;
 	d->stub_gen = cpu->code->stub_gen;
 	while (d->insns < max) {
 		struct decode_result r = decode_insn(cpu->code->decoder, cpu, mode & 3, bytes + d->len,

@@ -28,13 +28,19 @@
 
 struct code_page;
 
+enum branch_kind {
+	BRANCH_NONE,
+	BRANCH_ALWAYS,
+	BRANCH_IF,              /* may not be taken */
+};
+
 struct block {
 	_Atomic uint64_t epoch;
 	gpa_t gpa;
 	uint8_t mode;
 	bool cross;             /* one instruction over a page boundary */
 	bool dead;
-	bool branch;            /* ends with a branch instruction */
+	uint8_t branch;         /* enum branch_kind: what it ends with */
 	uint16_t len;           /* bytes of code */
 	uint16_t count;         /* instructions, the end marker not counted */
 	gfn_t gfn2;             /* second page of a crossing one */

@@ -8,6 +8,7 @@
 #include "x86/cpu/control.h"
 #include "x86/cpu/debug.h"
 #include "x86/cpu/exception.h"
+#include "x86/cpu/lbr.h"
 #include "x86/cpu/segment.h"
 #include "x86/cpu/vec.h"
 #include "x86/features.h"
@@ -341,6 +342,7 @@ void x86_cpu_reset(struct x86_cpu *cpu, bool init)
 	cpu->shadow = 0;
 	cpu->nmi_blocked = cpu->is_delivering = cpu->delivering_external = false;
 	cpu->pending_db = 0;
+	x86_lbr_load(cpu, &(const struct x86_lbr_msrs){ 0 });
 	x86_replay_done(cpu);
 	cpu->replay.pending = false;
 	cpu->cur = &x86_no_insn;

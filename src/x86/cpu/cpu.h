@@ -71,7 +71,7 @@ enum x86_code_mode { CODE16, CODE32, CODE64 };
 enum {
 	X86_DE = 0, X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OF = 4, X86_BR = 5, X86_UD = 6, X86_NM = 7,
 	X86_DF = 8, X86_TS = 10, X86_NP = 11, X86_SS = 12, X86_GP = 13, X86_PF = 14, X86_MF = 16,
-	X86_AC = 17, X86_MC = 18, X86_XM = 19, X86_CP = 21,
+	X86_AC = 17, X86_MC = 18, X86_XM = 19, X86_VE = 20, X86_CP = 21,
 };
 
 /* RFLAGS */
@@ -196,7 +196,7 @@ enum x86_request {
 	X86_REQ_CLOCK         = 1u << 9,
 	X86_REQ_TRIPLE_FAULT  = 1u << 10,
 	X86_REQ_HALT          = 1u << 11,
-	X86_REQ_COUNT         = 1u << 12,       /* stays: count what each block does, see count.h */
+	X86_REQ_COUNT         = 1u << 12,       /* stays: look at what each block does, see count.h and lbr.h */
 	X86_REQ_PMU           = 1u << 13,       /* a counter may have overflowed */
 	X86_REQ_CODE_WRITTEN  = 1u << 14,       /* wrote to a page with code: other vCPUs are to compare theirs */
 	X86_REQ_PARK          = 1u << 15,       /* touch no guest memory while the bus is locked */
@@ -229,15 +229,27 @@ struct x86_counting {
 	} target[X86_TARGETS];
 };
 
+/* Last-branch recording; see lbr.h.  In the VMCB's order. */
+struct x86_lbr_msrs {
+	uint64_t debugctl, from, to, int_from, int_to;
+};
+
+struct x86_lbr {
+	bool on;                /* X86_REQ_COUNT is set */
+	bool in_block;          /* one that ends with a branch, which is at: */
+	uint64_t from, not_taken;
+	struct x86_lbr_msrs msrs;
+};
+
 struct x86_exception {
 	uint8_t vector;
 	bool has_error_code;
 	bool trap;              /* reported after the instruction: R_RIP is already the next one */
 	bool soft;              /* INT n, INT3, INTO, INT1: RIP pushed is after the instruction */
 	bool intn;              /* a soft one that is INT n */
-	uint8_t insn_len;       /* of a soft one */
 	uint32_t error_code;
 	uint64_t payload;       /* CR2 of #PF, DR6 bits of #DB */
+	uint64_t insn_len;      /* of a soft one, or what L1 says in its place; of BOUND, too */
 };
 
 /*
@@ -347,6 +359,7 @@ struct x86_cpu {
 	struct x86_replay replay;
 	struct x86_ins_batch batch;
 	struct x86_counting count;
+	struct x86_lbr lbr;
 	struct host_guard guard;
 	_Atomic bool in_guest;          /* may hold pointers to blocks and slots */
 	_Atomic bool parked;            /* in the guest, and touches none of its memory: see mem_lock() */
@@ -402,7 +415,7 @@ struct x86_env {
 	int (*vmware_pmc)(struct x86_cpu *cpu, uint32_t index, uint64_t *value);
 	uint64_t (*get_cr8)(struct x86_cpu *cpu);
 	void (*set_cr8)(struct x86_cpu *cpu, uint64_t value);
-	/* VMCALL/VMMCALL: 0 done (RAX set), 1: #UD, 2: exit. */
+	/* VMCALL/VMMCALL: 0 done (registers set), 1: #UD, 2: exit, 3: at the next boundary the same again. */
 	int (*hypercall)(struct x86_cpu *cpu);
 	/* Is the other vendor's hypercall overwritten by the right one, rather than #UD?  Optional: no. */
 	bool (*replaces_hypercall)(struct x86_cpu *cpu);

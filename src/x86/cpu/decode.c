@@ -270,19 +270,20 @@ static struct insn *plant(struct insn *out, insn_fn *fn)
 }
 
 /* What the event "branch instructions retired" counts; SDM 3B, 20.2.1.2. */
-static bool is_branch(const ZydisDecodedInstruction *zi)
+static enum branch_kind branch_kind(const ZydisDecodedInstruction *zi)
 {
 	switch (zi->meta.category) {
 	case ZYDIS_CATEGORY_COND_BR:
+	case ZYDIS_CATEGORY_INTERRUPT:          /* INTO */
+		return BRANCH_IF;
 	case ZYDIS_CATEGORY_UNCOND_BR:
 	case ZYDIS_CATEGORY_CALL:
 	case ZYDIS_CATEGORY_RET:
-	case ZYDIS_CATEGORY_INTERRUPT:
 	case ZYDIS_CATEGORY_SYSCALL:
 	case ZYDIS_CATEGORY_SYSRET:
-		return true;
+		return BRANCH_ALWAYS;
 	default:
-		return false;
+		return BRANCH_NONE;
 	}
 }
 
@@ -385,7 +386,7 @@ struct decode_result decode_insn(const struct decoder *d, struct x86_cpu *cpu, e
 	r.len = zi.length;
 	r.end = b.row->flags & ROW_END;
 	r.barrier = b.row->flags & (ROW_BARRIER | ROW_SERIAL);
-	r.branch = r.end && is_branch(&zi);
+	r.branch = r.end ? branch_kind(&zi) : BRANCH_NONE;
 	for (unsigned int n = 0; n < zi.operand_count; n++)
 		r.writes |= op[n].type == ZYDIS_OPERAND_TYPE_MEMORY &&
 			    (op[n].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);

@@ -24,7 +24,7 @@ struct decode_result {
 	bool end;               /* the block ends with it; it sets R_RIP itself */
 	bool barrier;           /* the block ends after it */
 	bool writes;            /* guest memory */
-	bool branch;            /* near or far, interrupts and system calls among them */
+	uint8_t branch;         /* enum branch_kind: near or far, interrupts and system calls among them */
 };
 
 #define DECODE_MAX_ENTRIES 4

@@ -13,6 +13,7 @@
 #include "x86/cpu/control.h"
 #include "x86/cpu/debug.h"
 #include "x86/cpu/exception.h"
+#include "x86/cpu/lbr.h"
 #include "x86/cpu/mem.h"
 #include "x86/cpu/segment.h"
 #include "x86/cpu/task.h"
@@ -417,6 +418,8 @@ static void deliver_real(struct x86_cpu *cpu, const struct event *e)
 
 static void deliver(struct x86_cpu *cpu, const struct event *e)
 {
+	uint64_t from = cpu->regs[R_RIP];
+
 	if (x86_long_mode(cpu))
 		deliver64(cpu, e);
 	else if (x86_protected(cpu))
@@ -426,6 +429,8 @@ static void deliver(struct x86_cpu *cpu, const struct event *e)
 	cpu->is_delivering = false;
 	cpu->shadow = 0;
 	x86_replay_done(cpu);
+	if (unlikely(cpu->lbr.on))
+		x86_lbr_event(cpu, e->vector, from);
 }
 
 /* A breakpoint on the frame, or from behind MOV SS, traps before the handler's first instruction. */
@@ -439,6 +444,16 @@ static void pending_trap(struct x86_cpu *cpu)
 	x86_raise_db_trap(cpu, dr6);
 }
 
+void x86_note_db(struct x86_cpu *cpu, uint64_t payload)
+{
+	uint64_t set = payload & (0xf | DR6_BD | DR6_BS | DR6_BT);
+
+	cpu->dr6 &= ~0xfULL;
+	cpu->dr6 |= DR6_FIXED_1 | DR6_RTM | set;
+	cpu->dr6 &= ~(payload & DR6_RTM);
+	cpu->dr7 &= ~(uint64_t)DR7_GD;
+}
+
 /* CR2, DR6 and DR7 as #PF and #DB leave them; twice does no harm. */
 static void apply_payload(struct x86_cpu *cpu, const struct x86_exception *x)
 {
@@ -446,14 +461,8 @@ static void apply_payload(struct x86_cpu *cpu, const struct x86_exception *x)
 		return;
 	if (x->vector == X86_PF)
 		cpu->cr2 = x->payload;
-	if (x->vector == X86_DB) {
-		uint64_t set = x->payload & (0xf | DR6_BD | DR6_BS | DR6_BT);
-
-		cpu->dr6 &= ~0xfULL;
-		cpu->dr6 |= DR6_FIXED_1 | DR6_RTM | set;
-		cpu->dr6 &= ~(x->payload & DR6_RTM);
-		cpu->dr7 &= ~(uint64_t)DR7_GD;
-	}
+	if (x->vector == X86_DB)
+		x86_note_db(cpu, x->payload);
 }
 
 static void start(struct x86_cpu *cpu, const struct x86_exception *x, bool external)

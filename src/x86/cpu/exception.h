@@ -44,6 +44,9 @@ void x86_raise_soft(struct x86_cpu *cpu, const struct insn *i, uint8_t vector) _
 /** x86_raise_db_fault - #DB before the instruction in hand; @dr6: the bits to report. */
 void x86_raise_db_fault(struct x86_cpu *cpu, uint64_t dr6) __attribute__((noreturn));
 
+/** x86_note_db - DR6 and DR7 as #DB leaves them; @payload: the bits to report. */
+void x86_note_db(struct x86_cpu *cpu, uint64_t payload);
+
 /** x86_raise_db_trap - #DB after the instruction; regs[R_RIP] is already the next one. */
 void x86_raise_db_trap(struct x86_cpu *cpu, uint64_t dr6) __attribute__((noreturn));
 

@@ -20,19 +20,21 @@ void *mem_read_ptr_slow(struct x86_cpu *cpu, gva_t gva, unsigned int size);
 void *mem_rmw_slow(struct x86_cpu *cpu, gva_t gva, unsigned int size, bool read);
 void mem_commit_slow(struct x86_cpu *cpu, gva_t gva, unsigned int size);
 
+/* Operands lie where the guest says. */
 #define MEM_TYPED(bits)                                                                         \
+typedef uint##bits##_t __attribute__((aligned(1))) mem_u##bits;                                 \
 static ALWAYS_INLINE uint##bits##_t ld##bits(struct x86_cpu *cpu, gva_t gva)                    \
 {                                                                                               \
 	const uint8_t *p = tlb_hit_read(cpu->ctx, gva, bits / 8);                               \
 	if (likely(p))                                                                          \
-		return *(const volatile uint##bits##_t *)p;                                     \
+		return *(const volatile mem_u##bits *)p;                                        \
 	return (uint##bits##_t)mem_load_slow(cpu, gva, bits / 8);                               \
 }                                                                                               \
 static ALWAYS_INLINE void st##bits(struct x86_cpu *cpu, gva_t gva, uint##bits##_t v)            \
 {                                                                                               \
 	uint8_t *p = tlb_hit_write(cpu->ctx, gva, bits / 8);                                    \
 	if (likely(p))                                                                          \
-		*(volatile uint##bits##_t *)p = v;                                              \
+		*(volatile mem_u##bits *)p = v;                                                 \
 	else                                                                                    \
 		mem_store_slow(cpu, gva, bits / 8, v);                                          \
 }

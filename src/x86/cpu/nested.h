@@ -34,16 +34,20 @@ enum x86_icpt {
 	ICPT_PUSHF, ICPT_POPF, ICPT_IRET, ICPT_INTN, ICPT_ICEBP, ICPT_RSM,
 	ICPT_HYPERCALL,         /* VMCALL, VMMCALL: the vendor's own */
 	/* Accesses; @info of ops->insn() in brackets. */
-	ICPT_CR_READ,           /* [number | gpr << 8] */
+	ICPT_CR_READ,           /* [number | gpr << 8, or ICPT_CR_SMSW] */
 	ICPT_CR_WRITE,          /* the same; asked by ops->cr_write() */
 	ICPT_DR,                /* [number | gpr << 8 | write << 16] */
 	ICPT_IO,                /* [port | ICPT_IO_*] */
 	ICPT_MSR,               /* [write]; the index is in RCX */
-	ICPT_TASK_SWITCH,       /* [selector | enum x86_task_reason << 16 | has error code << 24 | error code << 32] */
+	/* [selector | enum x86_task_reason << 16 | has error code << 24 | RF to be saved << 25 | error code << 32] */
+	ICPT_TASK_SWITCH,
 	ICPT_COUNT
 };
 
 #define X86_ICPT_WORDS ((ICPT_COUNT + 63) / 64)
+
+/* @info of ICPT_CR_READ. */
+#define ICPT_CR_SMSW (1ULL << 16)
 
 /* @info of ICPT_IO. */
 #define ICPT_IO_IN (1ULL << 16)
@@ -66,6 +70,7 @@ enum x86_slat_kind { SLAT_NONE, SLAT_EPT, SLAT_NPT };
 
 struct x86_slat {
 	uint64_t root;          /* address of the top table */
+	uint64_t apic_page;     /* VMX: L1's address of the APIC-access page | 1, or 0.  SDM 3C 29.4. */
 	uint64_t cr4, efer;     /* NPT: L1's, which say of what format its tables are */
 	uint16_t tag;           /* VPID or ASID; 0: L1's own translations */
 	uint8_t kind;           /* enum x86_slat_kind */
@@ -84,6 +89,8 @@ struct x86_slat_fault {
 	bool present;           /* NPT: there was an entry */
 	bool reserved;          /* NPT: with reserved bits */
 	bool user;              /* of CPL 3, for mode-based execute */
+	bool apic_page;         /* no fault: code in the APIC-access page, at L1's address @gpa */
+	bool log_full;          /* it would set a dirty flag, and there is no room to log that */
 	uint8_t access;         /* enum mmu_access */
 	uint8_t rwxu;           /* EPT: rights that all entries on the way give: bits 0 to 2 and, of bit 10, 3 */
 	uint64_t entry;         /* where the walk ended */
@@ -120,6 +127,8 @@ struct x86_nested_ops {
 	 * (and then leaves by X86_LEAVE_BREAK), or end like any instruction.
 	 */
 	void (*exec)(struct x86_cpu *cpu, const struct insn *i);
+	/* A dirty flag is about to be set for L2's @gpa, with log_dirty on; false: there is no room to say so. */
+	bool (*log_dirty)(struct x86_cpu *cpu, gpa_t gpa);
 };
 
 struct x86_nested {
@@ -129,10 +138,16 @@ struct x86_nested {
 	/* VMX: bits of CR0 and CR4 that L1 owns, and what L2 reads there.  SDM 3C 24.6.6. */
 	uint64_t cr0_mask, cr0_shadow, cr4_mask, cr4_shadow;
 	uint64_t cr0_fixed, cr4_fixed;          /* VMX operation: bits that must stay 1.  SDM 3C 23.8. */
-	uint64_t tsc_offset;                    /* what L2 sees beyond L1's */
+	/* What L2 sees is L1's * tsc_mul >> tsc_shift, where the latter is not 0, + tsc_offset. */
+	uint64_t tsc_offset, tsc_mul;
+	uint8_t tsc_shift;
+	bool log_dirty;         /* L1 wants to hear of dirty flags */
 	struct x86_slat slat;                   /* in force; all zero while L1 runs */
 	struct x86_slat_fault fault;            /* the last one */
 };
+
+/** x86_nested_tsc - L1's time-stamp counter as who is running sees it. */
+uint64_t x86_nested_tsc(const struct x86_nested *n, uint64_t tsc);
 
 /** x86_vmexit - leaves the instruction in hand for L1; vmx/ or svm/ has noted why. */
 void x86_vmexit(struct x86_cpu *cpu) __attribute__((noreturn));

@@ -16,6 +16,7 @@
 #include "x86/cpu/count.h"
 #include "x86/cpu/debug.h"
 #include "x86/cpu/exception.h"
+#include "x86/cpu/lbr.h"
 #include "x86/cpu/mem.h"
 #include "x86/cpu/vec_state.h"
 #include "x86/mmu/mmu.h"
@@ -280,7 +281,7 @@ void x86_count_set(struct x86_cpu *cpu, bool on, bool timed, const int64_t left[
 	c->on = on;
 	if (on)
 		x86_request(cpu, X86_REQ_COUNT);
-	else
+	else if (!cpu->lbr.on)
 		atomic_fetch_and_explicit(&cpu->requests, ~(uint32_t)X86_REQ_COUNT, memory_order_relaxed);
 }
 
@@ -290,19 +291,34 @@ void x86_count_forget(struct x86_cpu *cpu)
 		cpu->count.target[i].next = 0;
 }
 
+/* The same, and what is recorded. */
+static uint64_t watch_begin(struct x86_cpu *cpu, const struct block *b)
+{
+	if (unlikely(cpu->lbr.on))
+		x86_lbr_begin(cpu, b);
+	return count_begin(cpu, b);
+}
+
+static void watch_end(struct x86_cpu *cpu, const struct block *b, uint64_t next)
+{
+	if (unlikely(cpu->count.on))
+		count_end(cpu, b, next);
+	if (unlikely(cpu->lbr.on))
+		x86_lbr_end(cpu);
+}
+
 /* One instruction.  It may overwrite itself, so it counts as no running block. */
 static void run_single(struct x86_cpu *cpu)
 {
 	struct block *b = find_checked(cpu, code_linear(cpu), cpu->mode | MODE_SINGLE, NULL);
-	uint64_t next = count_begin(cpu, b);
+	uint64_t next = watch_begin(cpu, b);
 
 	cpu->running = NULL;
 	if (unlikely(!fits_cs(cpu, b)))
 		x86_raise_ec(cpu, X86_GP, 0);
 	cpu->insns++;
 	b->insn[0].fn(cpu, b->insn);
-	if (unlikely(cpu->count.on))
-		count_end(cpu, b, next);
+	watch_end(cpu, b, next);
 }
 
 static void step_unchecked(struct x86_cpu *cpu)
@@ -354,11 +370,16 @@ static int check_kick(struct x86_cpu *cpu)
 	return cpu->env->slice ? cpu->env->slice(cpu) : 0;
 }
 
-/* From here on guest memory may be touched, unless somebody has the bus. */
+/*
+ * From here on guest memory may be touched, unless somebody has the bus.  Who wanted a flush has not waited for a vCPU
+ * outside: there must be no old translation in the first access.
+ */
 static void enter(struct x86_cpu *cpu)
 {
 	atomic_store(&cpu->in_guest, true);
 	x86_bus_wait(cpu);
+	if (unlikely(take_request(cpu, X86_REQ_TLB_FLUSH)))
+		mmu_flush_all(cpu);
 }
 
 static void serve_engine(struct x86_cpu *cpu)
@@ -423,20 +444,24 @@ static bool must_step(struct x86_cpu *cpu)
 	return x86_debug_wants_step(cpu);
 }
 
-/* A block while something is counted: one instruction alone where the next overflow is near. */
-static void run_counted(struct x86_cpu *cpu)
+/* A block while something is counted or recorded: one instruction alone where the next overflow is near. */
+static void run_watched(struct x86_cpu *cpu)
 {
 	struct block *b;
 	uint64_t next;
 
-	if (cpu->count.left[cpu->cpl != 0] < BLOCK_MAX_INSNS) {
+	if (cpu->count.on && cpu->count.left[cpu->cpl != 0] < BLOCK_MAX_INSNS) {
 		step(cpu);
 		return;
 	}
 	b = find(cpu);
-	next = count_begin(cpu, b);
+	if (unlikely(!fits_cs(cpu, b))) {
+		step(cpu);
+		return;
+	}
+	next = watch_begin(cpu, b);
 	run_block(cpu, b);
-	count_end(cpu, b, next);
+	watch_end(cpu, b, next);
 }
 
 static int dispatch(struct x86_cpu *cpu)
@@ -456,8 +481,8 @@ static int dispatch(struct x86_cpu *cpu)
 				step(cpu);
 				continue;
 			}
-			if (cpu->count.on) {
-				run_counted(cpu);
+			if (cpu->count.on | cpu->lbr.on) {
+				run_watched(cpu);
 				continue;
 			}
 			/* Requests that came in between are for the next boundary. */
@@ -609,6 +634,8 @@ static int resume(struct x86_cpu *cpu, int how)
 	}
 	if (unlikely(cpu->count.on))
 		count_left(cpu, cpu->running, cpu->insns == insns);
+	if (unlikely(cpu->lbr.on) && how == X86_LEAVE_BREAK)
+		x86_lbr_end(cpu);
 	cpu->running = NULL;
 	cpu->cur = &x86_no_insn;
 	switch (how) {

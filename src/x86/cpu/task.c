@@ -241,7 +241,7 @@ void x86_task_switch(struct x86_cpu *cpu, const struct x86_task_switch *t)
 	if (x86_icpt(cpu, ICPT_TASK_SWITCH))
 		x86_intercept_asked(cpu, cpu->cur, ICPT_TASK_SWITCH,
 				    t->sel | (uint64_t)t->reason << 16 | (uint64_t)t->has_error_code << 24 |
-				    (uint64_t)t->error_code << 32);
+				    (t->eflags & FL_RF ? 1ULL << 25 : 0) | (uint64_t)t->error_code << 32);
 	check_tss(cpu, t, &d);
 	new = tss_layout(desc_type(&d));
 	if (cpu->tr.seg.limit < old->min_limit)

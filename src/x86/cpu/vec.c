@@ -98,6 +98,8 @@ static void load(struct x86_cpu *cpu)
 	v->fip = v->image.fip;
 	v->fdp = v->image.fdp;
 	v->fop = v->image.fop;
+	v->mm = v->image.mxcsr & MXCSR_MM;
+	v->image.mxcsr &= ~MXCSR_MM;
 	if (mask)
 		__asm__ volatile("xrstor64 %0" : : "m"(v->image), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)));
 	else
@@ -126,6 +128,7 @@ void x86_vec_put(struct x86_cpu *cpu)
 	v->image.fip = v->fip;
 	v->image.fdp = v->fdp;
 	v->image.fop = v->fop;
+	v->image.mxcsr |= v->mm;
 	cpu->vec_live = false;
 	x86_vec_update_gate(cpu);
 }
@@ -135,9 +138,15 @@ static void zero(void *p, size_t n)
 	__asm__ volatile("rep stosb" : "+D"(p), "+c"(n) : "a"(0) : "memory");
 }
 
-/* SDM 1 13.6: initial configurations. */
-void vec_normalize(struct vec_state *v)
+uint32_t vec_mxcsr_mask(const struct x86_cpu *cpu)
 {
+	return x86_has(cpu, X86_F_MISALIGNSSE) ? 0xffff | MXCSR_MM : 0xffff;
+}
+
+/* SDM 1 13.6: initial configurations. */
+void vec_normalize(struct x86_cpu *cpu)
+{
+	struct vec_state *v = cpu->vec;
 	struct xsave_image *m = &v->image;
 
 	if (!(m->xstate_bv & XFEATURE_X87)) {
@@ -150,7 +159,7 @@ void vec_normalize(struct vec_state *v)
 	for (unsigned int n = XCOMP_AVX; n < XCOMP_PKRU; n++)
 		if (!(m->xstate_bv >> n & 1))
 			zero(vec_component(v, n), v->layout.c[n].size);
-	m->mxcsr_mask = 0xffff;
+	m->mxcsr_mask = vec_mxcsr_mask(cpu);
 }
 
 void vec_clear_from(struct vec_state *v, unsigned int reg, unsigned int at)

@@ -11,6 +11,8 @@
 #define XFEATURE_AVX512 (7ULL << 5)
 #define XFEATURE_PKRU (1ULL << 9)
 
+#define MXCSR_MM (1u << 17)             /* AMD's misaligned exception mask; APM 1, 4.2.2 */
+
 #define XSAVE_LEGACY 512
 #define XSAVE_HEADER 64
 #define XSAVE_AVX_OFFSET 576
@@ -42,6 +44,8 @@ struct vec_state {
 	struct xsave_layout layout;
 	uint64_t moved;
 	bool undo_valid;        /* the instruction in hand has run, its memory write is still to come */
+	/* MXCSR.MM while the rest is in the host's registers: the host's CPU may not know it, and heeds no operand of ours. */
+	uint32_t mm;
 	/* What the host's own x87 would record is a stub's address: these are the guest's. */
 	uint64_t fip, fdp;
 	uint16_t fop;
@@ -96,8 +100,14 @@ static inline uint64_t *vec_opmask(struct vec_state *v, unsigned int k)
 	return (uint64_t *)vec_component(v, XCOMP_OPMASK) + k;
 }
 
-/** vec_normalize - writes the initial values of components that xstate_bv says are in their initial state. */
-void vec_normalize(struct vec_state *v);
+/** vec_mxcsr_mask - the bits of MXCSR that @cpu's guest has: what FXSAVE tells it.  SDM 1, 11.6.6; APM 2, 11.5.10. */
+uint32_t vec_mxcsr_mask(const struct x86_cpu *cpu);
+
+/**
+ * vec_normalize - writes the initial values of components that xstate_bv says are in their initial state, and the
+ * MXCSR mask.
+ */
+void vec_normalize(struct x86_cpu *cpu);
 
 /** vec_settle_x87 - gives reserved bits of FCW their fixed values, and ES and B that of the pending exceptions. */
 void vec_settle_x87(struct xsave_image *m);

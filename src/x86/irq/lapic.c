@@ -85,10 +85,13 @@ static void store_base(struct lapic *l, uint64_t value)
 	uint64_t changed = lapic_base(l) ^ value;
 
 	__atomic_store_n(&l->base, value, __ATOMIC_RELAXED);
-	if (changed & value & LAPIC_BASE_ENABLE)
-		lapic_set_reg(l, REG_ID, l->id << 24);
-	if (changed & value & LAPIC_BASE_X2APIC)
+	if (!(changed & (LAPIC_BASE_ENABLE | LAPIC_BASE_X2APIC)))
+		return;
+	/* From x2APIC to xAPIC only the client can bring it, as since Linux 6.3: the ID's format follows. */
+	if (value & LAPIC_BASE_X2APIC)
 		lapic_set_x2apic_id(l);
+	else if (value & LAPIC_BASE_ENABLE)
+		lapic_set_reg(l, REG_ID, l->id << 24);
 }
 
 int lapic_set_base(struct lapic *l, uint64_t value, bool host)
@@ -225,9 +228,21 @@ bool lapic_in_flight(const struct lapic *l, uint8_t vector)
 	return lapic_test_vector(l, REG_IRR, vector) || lapic_test_vector(l, REG_ISR, vector);
 }
 
+static bool in_set(const uint64_t set[4], uint8_t vector)
+{
+	return set[vector / 64] >> vector % 64 & 1;
+}
+
 bool lapic_eoi_wanted(const struct lapic *l, uint8_t vector)
 {
-	return __atomic_load_n(&l->bus->eoi_vectors[vector / 64], __ATOMIC_RELAXED) >> vector % 64 & 1;
+	return (__atomic_load_n(&l->bus->eoi_vectors[vector / 64], __ATOMIC_RELAXED) >> vector % 64 & 1) ||
+	       in_set(l->watched, vector);
+}
+
+void lapic_set_watched(struct lapic *l, const uint64_t watched[4], const uint64_t auto_eoi[4])
+{
+	memcpy(l->watched, watched, sizeof(l->watched));
+	memcpy(l->auto_eoi, auto_eoi, sizeof(l->auto_eoi));
 }
 
 /* PPR is the higher class of TPR and the vector in service (SDM 3A, 11.8.3.1). */
@@ -262,6 +277,12 @@ int lapic_pending_vector(struct lapic *l)
 	return (uint32_t)(vector & 0xf0) > ppr ? vector : -1;
 }
 
+static void tell_end(struct lapic *l, uint8_t vector, bool automatic)
+{
+	if (in_set(l->watched, vector) && l->ops->ended)
+		l->ops->ended(l->vcpu, vector, automatic);
+}
+
 int lapic_ack(struct lapic *l)
 {
 	int vector = lapic_pending_vector(l);
@@ -272,6 +293,13 @@ int lapic_ack(struct lapic *l)
 	clear_vector(l, REG_IRR, vector);
 	if (highest_vector(l, REG_IRR) >= 0)
 		__atomic_store_n(&l->irr_pending, 1, __ATOMIC_SEQ_CST);
+	if (in_set(l->auto_eoi, vector)) {
+		/* It is over: PPR stays, and the next one may be let in at once. */
+		tell_end(l, (uint8_t)vector, true);
+		if (lapic_pending_vector(l) >= 0)
+			l->ops->request(l->vcpu);
+		return vector;
+	}
 	/* What is taken has a higher class than all in service. */
 	set_vector(l, REG_ISR, vector);
 	l->isr_top = vector;
@@ -289,6 +317,7 @@ int lapic_eoi(struct lapic *l)
 	clear_vector(l, REG_ISR, vector);
 	l->isr_top = highest_vector(l, REG_ISR);
 	lapic_update_ppr(l);
+	tell_end(l, (uint8_t)vector, false);
 	level = lapic_test_vector(l, REG_TMR, vector);
 	if (!level || !(lapic_reg(l, REG_SVR) & SVR_NO_EOI))
 		apic_bus_eoi(l->bus, l->index, vector, level);
@@ -483,9 +512,8 @@ int lapic_set_state(struct lapic *l, const struct kvm_lapic_state *s)
 	for (unsigned int off = 0; off < KVM_APIC_REG_SIZE; off += 4)
 		lapic_set_reg(l, off, load(s, off));
 	if (x2apic) {
-		id = l->bus->x2apic_format ? id : id >> 24;
-		lapic_set_reg(l, REG_ID, id);
-		lapic_set_reg(l, REG_LDR, lapic_x2apic_ldr(id));
+		/* Nobody writes it: what the client gives is not looked at, as since Linux 6.11. */
+		lapic_set_x2apic_id(l);
 	} else if (id >> 24 != (l->id & 0xff)) {
 		__atomic_store_n(&l->bus->ids_changed, true, __ATOMIC_RELAXED);
 	}

@@ -77,6 +77,11 @@ struct lapic_ops {
 	void (*unhalt)(void *vcpu);
 	/* The guest read or wrote TPR (KVM_TPR_ACCESS_REPORTING).  Owner.  May be NULL. */
 	void (*tpr_access)(void *vcpu, bool write);
+	/*
+	 * @vector, one of those that lapic_set_watched() named, has ended, by an EOI or (@automatic) as it was
+	 * taken.  Owner.  May be NULL.
+	 */
+	void (*ended)(void *vcpu, uint8_t vector, bool automatic);
 };
 
 /** struct lapic - one local APIC.  All of it is private; embed it, and use the functions. */
@@ -94,6 +99,8 @@ struct lapic {
 	bool bsp;
 	uint8_t irr_pending;		/* 0: IRR is empty; else look */
 	int16_t isr_top;		/* the highest vector in service, -1: none */
+	uint64_t watched[4];		/* vectors whose end the vCPU is told of */
+	uint64_t auto_eoi[4];		/* vectors that end as they are taken */
 	uint32_t events;		/* LAPIC_EVENT_* */
 	uint8_t sipi_vector;
 	uint32_t errors;		/* what the next write to ESR will show */
@@ -176,6 +183,13 @@ int lapic_write(struct lapic *l, uint64_t gpa, unsigned int len, const void *dat
 int lapic_read_msr(struct lapic *l, uint32_t msr, uint64_t *value);
 int lapic_write_msr(struct lapic *l, uint32_t msr, uint64_t value);
 
+/* The registers that Hyper-V's interface gives as MSRs, in any mode; TLFS 10.2. */
+enum lapic_hv_reg { LAPIC_HV_EOI, LAPIC_HV_ICR, LAPIC_HV_TPR };
+
+/** lapic_read_hv, lapic_write_hv - one of them, all of the ICR at once.  0, or -EINVAL: #GP. */
+int lapic_read_hv(struct lapic *l, enum lapic_hv_reg reg, uint64_t *value);
+int lapic_write_hv(struct lapic *l, enum lapic_hv_reg reg, uint64_t value);
+
 /** lapic_tsc_deadline - IA32_TSC_DEADLINE: 0 unless the timer is in that mode and armed. */
 uint64_t lapic_tsc_deadline(const struct lapic *l);
 
@@ -223,7 +237,17 @@ int lapic_highest_isr(const struct lapic *l);
 /** lapic_in_flight - 1 if @vector is in IRR or ISR.  Any thread. */
 bool lapic_in_flight(const struct lapic *l, uint8_t vector);
 
-/** lapic_eoi_wanted - 1 if an EOI of @vector must reach the I/O APIC: then no paravirtual EOI. */
+/**
+ * lapic_set_watched - bit n of @watched (256 bits): ops->ended is told when
+ * vector n ends; of @auto_eoi: it ends as it is taken, without an EOI and
+ * never in service (Hyper-V's synthetic interrupts, TLFS 11.9).  Owner.
+ */
+void lapic_set_watched(struct lapic *l, const uint64_t watched[4], const uint64_t auto_eoi[4]);
+
+/**
+ * lapic_eoi_wanted - 1 if an EOI of @vector must reach the I/O APIC, or is
+ * watched: then no paravirtual EOI.  Owner.
+ */
 bool lapic_eoi_wanted(const struct lapic *l, uint8_t vector);
 
 /**

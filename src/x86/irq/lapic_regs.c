@@ -324,3 +324,37 @@ int lapic_write_msr(struct lapic *l, uint32_t msr, uint64_t value)
 	r->write(l, off, value & valid);
 	return 0;
 }
+
+/* --- MSRs of Hyper-V's ------------------------------------------------------------------ */
+
+static const uint16_t hv_regs[] = {
+	[LAPIC_HV_EOI] = REG_EOI, [LAPIC_HV_ICR] = REG_ICR, [LAPIC_HV_TPR] = REG_TPR,
+};
+
+int lapic_read_hv(struct lapic *l, enum lapic_hv_reg reg, uint64_t *value)
+{
+	const struct reg *r = reg_at(l, hv_regs[reg]);
+
+	if (!(r->access & (MR | XR)))
+		return -EINVAL;
+	*value = read_reg(l, r, hv_regs[reg]);
+	if (reg == LAPIC_HV_ICR)
+		*value |= (uint64_t)lapic_reg(l, REG_ICR2) << 32;
+	return 0;
+}
+
+int lapic_write_hv(struct lapic *l, enum lapic_hv_reg reg, uint64_t value)
+{
+	const struct reg *r = reg_at(l, hv_regs[reg]);
+
+	if (reg == LAPIC_HV_ICR) {
+		lapic_set_reg(l, REG_ICR, value & ~ICR_BUSY);
+		lapic_set_reg(l, REG_ICR2, value >> 32);
+		send_ipi(l, (uint32_t)value, lapic_in_x2apic(l) ? value >> 32 : value >> 56);
+		return 0;
+	}
+	if (value >> 32)
+		return -EINVAL;
+	r->write(l, hv_regs[reg], (uint32_t)value & valid_bits(l, r));
+	return 0;
+}

@@ -46,7 +46,7 @@ enum mmu_status mmu_access(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 	t->hva = NULL;
 	t->guarded = false;
 	slot = memslots_find(cpu->slots, gfn);
-	if (!slot)
+	if (!slot || mmu_is_apic_page(cpu, r.gpa))
 		return MMU_OK;
 	readonly = memslot_readonly(slot);
 	if (readonly && access == MMU_WRITE)

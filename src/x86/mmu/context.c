@@ -188,7 +188,7 @@ static void space_recycle(struct mmu_space *s)
 
 static bool same_slat(const struct x86_slat *a, const struct x86_slat *b)
 {
-	if (a->tag != b->tag || a->kind != b->kind)
+	if (a->tag != b->tag || a->kind != b->kind || a->apic_page != b->apic_page)
 		return false;
 	return likely(a->kind == SLAT_NONE) || (a->root == b->root && a->flags == b->flags && a->levels == b->levels &&
 						a->cr4 == b->cr4 && a->efer == b->efer);
@@ -568,6 +568,10 @@ enum mmu_status mmu_fetch(struct x86_cpu *cpu, gva_t rip, uint8_t **hva, gfn_t *
 		mmu_slat_fault(cpu);
 	if (result->status != MMU_OK)
 		return result->status;
+	if (unlikely(mmu_is_apic_page(cpu, result->gpa))) {
+		cpu->nested.fault = (struct x86_slat_fault){ .gpa = result->gpa, .apic_page = true };
+		mmu_slat_fault(cpu);
+	}
 	cpu->mmu->stats.fills++;
 	slot = memslots_find(cpu->slots, gpa_to_gfn(result->gpa));
 	if (!slot)

@@ -74,6 +74,12 @@ static inline void mmu_touch(struct x86_cpu *cpu, const struct memslot *slot, gp
 	cpu->env->first_touch(cpu, gpa, access);
 }
 
+/* Is @gpa of the page that stands for L2's local APIC?  Every access to it is a device's. */
+static inline bool mmu_is_apic_page(const struct x86_cpu *cpu, gpa_t gpa)
+{
+	return unlikely(cpu->nested.slat.apic_page) && !((cpu->nested.slat.apic_page ^ gpa) & GUEST_PAGE_MASK);
+}
+
 /* Asks env->page() for the page at @hva, unless that was done a moment ago.  May leave the instruction. */
 void mmu_await_asked(struct x86_cpu *cpu, uint8_t *hva, gpa_t gpa, bool write);
 

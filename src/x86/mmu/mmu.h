@@ -84,6 +84,8 @@ void mmu_flush_eptp(struct x86_cpu *cpu, uint64_t root);        /* INVEPT of tha
 void mmu_flush_tag(struct x86_cpu *cpu, uint16_t tag);          /* that VPID or ASID, global entries too */
 void mmu_flush_tags(struct x86_cpu *cpu);                       /* INVVPID type 2: every VPID but 0 */
 void mmu_flush_tag_page(struct x86_cpu *cpu, uint16_t tag, gva_t gva);  /* INVVPID type 0, INVLPGA */
+/** mmu_slat_gpa - L1's address for L2's @gpa, with cpu->nested.slat in force; leaves where L1's tables forbid @access. */
+gpa_t mmu_slat_gpa(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access);
 /** mmu_slat_fault - leaves the instruction for what cpu->nested.fault tells. */
 void mmu_slat_fault(struct x86_cpu *cpu) __attribute__((noreturn));
 /** mmu_pkey_changed - PKRU or PKRS was written. */
@@ -125,6 +127,9 @@ enum mmu_status mmu_access(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
  * slots.  Marks dirty.  Not split-safe beyond a page: loops over pages itself. */
 int phys_read(struct x86_cpu *cpu, gpa_t gpa, void *dst, size_t n) must_check;
 int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n) must_check;
+
+/** phys_and64 - an aligned word, in one with other vCPUs; *old: what it was. */
+int phys_and64(struct x86_cpu *cpu, gpa_t gpa, uint64_t mask, uint64_t *old) must_check;
 
 struct mmu_stats {
 	uint64_t fills, walks, flushes, contexts, pdpte_loads;

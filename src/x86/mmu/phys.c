@@ -62,3 +62,18 @@ int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n)
 	}
 	return 0;
 }
+
+int phys_and64(struct x86_cpu *cpu, gpa_t gpa, uint64_t mask, uint64_t *old)
+{
+	const struct memslot *slot = memslots_find(cpu->slots, gpa_to_gfn(gpa));
+	uint8_t *p;
+
+	if (!slot || memslot_readonly(slot))
+		return -EFAULT;
+	if (code_gfn_guarded(cpu->code, gpa_to_gfn(gpa)))
+		code_written(cpu, gpa, sizeof(*old), NULL);
+	p = memslot_hva(slot, gpa_to_gfn(gpa)) + (gpa & ~GUEST_PAGE_MASK);
+	*old = __atomic_fetch_and((uint64_t *)p, mask, __ATOMIC_SEQ_CST);
+	mmu_mark_dirty(cpu, slot, gpa_to_gfn(gpa));
+	return 0;
+}

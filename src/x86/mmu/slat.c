@@ -153,6 +153,17 @@ static enum walk_ad set_flags(struct x86_cpu *cpu, struct walk *w, unsigned int 
 	return walk_set_accessed_dirty(cpu, w, level, access);
 }
 
+/* Is the access to set the dirty flag of @leaf, and is there no room to log it? */
+static bool log_full(struct x86_cpu *cpu, gpa_t gpa, uint64_t leaf, const struct walk *w, enum mmu_access access)
+{
+	if (likely(!cpu->nested.log_dirty) || access != MMU_WRITE || !(cpu->nested.slat.flags & SLAT_AD) ||
+	    (leaf & w->fmt->dirty))
+		return false;
+	x86_vec_put(cpu);
+	cpu->nested.fault.log_full = !cpu->nested.ops->log_dirty(cpu, gpa);
+	return cpu->nested.fault.log_full;
+}
+
 /* The top table's address.  With PAE its four entries are read from memory each time; APM 2, 15.25.10. */
 static gpa_t top_table(const struct x86_cpu *cpu, const struct pt_format *fmt)
 {
@@ -188,6 +199,8 @@ static bool walk_slat(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access, ui
 		table = e & (w.fmt->entry_bytes == 4 ? walk_bits(12, 31) : walk_address_mask(cpu));
 	}
 	if ((*rights & need) != need)
+		return false;
+	if (log_full(cpu, gpa, e, &w, access))
 		return false;
 	ad = set_flags(cpu, &w, level, access);
 	*again = ad == WALK_AD_CHANGED;
@@ -245,6 +258,15 @@ bool slat_translate_table(struct x86_cpu *cpu, gpa_t *gpa)
 		return false;
 	*gpa = r.gpa;
 	return true;
+}
+
+gpa_t mmu_slat_gpa(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access)
+{
+	struct slat_result r;
+
+	if (!slat_translate(cpu, gpa, access, 0, &r))
+		mmu_slat_fault(cpu);
+	return r.gpa;
 }
 
 void mmu_slat_fault(struct x86_cpu *cpu)

@@ -75,20 +75,31 @@ uint64_t x86_kvmclock_now(const struct x86_vcpu *v)
 	return now;
 }
 
-void x86_kvmclock_update(struct x86_vcpu *v)
+void x86_kvmclock_reference(const struct x86_vcpu *v, struct x86_kvmclock_reference *r)
 {
 	struct x86_clock *c = &v->vm->clock;
+
+	pthread_mutex_lock(&c->lock);
+	r->tsc = x86_guest_tsc_at(v, c->host_tsc);
+	r->ns = c->ns + (uint64_t)c->offset;
+	pthread_mutex_unlock(&c->lock);
+	/* What the TSC really does, which is the client's wish only as far as it is scaled. */
+	scale_of(x86_scale_tsc(v, (uint64_t)host_tsc_khz() * 1000), &r->shift, &r->mul);
+}
+
+void x86_kvmclock_update(struct x86_vcpu *v)
+{
+	struct x86_kvmclock_reference r;
 	struct time_page page = { 0 }, old;
 	uint32_t version;
 
 	if (!v->pvclock.enabled || x86_guest_read(v, v->pvclock.gpa, &old, sizeof(old)))
 		return;
-	pthread_mutex_lock(&c->lock);
-	page.tsc_timestamp = x86_guest_tsc_at(v, c->host_tsc);
-	page.system_time = c->ns + (uint64_t)c->offset;
-	pthread_mutex_unlock(&c->lock);
-	/* What the TSC really does, which is the client's wish only as far as it is scaled. */
-	scale_of(x86_scale_tsc(v, (uint64_t)host_tsc_khz() * 1000), &page.tsc_shift, &page.tsc_to_system_mul);
+	x86_kvmclock_reference(v, &r);
+	page.tsc_timestamp = r.tsc;
+	page.system_time = r.ns;
+	page.tsc_shift = r.shift;
+	page.tsc_to_system_mul = r.mul;
 	/* The guest clears FLAG_GUEST_STOPPED when it has seen it. */
 	page.flags = FLAG_TSC_STABLE | (old.flags & FLAG_GUEST_STOPPED) |
 		     (v->pvclock.paused ? FLAG_GUEST_STOPPED : 0);
@@ -183,6 +194,7 @@ long x86_ioctl_set_clock(struct kvm_call *c)
 	clock->ns = host_now_and_tsc(&clock->host_tsc);
 	clock->offset = (int64_t)(value - clock->ns);
 	pthread_mutex_unlock(&clock->lock);
+	hv_tsc_page_stale(x86_vm_of(c->vm));
 	kvm_for_each_vcpu(i, vcpu, c->vm)
 		x86_vcpu_poke(x86_vcpu_of(vcpu), X86_REQ_CLOCK);
 	return 0;

@@ -16,6 +16,16 @@ struct x86_vcpu;
 /** x86_kvmclock_update - writes the vCPU's time page if it has one.  Owner, entered. */
 void x86_kvmclock_update(struct x86_vcpu *v);
 
+/* At the guest's TSC `tsc` it was `ns`; further ns = (ticks << shift) * mul >> 32, or >> -shift. */
+struct x86_kvmclock_reference {
+	uint64_t tsc, ns;
+	uint32_t mul;
+	int8_t shift;
+};
+
+/** x86_kvmclock_reference - what the vCPU's time page says, or would. */
+void x86_kvmclock_reference(const struct x86_vcpu *v, struct x86_kvmclock_reference *r);
+
 /** x86_kvmclock_now - the VM's clock, ns. */
 uint64_t x86_kvmclock_now(const struct x86_vcpu *v);
 

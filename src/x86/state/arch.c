@@ -33,6 +33,7 @@ static const struct kvm_ioctl_row ioctls[] = {
 	KVM_IOCTL(KVM_GET_MSR_INDEX_LIST, KVM_SYSTEM, RAW, x86_ioctl_get_msr_index_list),
 	KVM_IOCTL(KVM_GET_MSR_FEATURE_INDEX_LIST, KVM_SYSTEM, RAW, x86_ioctl_get_msr_feature_index_list),
 	KVM_IOCTL(KVM_GET_MSRS, KVM_SYSTEM | KVM_VCPU, RAW, x86_ioctl_get_msrs),
+	KVM_IOCTL(KVM_GET_SUPPORTED_HV_CPUID, KVM_SYSTEM | KVM_VCPU, RAW, hv_ioctl_get_supported_cpuid),
 	KVM_IOCTL(KVM_X86_GET_MCE_CAP_SUPPORTED, KVM_SYSTEM, 0, x86_ioctl_get_mce_cap),
 	KVM_IOCTL(KVM_GET_DEVICE_ATTR, KVM_SYSTEM, 0, x86_ioctl_system_attr),
 	KVM_IOCTL(KVM_HAS_DEVICE_ATTR, KVM_SYSTEM, 0, x86_ioctl_system_attr),
@@ -56,6 +57,7 @@ static const struct kvm_ioctl_row ioctls[] = {
 	KVM_IOCTL(KVM_SET_CLOCK, KVM_VM, 0, x86_ioctl_set_clock),
 	KVM_IOCTL(KVM_SET_TSC_KHZ, KVM_VM, 0, x86_ioctl_vm_set_tsc_khz),
 	KVM_IOCTL(KVM_GET_TSC_KHZ, KVM_VM, 0, x86_ioctl_vm_get_tsc_khz),
+	KVM_IOCTL(KVM_HYPERV_EVENTFD, KVM_VM, 0, hv_ioctl_eventfd),
 	KVM_IOCTL(KVM_X86_SET_MSR_FILTER, KVM_VM, 0, x86_ioctl_set_msr_filter),
 	KVM_IOCTL(KVM_SET_PMU_EVENT_FILTER, KVM_VM, RAW, x86_ioctl_set_pmu_event_filter),
 	KVM_IOCTL(KVM_MEMORY_ENCRYPT_REG_REGION, KVM_VM, KVM_IOCTL_IN, no_encryption),
@@ -151,8 +153,11 @@ static int address_spaces(struct vm *vm)
 
 static int xsave2_size(struct vm *vm)
 {
-	uint32_t size = x86_xsave_size(vec_supported_xcr0(), false);
+	struct xsave_layout layout;
+	uint32_t size;
 
+	vec_layout(&layout);
+	size = x86_xsave_size(&layout, vec_supported_xcr0(), false);
 	return size < sizeof(struct kvm_xsave) ? (int)sizeof(struct kvm_xsave) : (int)size;
 }
 
@@ -313,7 +318,7 @@ static int set_max_vcpu_id(struct vm *vm, const struct kvm_enable_cap *cap)
 	if (cap->flags || cap->args[0] > KVM_MAX_VCPU_IDS)
 		return -EINVAL;
 	pthread_mutex_lock(&vm->lock);
-	if (!x->max_vcpu_ids || x->max_vcpu_ids == cap->args[0]) {
+	if (x->bsp_id <= cap->args[0] && (!x->max_vcpu_ids || x->max_vcpu_ids == cap->args[0])) {
 		x->max_vcpu_ids = (uint32_t)cap->args[0];
 		r = 0;
 	}
@@ -326,6 +331,14 @@ static int enforce_pv(struct vcpu *vcpu, const struct kvm_enable_cap *cap)
 	if (cap->flags)
 		return -EINVAL;
 	x86_vcpu_of(vcpu)->enforce_pv = cap->args[0];
+	return 0;
+}
+
+static int enforce_hyperv(struct vcpu *vcpu, const struct kvm_enable_cap *cap)
+{
+	if (cap->flags)
+		return -EINVAL;
+	x86_vcpu_of(vcpu)->hv.enforced = cap->args[0];
 	return 0;
 }
 
@@ -397,6 +410,19 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_X86_BUS_LOCK_EXIT, .get = bus_lock_modes, .enable_vm = enable_bus_lock },
 	{ .cap = KVM_CAP_VM_DISABLE_NX_HUGE_PAGES, .value = 1, .enable_vm = disable_nx_huge_pages },
 	{ .cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .value = 1, .enable_vcpu = enforce_pv },
+	{ .cap = KVM_CAP_HYPERV, .value = 1 },
+	{ .cap = KVM_CAP_HYPERV_VAPIC, .value = 1 },
+	{ .cap = KVM_CAP_HYPERV_SPIN, .value = 1 },
+	{ .cap = KVM_CAP_HYPERV_TIME, .value = 1 },
+	{ .cap = KVM_CAP_HYPERV_SYNIC, .value = 1, .enable_vcpu = hv_synic_enable },
+	{ .cap = KVM_CAP_HYPERV_SYNIC2, .value = 1, .enable_vcpu = hv_synic_enable },
+	{ .cap = KVM_CAP_HYPERV_EVENTFD, .value = 1 },
+	{ .cap = KVM_CAP_HYPERV_VP_INDEX, .value = 1 },
+	{ .cap = KVM_CAP_HYPERV_TLBFLUSH, .value = 1 },
+	{ .cap = KVM_CAP_HYPERV_SEND_IPI, .value = 1 },
+	{ .cap = KVM_CAP_HYPERV_CPUID, .value = 1 },
+	{ .cap = KVM_CAP_SYS_HYPERV_CPUID, .value = 1 },
+	{ .cap = KVM_CAP_HYPERV_ENFORCE_CPUID, .value = 1, .enable_vcpu = enforce_hyperv },
 };
 
 /* --- the table ---------------------------------------------------------------------------- */

@@ -8,7 +8,7 @@
 
 #include "x86/cpu/block.h"
 #include "x86/cpu/exception.h"
-#include "x86/cpu/vec.h"
+#include "x86/cpu/vec_state.h"
 #include "x86/state/model.h"
 #include "x86/state/state.h"
 
@@ -166,6 +166,7 @@ static void derive(struct x86_vcpu *v)
 				   (x86_cpuid_has(c, X86_F_X2APIC) ? LAPIC_FEAT_X2APIC : 0) |
 				   (x86_cpuid_has(c, X86_F_TSC_DEADLINE_TIMER) ? LAPIC_FEAT_TSC_DEADLINE : 0) |
 				   (c->vendor == V_INTEL ? LAPIC_FEAT_INTEL : 0), c->maxphyaddr);
+	hv_cpuid_changed(v);
 	x86_update_mode(&v->cpu);
 	x86_pmu_refresh(v);
 }
@@ -207,6 +208,8 @@ static void withdraw_unhalt(const struct x86_cpuid *c)
 
 static void update_entries(struct x86_vcpu *v, const struct x86_cpuid *c)
 {
+	/* The host is not asked: its CPUID leaves for a hypervisor where it is a guest itself. */
+	const struct xsave_layout *layout = &v->cpu.vec->layout;
 	struct kvm_cpuid_entry2 *e = x86_cpuid_find(c, 1, 0);
 
 	if (e) {
@@ -218,14 +221,15 @@ static void update_entries(struct x86_vcpu *v, const struct x86_cpuid *c)
 	if (v->vm->hlt_in_guest)
 		withdraw_unhalt(c);
 	e = x86_cpuid_find(c, 7, 0);
-	if (e && x86_feature_feasible(X86_F_PKU))
+	/* Where the engine has XSAVE it has PKU. */
+	if (e && v->cpu.vec->moved)
 		set_bit32(&e->ecx, 4, v->cpu.cr4 & CR4_PKE);
 	e = x86_cpuid_find(c, 0xd, 0);
 	if (e)
-		e->ebx = x86_xsave_size(v->cpu.xcr0, false);
+		e->ebx = x86_xsave_size(layout, v->cpu.xcr0, false);
 	e = x86_cpuid_find(c, 0xd, 1);
 	if (e && (e->eax & 0xa))
-		e->ebx = x86_xsave_size(v->cpu.xcr0 | v->cpu.xss, true);
+		e->ebx = x86_xsave_size(layout, v->cpu.xcr0 | v->cpu.xss, true);
 }
 
 void x86_cpuid_update_runtime(struct x86_vcpu *v)

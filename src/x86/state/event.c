@@ -25,7 +25,7 @@ void x86_process_nmi(struct x86_vcpu *v)
 {
 	uint32_t n = atomic_exchange(&v->nmi_queued, 0);
 	/* One NMI is latched behind the one in service; SDM 3A, 6.7.1. */
-	unsigned int limit = v->cpu.nmi_blocked || v->nmi_injected ? 1 : 2;
+	unsigned int limit = svm_nmi_blocked(v) || v->nmi_injected ? 1 : 2;
 
 	n += v->nmi_pending;
 	v->nmi_pending = (uint8_t)(n < limit ? n : limit);
@@ -57,7 +57,7 @@ bool x86_ready_for_interrupt(struct x86_vcpu *v)
 {
 	if (has_extint(v) || (v->has_lapic && !lapic_accept_pic_intr(&v->lapic)))
 		return false;
-	return x86_interrupt_allowed(v) && !x86_event_injected(v) && !v->exception.pending && !v->cpu.is_delivering;
+	return svm_interrupt_allowed(v) && !x86_event_injected(v) && !v->exception.pending && !v->cpu.is_delivering;
 }
 
 bool x86_has_interrupt(struct x86_vcpu *v)
@@ -65,6 +65,11 @@ bool x86_has_interrupt(struct x86_vcpu *v)
 	if (!v->has_lapic)
 		return false;
 	return has_extint(v) || (lapic_has_pending(&v->lapic) && lapic_pending_vector(&v->lapic) >= 0);
+}
+
+int x86_pending_vector(struct x86_vcpu *v)
+{
+	return has_extint(v) ? -1 : lapic_pending_vector(&v->lapic);
 }
 
 int x86_ack_interrupt(struct x86_vcpu *v)
@@ -82,28 +87,30 @@ int x86_ack_interrupt(struct x86_vcpu *v)
 
 static bool nmi_allowed(const struct x86_vcpu *v)
 {
-	return !v->cpu.nmi_blocked && !v->cpu.shadow;
+	return !svm_nmi_blocked(v) && !v->cpu.shadow;
 }
 
-/* An INIT waits while SMM or VMX root operation blocks it, and then a SIPI has nobody who waits for it. */
-static bool init_blocked(const struct x86_vcpu *v)
+/* INIT is latched in SMM, in VMX root operation, and wherever SVM says so: SIPIs are lost there. */
+static bool init_allowed(const struct x86_vcpu *v)
 {
-	return v->cpu.smm || vmx_blocks_init(v);
+	return !v->cpu.smm && !svm_holds_init(v) && !vmx_blocks_init(v);
 }
 
 bool x86_has_event(struct x86_vcpu *v)
 {
-	if (v->has_lapic && lapic_events(&v->lapic) && !init_blocked(v))
+	if (v->has_lapic && lapic_events(&v->lapic) && (init_allowed(v) || svm_intercepts_init(v)))
 		return true;
 	if (x86_async_pf_done(v))
 		return true;
 	if (atomic_load(&v->unhalted) || v->exception.pending || x86_event_injected(v) || v->triple_fault)
 		return true;
+	if (!svm_gif(v))
+		return false;
 	if (atomic_load(&v->smi_queued) || (v->smi_pending && !v->cpu.smm))
 		return true;
 	if (atomic_load(&v->nmi_queued) || (v->nmi_pending && nmi_allowed(v)))
 		return true;
-	return (x86_interrupt_allowed(v) && x86_has_interrupt(v)) || svm_wakes(v) || vmx_wakes(v);
+	return (svm_interrupt_allowed(v) && x86_has_interrupt(v)) || svm_wakes(v) || vmx_wakes(v);
 }
 
 static void start_at(struct x86_vcpu *v, uint8_t vector)
@@ -123,7 +130,7 @@ void x86_accept_events(struct x86_vcpu *v)
 		return;
 	if (v->vmx && v->cpu.nested.in_guest && !vmx_accept_events(v))
 		return;
-	if (init_blocked(v)) {
+	if (!init_allowed(v)) {
 		lapic_take_event(&v->lapic, LAPIC_EVENT_SIPI);
 		return;
 	}
@@ -208,7 +215,7 @@ void x86_inject(struct x86_vcpu *v)
 		x86_request(cpu, X86_REQ_EVENT);
 		x86_stat_inc(v->vcpu, X86_STAT_NMI_INJECTIONS);
 		/* One that L1 puts in blocks none of L1's own. */
-		if (cpu->nested.in_guest)
+		if (cpu->nested.in_guest && !svm_vnmi(v))
 			x86_deliver_interrupt(cpu, X86_NMI);
 		else
 			x86_deliver_nmi(cpu);

@@ -14,7 +14,6 @@
 
 #define FCW_INIT 0x37f
 #define MXCSR_INIT 0x1f80
-#define MXCSR_VALID 0xffff
 #define FP_SSE (XFEATURE_X87 | XFEATURE_SSE)
 
 static struct xsave_image *image_of(struct x86_vcpu *v)
@@ -68,6 +67,7 @@ static void get_image(struct x86_vcpu *v, uint8_t *out, size_t size)
 	memcpy(out, img, XSAVE_LEGACY);
 	/* The bytes behind the XMM registers are software's: KVM clears them. */
 	memset(out + 416, 0, XSAVE_LEGACY - 416);
+	((struct xsave_image *)out)->mxcsr_mask = vec_mxcsr_mask(&v->cpu);
 	for (unsigned int n = XCOMP_AVX; n < XCOMP_COUNT; n++)
 		if (have >> n & 1)
 			memcpy(out + l->c[n].offset, vec_component(vec, n), l->c[n].size);
@@ -103,14 +103,14 @@ static void init_missing(const struct xsave_layout *l, struct xsave_image *img)
 		img->mxcsr = MXCSR_INIT;
 }
 
-static bool valid_header(const struct xsave_image *in)
+static bool valid_header(const struct x86_cpu *cpu, const struct xsave_image *in)
 {
 	if ((in->xstate_bv & ~vec_supported_xcr0() & ~FP_SSE) || in->xcomp_bv)
 		return false;
 	for (size_t i = 0; i < sizeof(in->header_rest); i++)
 		if (in->header_rest[i])
 			return false;
-	return !(in->xstate_bv & (XFEATURE_SSE | XFEATURE_AVX)) || !(in->mxcsr & ~(uint32_t)MXCSR_VALID);
+	return !(in->xstate_bv & (XFEATURE_SSE | XFEATURE_AVX)) || !(in->mxcsr & ~vec_mxcsr_mask(cpu));
 }
 
 long x86_ioctl_set_xsave(struct kvm_call *c)
@@ -121,7 +121,7 @@ long x86_ioctl_set_xsave(struct kvm_call *c)
 
 	_Static_assert(sizeof(in) <= sizeof(struct kvm_xsave), "kvm_xsave");
 	memcpy(&in, c->data, sizeof(in));
-	if (!valid_header(&in))
+	if (!valid_header(&v->cpu, &in))
 		return -EINVAL;
 	v->cpu.pkru = 0;
 	if (in.xstate_bv & XFEATURE_PKRU)

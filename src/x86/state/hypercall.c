@@ -102,6 +102,8 @@ int x86_hypercall(struct x86_cpu *cpu)
 	uint64_t nr = wide ? cpu->regs[R_RAX] : (uint32_t)cpu->regs[R_RAX];
 	int64_t r = -KVM_ENOSYS;
 
+	if (unlikely(hv_hypercall_wanted(v)))
+		return hv_hypercall(v);
 	if (likely(v->completion != X86_COMPLETE_HYPERCALL))
 		x86_stat_inc(v->vcpu, X86_STAT_HYPERCALLS);
 	if (unlikely(v->completion == X86_COMPLETE_HYPERCALL)) {

@@ -136,6 +136,8 @@ int x86_vm_check_route(struct vm *vm, const struct kvm_irq_routing_entry *e)
 		return atomic_load(&x86_vm_of(vm)->irqchip) == X86_IRQCHIP_SPLIT ? -EINVAL : 0;
 	case KVM_IRQ_ROUTING_MSI:
 		return msi_to_msg(x86_vm_of(vm), e, &(struct apic_msg){ 0 });
+	case KVM_IRQ_ROUTING_HV_SINT:
+		return 0;
 	default:
 		return -EINVAL;
 	}
@@ -160,6 +162,9 @@ int x86_vm_set_irq(struct vm *vm, const struct kvm_irq_routing_entry *e, int sou
 
 	if (e->type == KVM_IRQ_ROUTING_MSI)
 		return set_msi(x, e, level);
+	/* It has no level: lowering one is nothing. */
+	if (e->type == KVM_IRQ_ROUTING_HV_SINT)
+		return level ? hv_sint_raise(x, e->u.hv_sint.vcpu, e->u.hv_sint.sint) : -1;
 	if (e->type != KVM_IRQ_ROUTING_IRQCHIP || !x86_irqchip_kernel(x))
 		return -1;
 	pin = e->u.irqchip.pin;
@@ -194,6 +199,7 @@ void x86_vm_routing_changed(struct vm *vm)
 {
 	struct eoi_scan s = { .x = x86_vm_of(vm) };
 
+	hv_routes_changed(vm);
 	if (x86_irqchip_kernel(s.x))
 		ioapic_acks_changed(&s.x->ioapic);
 	if (atomic_load(&s.x->irqchip) != X86_IRQCHIP_SPLIT)

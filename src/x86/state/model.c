@@ -11,7 +11,6 @@
 #define XCR0_YMM 0x6ULL
 #define XCR0_ZMM 0xe6ULL
 #define XCR0_PKRU 0x200ULL
-#define PKRU_OFFSET 2688
 
 /* The one model that anykvm_set_cpu() chooses: process-wide, as /dev/kvm is system-wide. */
 static struct {
@@ -147,8 +146,11 @@ int x86_model_set(const char *spec)
 static bool host_agrees_on_pkru(void)
 {
 	uint32_t size, offset, c, d;
+	struct xsave_layout l;
 
-	return __get_cpuid_count(0xd, 9, &size, &offset, &c, &d) && size == 8 && offset == PKRU_OFFSET;
+	vec_layout(&l);
+	return __get_cpuid_count(0xd, XCOMP_PKRU, &size, &offset, &c, &d) && size == l.c[XCOMP_PKRU].size &&
+	       offset == l.c[XCOMP_PKRU].offset;
 }
 
 void x86_model_get(struct x86_model *m)

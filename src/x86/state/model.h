@@ -36,11 +36,13 @@ int x86_model_cpuid(const struct x86_model *m, struct kvm_cpuid_entry2 *e, uint3
 /** x86_model_emulated - the same for KVM_GET_EMULATED_CPUID. */
 int x86_model_emulated(struct kvm_cpuid_entry2 *e, uint32_t max) must_check;
 
+struct xsave_layout;
+
 /**
  * x86_xsave_size - bytes of an XSAVE area with the components @xcr0, standard
  * or compacted.  SDM 1, 13.4.2 and 13.4.3.
  */
-uint32_t x86_xsave_size(uint64_t xcr0, bool compacted);
+uint32_t x86_xsave_size(const struct xsave_layout *l, uint64_t xcr0, bool compacted);
 
 /** x86_host_phys_bits - physical address bits of this host, between 36 and 52. */
 unsigned int x86_host_phys_bits(void);

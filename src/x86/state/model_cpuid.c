@@ -116,19 +116,17 @@ static void cache_leaves(struct leaves *l, uint32_t leaf)
 
 /* --- XSAVE ----------------------------------------------------------------- */
 
-uint32_t x86_xsave_size(uint64_t xcr0, bool compacted)
+uint32_t x86_xsave_size(const struct xsave_layout *l, uint64_t xcr0, bool compacted)
 {
 	uint32_t size = XSAVE_LEGACY;
-	struct xsave_layout l;
 
-	vec_layout(&l);
 	for (unsigned int n = XCOMP_AVX; n < XCOMP_COUNT; n++) {
 		if (!(xcr0 >> n & 1))
 			continue;
 		if (compacted)
-			size += l.c[n].size;
-		else if (l.c[n].offset + l.c[n].size > size)
-			size = l.c[n].offset + l.c[n].size;
+			size += l->c[n].size;
+		else if (l->c[n].offset + l->c[n].size > size)
+			size = l->c[n].offset + l->c[n].size;
 	}
 	return size;
 }
@@ -150,12 +148,12 @@ static void xsave_leaves(struct leaves *l, uint32_t leaf)
 		add_indexed(l, leaf, 0, 0, 0, 0, 0);
 		return;
 	}
-	size = x86_xsave_size(xcr0, false);
+	vec_layout(&layout);
+	size = x86_xsave_size(&layout, xcr0, false);
 	add_indexed(l, leaf, 0, (uint32_t)xcr0, size, size, (uint32_t)(xcr0 >> 32));
 	e = add(l, leaf, 1, INDEXED, &spill);
 	if (x86_model_has(l->m, X86_F_XSAVES) || x86_model_has(l->m, X86_F_XSAVEC))
-		e->ebx = x86_xsave_size(xcr0, true);
-	vec_layout(&layout);
+		e->ebx = x86_xsave_size(&layout, xcr0, true);
 	for (unsigned int n = XCOMP_AVX; n < XCOMP_COUNT; n++)
 		if (xcr0 >> n & 1)
 			add_indexed(l, leaf, n, layout.c[n].size, layout.c[n].offset, 0, 0);

@@ -5,6 +5,7 @@
 
 #include "x86/cpu/control.h"
 #include "x86/cpu/count.h"
+#include "x86/cpu/lbr.h"
 #include "x86/mmu/mmu.h"
 #include "x86/pv/async_pf.h"
 #include "x86/pv/eoi.h"
@@ -31,6 +32,7 @@
 #define SPEC_CTRL_IBRS 1ULL
 #define SPEC_CTRL_STIBP 2ULL
 #define SPEC_CTRL_SSBD 4ULL
+#define DEBUGCTL_AMD 0x3fULL
 #define EFER_KNOWN (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX | EFER_SVME | EFER_FFXSR)
 
 /* IA32_ARCH_CAPABILITIES: software executes no instruction speculatively, so a guest needs no workaround. */
@@ -47,7 +49,7 @@
 
 static int get_tsc(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
 {
-	*value = x86_guest_tsc(v) + (host ? 0 : v->cpu.nested.tsc_offset);
+	*value = host ? x86_guest_tsc(v) : x86_nested_tsc(&v->cpu.nested, x86_guest_tsc(v));
 	return 0;
 }
 
@@ -515,10 +517,30 @@ static int set_misc_features(struct x86_vcpu *v, uint32_t index, uint64_t value,
 	return 0;
 }
 
+/* A processor with VMX has it whatever vendor the client names: a BIOS, told of VMX, sets it. */
+static bool has_feat_ctl(const struct x86_vcpu *v, bool host)
+{
+	return host || v->vmx || v->cpuid.vendor == V_INTEL;
+}
+
+static int get_feat_ctl(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
+{
+	*value = v->msr.feat_ctl;
+	return has_feat_ctl(v, host) ? 0 : -ENOENT;
+}
+
+#define FEAT_CTL_OTHERS (1ULL << 17 | 1ULL << 18 | 1ULL << 20)
+
 static int set_feat_ctl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	/* There are LOCK and, with VMX, what enables it inside and outside SMX: as with KVM, where there is no SMX. */
+	/* LOCK and, with VMX, what enables it inside and outside SMX, as with KVM, where there is no SMX. */
 	uint64_t valid = x86_has(&v->cpu, X86_F_VMX) ? 7 : 1;
+
+	if (!has_feat_ctl(v, host))
+		return -ENOENT;
+	/* The client may set what any guest can have, before or after CPUID (as since Linux 6.2): SGX, LMCE. */
+	if (host)
+		valid = 7 | FEAT_CTL_OTHERS;
 
 	if ((value & ~valid) || (!host && (v->msr.feat_ctl & 1)))
 		return -EINVAL;
@@ -573,15 +595,46 @@ static int set_vm_hsave(struct x86_vcpu *v, uint32_t index, uint64_t value, bool
 	return 0;
 }
 
+/* 8.32 bits; APM 2, 15.30.5.  Of L2's alone, L1's own is not scaled by it. */
+static int get_tsc_ratio(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
+{
+	if (!v->svm || (!host && !x86_has(&v->cpu, X86_F_TSC_SCALE)))
+		return -EINVAL;
+	*value = v->svm->tsc_ratio;
+	return 0;
+}
+
+static int set_tsc_ratio(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	if (!v->svm)
+		return -EINVAL;
+	/* A client may say what is there already, or 0, as QEMU 6.2 does; like KVM. */
+	if (!x86_has(&v->cpu, X86_F_TSC_SCALE))
+		return host && (!value || value == v->svm->tsc_ratio) ? 0 : -EINVAL;
+	if (value >> 40)
+		return -EINVAL;
+	v->svm->tsc_ratio = value;
+	svm_set_tsc(v);
+	return 0;
+}
+
 static int set_zero_only(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
 	return value ? -EINVAL : 0;
 }
 
-/* LBR and BTF are taken without effect; AMD's bits all are, as by KVM without LBR virtualization. */
+/* Of AMD's bits LBR alone has an effect, as with KVM; of Intel's, LBR and BTF are taken without one. */
 static int set_debugctl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	return v->cpuid.vendor == V_INTEL && (value & ~3ULL) ? -EINVAL : 0;
+	struct x86_lbr_msrs m = v->cpu.lbr.msrs;
+
+	if (v->cpuid.vendor == V_INTEL)
+		return value & ~3ULL ? -EINVAL : 0;
+	if (value & ~DEBUGCTL_AMD)
+		return -EINVAL;
+	m.debugctl = value;
+	x86_lbr_load(&v->cpu, &m);
+	return 0;
 }
 
 static int set_ucode(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
@@ -644,7 +697,9 @@ void x86_msr_reset(struct x86_vcpu *v)
 #define PV(n, name, flags, feature, f, valid, set) \
 	{ n, n, name, MSR_SAVED | MSR_PV | (flags), feature, 0, AT(f), valid, 0, NULL, set }
 #define PMU(a, b, name, flags) CODES(a, b, name, flags, x86_pmu_get, x86_pmu_set)
+#define HYPERV(a, b, flags) CODES(a, b, "HYPERV", flags, hv_msr_get, hv_msr_set)
 #define VMX(a, b, name, flags) { a, b, name, MSR_FEATURE | (flags), X86_F_VMX, 0, 0, 0, 0, vmx_get_cap, vmx_set_cap }
+#define LAST(n, name, f) { n, n, name, MSR_READ_ONLY, 0, 0, AT(cpu.lbr.msrs.f), 0, 0, NULL, NULL }
 #define CONST(a, b, name, flags, value) { a, b, name, (flags) | MSR_LAZY_ZERO, 0, 0, 0, 0, value, NULL, NULL }
 
 /* Sorted by number. */
@@ -660,7 +715,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CONST(0x2a, 0x2a, "EBL_CR_POWERON", MSR_READ_ONLY, 0),
 	CONST(0x2c, 0x2c, "EBC_FREQUENCY_ID", MSR_READ_ONLY, 1 << 24),
 	FIELD(0x34, "SMI_COUNT", MSR_SAVED | MSR_HOST_WRITES, msr.smi_count, ALL),
-	{ 0x3a, 0x3a, "IA32_FEAT_CTL", 0, 0, V_INTEL, AT(msr.feat_ctl), 0, 0, NULL, set_feat_ctl },
+	CODE(0x3a, "IA32_FEAT_CTL", 0, get_feat_ctl, set_feat_ctl),
 	FIELD_SET(0x3b, "IA32_TSC_ADJUST", MSR_SAVED, msr.tsc_adjust, set_tsc_adjust),
 	CODE(0x48, "IA32_SPEC_CTRL", MSR_SAVED, get_spec_ctrl, set_spec_ctrl),
 	CODE(0x49, "IA32_PRED_CMD", 0, write_only, set_pred_cmd),
@@ -685,8 +740,9 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CONST(0x198, 0x198, "IA32_PERF_STATUS", MSR_READ_ONLY, 1000 | 4ULL << 40),
 	CONST(0x199, 0x199, "IA32_PERF_CTL", MSR_READ_ONLY, 0),
 	FIELD_SET(0x1a0, "IA32_MISC_ENABLE", MSR_SAVED, msr.misc_enable, set_misc_enable),
-	{ 0x1d9, 0x1d9, "IA32_DEBUGCTL", MSR_LAZY_ZERO, 0, 0, 0, 0, 0, NULL, set_debugctl },
-	CONST(0x1db, 0x1de, "LAST_BRANCH", MSR_READ_ONLY, 0),
+	{ 0x1d9, 0x1d9, "IA32_DEBUGCTL", 0, 0, 0, AT(cpu.lbr.msrs.debugctl), 0, 0, NULL, set_debugctl },
+	LAST(0x1db, "LAST_BRANCH_FROM_IP", from), LAST(0x1dc, "LAST_BRANCH_TO_IP", to),
+	LAST(0x1dd, "LAST_INT_FROM_IP", int_from), LAST(0x1de, "LAST_INT_TO_IP", int_to),
 	FIELD(0x1fc, "IA32_POWER_CTL", MSR_SAVED, msr.power_ctl, ALL),
 	{ 0x200, 0x20f, "MTRR_PHYS", 0, 0, 0, AT(msr.mtrr_var), ALL, 0, NULL, set_mtrr_var },
 	CODE(0x250, "MTRR_FIX64K", 0, get_mtrr_fixed, set_mtrr_fixed),
@@ -716,6 +772,21 @@ const struct x86_msr_row x86_msr_rows[] = {
 	{ 0x6e1, 0x6e1, "IA32_PKRS", MSR_SAVED, X86_F_PKS, 0, AT(cpu.pkrs), ALL, 0, NULL, set_pkrs },
 	CODES(0x800, 0x8ff, "X2APIC", 0, get_x2apic, set_x2apic),
 	{ 0xda0, 0xda0, "IA32_XSS", 0, X86_F_XSAVES, 0, AT(cpu.xss), ALL, 0, NULL, set_xss },
+	HYPERV(HV_MSR_GUEST_OS_ID, HV_MSR_RESET, MSR_SAVED),
+	HYPERV(HV_MSR_RESET + 1, HV_MSR_VP_RUNTIME - 1, 0),
+	HYPERV(HV_MSR_VP_RUNTIME, HV_MSR_VP_RUNTIME, MSR_SAVED),
+	HYPERV(HV_MSR_VP_RUNTIME + 1, HV_MSR_TIME_REF_COUNT - 1, 0),
+	HYPERV(HV_MSR_TIME_REF_COUNT, HV_MSR_APIC_FREQUENCY, MSR_SAVED),
+	HYPERV(HV_MSR_APIC_FREQUENCY + 1, HV_MSR_TPR, 0),
+	HYPERV(HV_MSR_VP_ASSIST_PAGE, HV_MSR_VP_ASSIST_PAGE, MSR_SAVED),
+	HYPERV(HV_MSR_VP_ASSIST_PAGE + 1, HV_MSR_SCONTROL - 1, 0),
+	HYPERV(HV_MSR_SCONTROL, HV_MSR_SCONTROL, MSR_SAVED),
+	HYPERV(HV_MSR_SCONTROL + 1, HV_MSR_SINT15, 0),
+	HYPERV(HV_MSR_STIMER0_CONFIG, HV_MSR_STIMER0_CONFIG, MSR_SAVED),
+	HYPERV(HV_MSR_STIMER0_CONFIG + 1, HV_MSR_STIMER3_COUNT, 0),
+	HYPERV(HV_MSR_SYNDBG_CONTROL, HV_MSR_SYNDBG_PENDING, MSR_SAVED),
+	HYPERV(HV_MSR_SYNDBG_OPTIONS, HV_MSR_SYNDBG_OPTIONS, MSR_SAVED),
+	HYPERV(HV_MSR_CRASH_P0, HV_MSR_TSC_EMULATION_STATUS, MSR_SAVED),
 	{ MSR_WALL_CLOCK_NEW, MSR_WALL_CLOCK_NEW, "KVM_WALL_CLOCK_NEW", MSR_SAVED | MSR_PV, X86_F_KVM_CLOCKSOURCE2,
 	  0, 0, 0, 0, get_wall_clock, set_wall_clock },
 	{ MSR_SYSTEM_TIME_NEW, MSR_SYSTEM_TIME_NEW, "KVM_SYSTEM_TIME_NEW", MSR_SAVED | MSR_PV,
@@ -735,6 +806,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	CODE64(0xc0000101, "GS_BASE", 0, get_canonical, set_canonical),
 	CODE64(0xc0000102, "KERNEL_GS_BASE", MSR_SAVED, get_canonical, set_canonical),
 	CODE(0xc0000103, "TSC_AUX", MSR_SAVED, get_tsc_aux, set_tsc_aux),
+	{ 0xc0000104, 0xc0000104, "AMD64_TSC_RATIO", MSR_SAVED | MSR_OF_AMD, 0, 0, 0, 0, 0, get_tsc_ratio, set_tsc_ratio },
 	PMU(0xc0010000, 0xc0010007, "K7_PERF", MSR_SAVED | MSR_OF_AMD),
 	CONST(0xc0010010, 0xc0010010, "SYSCFG", MSR_READ_ONLY, 0),
 	FIELD_SET(0xc0010015, "HWCR", MSR_SAVED, msr.hwcr, set_hwcr),

@@ -26,6 +26,7 @@
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 #include "x86/state/trace.h"
+#include "x86/svm/svm.h"
 #include "x86/vmx/vmx.h"
 
 /* What service() takes; the rest is the engine's. */
@@ -73,7 +74,7 @@ static bool env_mmio(struct x86_cpu *cpu, gpa_t gpa, void *data, uint8_t len, bo
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 	struct kvm_run *run = v->vcpu->run;
 
-	if (x86_chip_mmio(v, gpa, data, len, write))
+	if (vmx_apic_mmio(v, gpa, data, len, write) || x86_chip_mmio(v, gpa, data, len, write))
 		return true;
 	if (write && kvm_bus_write(v->vcpu->vm, KVM_BUS_MMIO, gpa, len, data))
 		return true;
@@ -168,6 +169,8 @@ static int env_rdmsr(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
 		*value = v->msr_answer.data;
 		return v->msr_answer.error ? 1 : 0;
 	}
+	if (vmx_x2apic(v, index) && vmx_x2apic_read(v, index, value))
+		return 0;
 	r = x86_guest_rdmsr(v, index, value);
 	return r ? msr_exit(v, index, false, 0, msr_reason(r)) : 0;
 }
@@ -179,11 +182,27 @@ static int env_wrmsr(struct x86_cpu *cpu, uint32_t index, uint64_t value)
 
 	if (unlikely(v->completion) && take_msr_answer(v, index, true))
 		return v->msr_answer.error ? 1 : 0;
+	r = vmx_x2apic(v, index) ? vmx_x2apic_write(v, index, value) : -1;
+	if (r >= 0)
+		return r;
 	r = x86_guest_wrmsr(v, index, value);
 	return r ? msr_exit(v, index, true, value, msr_reason(r)) : 0;
 }
 
 /* --- the rest of what the CPU asks ---------------------------------------------------------- */
+
+static uint64_t env_get_cr8(struct x86_cpu *cpu)
+{
+	uint64_t value;
+
+	return vmx_get_cr8(x86_vcpu_of_cpu(cpu), &value) ? value : x86_get_cr8(cpu);
+}
+
+static void env_set_cr8(struct x86_cpu *cpu, uint64_t value)
+{
+	if (!vmx_set_cr8(x86_vcpu_of_cpu(cpu), value))
+		x86_set_cr8(cpu, value);
+}
 
 static uint64_t env_tsc(struct x86_cpu *cpu)
 {
@@ -303,14 +322,27 @@ static bool env_guest_debug(struct x86_cpu *cpu, const struct x86_exception *exc
 
 /* --- service ------------------------------------------------------------------------------ */
 
-static void serve_timer(struct x86_vcpu *v)
+static void serve_timers(struct x86_vcpu *v)
 {
 	uint64_t deadline = atomic_load(&v->timer_deadline);
+
+	if (unlikely(v->hv.synic.due || v->hv.synic.deadline))
+		hv_stimers_serve(v);
 
 	if (deadline && host_now_ns() >= deadline) {
 		atomic_store(&v->timer_deadline, 0);
 		lapic_timer_expired(&v->lapic);
 	}
+}
+
+/* What a sleeping vCPU wakes up for. */
+static uint64_t first_deadline(struct x86_vcpu *v)
+{
+	uint64_t apic = atomic_load(&v->timer_deadline), hv = v->hv.synic.deadline;
+
+	if (!apic || (hv && hv < apic))
+		apic = hv;
+	return apic ? apic : UINT64_MAX;
 }
 
 static bool awake(struct vcpu *vcpu)
@@ -368,12 +400,12 @@ static bool take_async_pf(struct x86_vcpu *v)
 static int wait_runnable(struct x86_vcpu *v)
 {
 	for (;;) {
-		uint64_t deadline;
 		int r;
 
 		if (v->has_lapic)
-			serve_timer(v);
+			serve_timers(v);
 		x86_accept_events(v);
+		vmx_take_posted(v);
 		if (unlikely(take_async_pf(v)))
 			x86_async_pf_tell(v);
 		if (runnable(v))
@@ -381,9 +413,8 @@ static int wait_runnable(struct x86_vcpu *v)
 		if (kvm_vcpu_immediate_exit(v->vcpu))
 			return -EINTR;
 		atomic_fetch_and(&v->cpu.requests, ~(uint32_t)(X86_REQ_EVENT | X86_REQ_TIMER));
-		deadline = atomic_load(&v->timer_deadline);
 		x86_stats_engine(v->vcpu);
-		r = kvm_vcpu_block(v->vcpu, awake, deadline ? deadline : UINT64_MAX);
+		r = kvm_vcpu_block(v->vcpu, awake, first_deadline(v));
 		if (r)
 			return r;
 		x86_steal_update(v);
@@ -395,6 +426,8 @@ static bool pending_exit(struct x86_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
 
+	if (unlikely(hv_pending_exit(v)))
+		return true;
 	if (v->io_exit) {
 		v->io_exit = false;
 		run->exit_reason = KVM_EXIT_IO;
@@ -464,18 +497,19 @@ static int env_service(struct x86_cpu *cpu)
 	if (kvm_vcpu_sync_needed(v->vcpu))
 		kvm_vcpu_sync(v->vcpu);
 	x86_vapic_collect(v);
-	if (req & X86_REQ_CLOCK)
+	if (req & X86_REQ_CLOCK) {
 		x86_kvmclock_update(v);
+		hv_tsc_page_update(v);
+	}
 	if (req & X86_REQ_STEAL)
 		x86_steal_update(v);
 	if (req & X86_REQ_PMU)
 		x86_pmu_sync(v);
 	if (v->triple_fault || (req & X86_REQ_TRIPLE_FAULT)) {
 		v->triple_fault = false;
-		/* L2's is L1's to hear of, and then this does not return. */
-		if (cpu->nested.in_guest)
-			cpu->nested.ops->triple_fault(cpu);
-		return X86_RUN_SHUTDOWN;
+		/* L2's may be L1's to hear of. */
+		if (!svm_triple_fault_now(v) && !vmx_triple_fault_now(v))
+			return X86_RUN_SHUTDOWN;
 	}
 	if (ring_full_exit(v) || pending_exit(v)) {
 		x86_request(cpu, X86_REQ_EVENT);
@@ -499,7 +533,7 @@ static int env_service(struct x86_cpu *cpu)
 const struct x86_env x86_kvm_env = {
 	.pio = env_pio, .mmio = env_mmio, .page = x86_async_pf_page, .rdmsr = env_rdmsr, .wrmsr = env_wrmsr, .cpuid = env_cpuid,
 	.tsc = env_tsc, .rdpmc = env_rdpmc, .vmware_pmc = env_vmware_pmc, .work_ns = env_work_ns,
-	.get_cr8 = x86_get_cr8, .set_cr8 = x86_set_cr8,
+	.get_cr8 = env_get_cr8, .set_cr8 = env_set_cr8,
 	.hypercall = x86_hypercall, .replaces_hypercall = x86_replaces_hypercall,
 	.leave_smm = x86_smm_leave, .halt = env_halt, .slice = env_slice, .spin = env_spin,
 	.service = env_service, .guest_debug = env_guest_debug,
@@ -603,6 +637,7 @@ static void save_run_state(struct x86_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
 
+	vmx_settle(v);
 	x86_vapic_collect(v);
 	run->flags = v->cpu.smm ? KVM_RUN_X86_SMM : 0;
 	if (unlikely(v->cpu.split_locked)) {
@@ -639,7 +674,21 @@ static int prepare(struct x86_vcpu *v)
 	complete_access(v);
 	complete_msr(v);
 	x86_hypercall_complete(v);
+	hv_complete(v);
 	return 0;
+}
+
+/* One that fails for ever is to be kicked as any other. */
+static enum x86_run_result run_cpu(struct x86_vcpu *v)
+{
+	enum x86_run_result r;
+
+	do {
+		r = x86_cpu_run(&v->cpu);
+		if (likely(r != X86_RUN_INTERNAL) || !failure_is_the_guests(v))
+			return r;
+	} while (!v->vcpu->run->immediate_exit && !env_slice(&v->cpu));
+	return X86_RUN_INTR;
 }
 
 static int run_guest(struct x86_vcpu *v)
@@ -663,9 +712,7 @@ static int run_guest(struct x86_vcpu *v)
 	x86_steal_entered(v);
 	if (unlikely(v->vm->traced))
 		x86_trace_entry(v);
-	do
-		r = x86_cpu_run(&v->cpu);
-	while (unlikely(r == X86_RUN_INTERNAL) && failure_is_the_guests(v));
+	r = run_cpu(v);
 	if (!finish || r != X86_RUN_INTR)
 		return run_result(v, r);
 	/* The last exit is completed, and still the last. */

@@ -19,6 +19,7 @@
 #include "kvm/vm.h"
 #include "x86/cpu/cpu.h"
 #include "x86/features.h"
+#include "x86/hyperv/hyperv.h"
 #include "x86/irq/apic_bus.h"
 #include "x86/irq/ioapic.h"
 #include "x86/irq/lapic.h"
@@ -83,6 +84,7 @@ struct x86_vm {
 	bool no_pmu;                    /* KVM_PMU_CAP_DISABLE */
 	_Atomic(struct x86_msr_filter *) msr_filter;
 	_Atomic(struct x86_pmu_filter *) pmu_filter;
+	struct hv_vm hv;
 	struct host_pool pages;         /* threads that fetch pages for asynchronous page faults */
 	int pagemap_fd;                 /* -1: not needed yet, or not to be had */
 };
@@ -137,7 +139,7 @@ struct x86_async_pf {
 };
 
 /* What the client was asked, beside cpu.replay. */
-enum x86_completion { X86_COMPLETE_NONE, X86_COMPLETE_MSR, X86_COMPLETE_HYPERCALL };
+enum x86_completion { X86_COMPLETE_NONE, X86_COMPLETE_MSR, X86_COMPLETE_HYPERCALL, X86_COMPLETE_HYPERV };
 
 struct x86_vcpu {
 	struct x86_cpu cpu;
@@ -165,7 +167,7 @@ struct x86_vcpu {
 	struct {
 		bool injected, soft;
 		uint8_t nr;
-		uint8_t soft_len;       /* bytes from RIP to where a software interrupt goes on */
+		uint64_t soft_len;      /* from RIP to where a software interrupt goes on */
 		bool intn;              /* a soft one by INT n, not INT3 or INTO */
 	} interrupt;
 	struct x86_svm *svm;            /* NULL: the CPU has no SVM */
@@ -186,7 +188,7 @@ struct x86_vcpu {
 		bool is_write, error;
 		uint64_t data;
 	} msr_answer;                   /* to X86_COMPLETE_MSR */
-	uint64_t hypercall_answer;      /* to X86_COMPLETE_HYPERCALL */
+	uint64_t hypercall_answer;      /* to X86_COMPLETE_HYPERCALL, X86_COMPLETE_HYPERV */
 	uint64_t quirks_seen;           /* vm->disabled_quirks that CPUID follows */
 	uint32_t guest_debug;           /* KVM_GUESTDBG_* */
 	bool enforce_pv;                /* KVM_CAP_ENFORCE_PV_FEATURE_CPUID */
@@ -217,6 +219,7 @@ struct x86_vcpu {
 		uint64_t msr;           /* MSR_KVM_PV_EOI_EN as written */
 		bool pending;           /* the guest may end its interrupt by clearing a bit */
 	} pv_eoi;
+	struct hv_vcpu hv;
 	struct x86_msrs msr;
 	struct x86_pmu pmu;
 	gpa_t vapic_gpa;                /* KVM_SET_VAPIC_ADDR; 0: none */
@@ -294,6 +297,14 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init);
 /** x86_guest_read, x86_guest_write - memory in slots, by the vCPU's owner while entered; -EFAULT. */
 int x86_guest_read(struct x86_vcpu *v, gpa_t gpa, void *dst, size_t n) must_check;
 int x86_guest_write(struct x86_vcpu *v, gpa_t gpa, const void *src, size_t n) must_check;
+/** x86_guest_and64 - ANDs an aligned word with @mask, atomically; *old: what it was. */
+int x86_guest_and64(struct x86_vcpu *v, gpa_t gpa, uint64_t mask, uint64_t *old) must_check;
+/** x86_guest_write_parts - the same for some parts of an object, @src, whose place is @gpa. */
+struct x86_part {
+	uint32_t at, size;
+};
+int x86_guest_write_parts(struct x86_vcpu *v, gpa_t gpa, const void *src, const struct x86_part *part,
+			  unsigned int count) must_check;
 
 /* --- run.c, event.c --- */
 extern const struct x86_env x86_kvm_env;
@@ -310,6 +321,8 @@ bool x86_event_injected(const struct x86_vcpu *v);
 void x86_process_nmi(struct x86_vcpu *v);
 /** x86_interrupt_allowed - RFLAGS.IF, and no shadow. */
 bool x86_interrupt_allowed(const struct x86_vcpu *v);
+/** x86_pending_vector - of the local APIC; -1: none, or the PIC's comes first. */
+int x86_pending_vector(struct x86_vcpu *v);
 /** x86_ack_interrupt - takes the vector that waits: x86_has_interrupt(). */
 int x86_ack_interrupt(struct x86_vcpu *v);
 /** x86_has_interrupt - is there one for the CPU, RFLAGS.IF aside? */

@@ -37,6 +37,20 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("nested_run"),
 	KVM_STAT_COUNTER("nested_exits"),
 	KVM_STAT_COUNTER("slat_walks"),
+	KVM_STAT_COUNTER("vapic_accesses"),
+	KVM_STAT_COUNTER("virtual_interrupts"),
+	KVM_STAT_COUNTER("posted_interrupts"),
+	KVM_STAT_COUNTER("pml_entries"),
+	KVM_STAT_COUNTER("hv_tlb_flushes"),
+	KVM_STAT_COUNTER("hv_ipis"),
+	KVM_STAT_COUNTER("hv_spin_waits"),
+	KVM_STAT_COUNTER("hv_messages"),
+	KVM_STAT_COUNTER("hv_messages_busy"),
+	KVM_STAT_COUNTER("hv_stimers"),
+	KVM_STAT_COUNTER("hv_stimers_direct"),
+	KVM_STAT_COUNTER("hv_sint_eois"),
+	KVM_STAT_COUNTER("hv_auto_eois"),
+	KVM_STAT_COUNTER("hv_events"),
 };
 
 _Static_assert(ARRAY_SIZE(vcpu_rows) == X86_STAT_END - KVM_VCPU_STAT_ARCH, "one row for each counter");

@@ -37,6 +37,20 @@ enum x86_vcpu_stat {
 	X86_STAT_NESTED_RUN,                    /* entries to L2 by L1; KVM's name */
 	X86_STAT_NESTED_EXITS,                  /* from L2 to L1 */
 	X86_STAT_SLAT_WALKS,                    /* of L1's second-level tables */
+	X86_STAT_VAPIC_ACCESSES,                /* of L2 to its local APIC, without an exit to L1 */
+	X86_STAT_VIRTUAL_INTERRUPTS,            /* that L2 took from its virtual-APIC page */
+	X86_STAT_POSTED_INTERRUPTS,             /* notifications that L2 took */
+	X86_STAT_PML_ENTRIES,                   /* dirty flags of second-level tables that were logged for L1 */
+	X86_STAT_HV_TLB_FLUSHES,                /* Hyper-V's hypercalls, by the vCPU that asks */
+	X86_STAT_HV_IPIS,                       /* interrupts that they sent */
+	X86_STAT_HV_SPIN_WAITS,
+	X86_STAT_HV_MESSAGES,                   /* put into the guest's message page */
+	X86_STAT_HV_MESSAGES_BUSY,              /* that found their place taken */
+	X86_STAT_HV_STIMERS,                    /* synthetic timers that expired by a message */
+	X86_STAT_HV_STIMERS_DIRECT,             /* ... by a vector */
+	X86_STAT_HV_SINT_EOIS,                  /* ends of synthetic interrupts by an EOI */
+	X86_STAT_HV_AUTO_EOIS,                  /* ... by themselves */
+	X86_STAT_HV_EVENTS,                     /* hypercalls that signalled an eventfd */
 	X86_STAT_END
 };
 

@@ -34,7 +34,7 @@ void x86_tsc_offset_changed(struct x86_vcpu *v)
 {
 	if (v->has_lapic)
 		lapic_tsc_changed(&v->lapic);
-	if (v->pvclock.enabled)
+	if (hv_tsc_page_stale(v->vm) || v->pvclock.enabled)
 		x86_request(&v->cpu, X86_REQ_CLOCK);
 }
 

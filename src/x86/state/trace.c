@@ -149,6 +149,8 @@ static int traced_hypercall(struct x86_cpu *cpu)
 	struct x86_vcpu *v = left(cpu, ON_HYPERCALL, 0, 0);
 	int result;
 
+	if (hv_hypercall_wanted(v))
+		return x86_kvm_env.hypercall(cpu);
 	kvm_trace("kvm_hypercall", "nr 0x%llx a0 0x%llx a1 0x%llx a2 0x%llx  a3 0x%llx",
 		  (unsigned long long)r[R_RAX], (unsigned long long)r[R_RBX], (unsigned long long)r[R_RCX],
 		  (unsigned long long)r[R_RDX], (unsigned long long)r[R_RSI]);

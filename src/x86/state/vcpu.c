@@ -98,10 +98,15 @@ static void lapic_tpr_access(void *vcpu, bool write)
 	x86_request(&v->cpu, X86_REQ_EVENT);
 }
 
+static void lapic_ended(void *vcpu, uint8_t vector, bool automatic)
+{
+	hv_sint_ended(vcpu, vector, automatic);
+}
+
 static const struct lapic_ops lapic_ops = {
 	.now_ns = lapic_now, .guest_tsc = lapic_tsc, .tsc_khz = lapic_tsc_khz, .arm_timer = lapic_arm,
 	.request = lapic_request, .kick = lapic_kick, .nmi = lapic_nmi, .smi = lapic_smi,
-	.unhalt = lapic_unhalt, .tpr_access = lapic_tpr_access,
+	.unhalt = lapic_unhalt, .tpr_access = lapic_tpr_access, .ended = lapic_ended,
 };
 
 /* --- creation ------------------------------------------------------------------------ */
@@ -211,6 +216,7 @@ void x86_vcpu_postcreate(struct vcpu *vcpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of(vcpu);
 
+	hv_vcpu_init(v);
 	x86_vm_share_mmu_pages(vcpu->vm);
 	if (v->has_lapic)
 		(void)lapic_join(&v->lapic);
@@ -222,6 +228,7 @@ void x86_vcpu_destroy(struct vcpu *vcpu)
 
 	if (!v)
 		return;
+	hv_vcpu_destroy(v);
 	if (v->has_lapic)
 		host_timer_destroy(&v->timer);
 	code_cache_leave(v->vm->code, &v->cpu);
@@ -298,8 +305,20 @@ void x86_vcpu_sync(struct vcpu *vcpu, uint32_t what)
 
 /* --- guest memory for the library's own use ------------------------------------------------ */
 
-static __attribute__((noinline)) int guest_copy(struct x86_vcpu *v, gpa_t gpa, void *dst, const void *src,
-						size_t n)
+static int write_parts(struct x86_cpu *cpu, gpa_t gpa, const char *src, const struct x86_part *part, unsigned int count)
+{
+	for (unsigned int k = 0; k < count; k++) {
+		int r = phys_write(cpu, gpa + part[k].at, src + part[k].at, part[k].size);
+
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* @dst is to be read; or @src is to be written, its @count parts. */
+static __attribute__((noinline)) int guest_copy(struct x86_vcpu *v, gpa_t gpa, void *dst, const char *src,
+						size_t n, const struct x86_part *part, unsigned int count)
 {
 	struct host_guard guard;
 	int r;
@@ -309,17 +328,38 @@ static __attribute__((noinline)) int guest_copy(struct x86_vcpu *v, gpa_t gpa, v
 		host_guard_disarm(&guard);
 		return -EFAULT;
 	}
-	r = src ? phys_write(&v->cpu, gpa, src, n) : phys_read(&v->cpu, gpa, dst, n);
+	r = src ? write_parts(&v->cpu, gpa, src, part, count) : phys_read(&v->cpu, gpa, dst, n);
+	host_guard_disarm(&guard);
+	return r;
+}
+
+int x86_guest_and64(struct x86_vcpu *v, gpa_t gpa, uint64_t mask, uint64_t *old)
+{
+	struct host_guard guard;
+	int r;
+
+	host_guard_arm(&guard);
+	if (host_jump_set(&guard.jump)) {
+		host_guard_disarm(&guard);
+		return -EFAULT;
+	}
+	r = phys_and64(&v->cpu, gpa, mask, old);
 	host_guard_disarm(&guard);
 	return r;
 }
 
 int x86_guest_read(struct x86_vcpu *v, gpa_t gpa, void *dst, size_t n)
 {
-	return guest_copy(v, gpa, dst, NULL, n);
+	return guest_copy(v, gpa, dst, NULL, n, NULL, 0);
 }
 
 int x86_guest_write(struct x86_vcpu *v, gpa_t gpa, const void *src, size_t n)
 {
-	return guest_copy(v, gpa, NULL, src, n);
+	return guest_copy(v, gpa, NULL, src, n, &(const struct x86_part){ 0, (uint32_t)n }, 1);
+}
+
+int x86_guest_write_parts(struct x86_vcpu *v, gpa_t gpa, const void *src, const struct x86_part *part,
+			  unsigned int count)
+{
+	return guest_copy(v, gpa, NULL, src, 0, part, count);
 }

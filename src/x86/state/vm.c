@@ -37,6 +37,7 @@ int x86_vm_create(struct vm *vm, unsigned long type)
 	apic_bus_init(&x->bus, &x86_apic_bus_ops, x);
 	x86_async_pf_vm_init(x);
 	pthread_mutex_init(&x->clock.lock, NULL);
+	hv_vm_init(&x->hv);
 	x->vmware_backdoor = x86_parameter(X86_PARAM_VMWARE_BACKDOOR);
 	vm->populates = x86_parameter(X86_PARAM_GLOBAL_TDP);
 	x->no_smm = vm->populates;
@@ -70,6 +71,7 @@ void x86_vm_destroy(struct vm *vm)
 	x86_pmu_filter_free(atomic_load(&x->pmu_filter));
 	code_cache_destroy(x->code);
 	pthread_mutex_destroy(&x->clock.lock);
+	hv_vm_destroy(&x->hv);
 	free(x);
 	vm->arch_data = NULL;
 }
@@ -102,12 +104,14 @@ long x86_ioctl_set_identity_map_addr(struct kvm_call *c)
 
 long x86_ioctl_set_boot_cpu_id(struct kvm_call *c)
 {
+	struct x86_vm *x = x86_vm_of(c->vm);
 	long r = -EBUSY;
 
 	pthread_mutex_lock(&c->vm->lock);
 	if (!c->vm->created_vcpus) {
-		x86_vm_of(c->vm)->bsp_id = (uint32_t)c->arg;
-		r = 0;
+		r = c->arg > KVM_MAX_VCPU_IDS || (x->max_vcpu_ids && c->arg > x->max_vcpu_ids) ? -EINVAL : 0;
+		if (!r)
+			x->bsp_id = (uint32_t)c->arg;
 	}
 	pthread_mutex_unlock(&c->vm->lock);
 	return r;

@@ -83,12 +83,26 @@ static bool map_beyond_memory(uint64_t at, uint64_t size, const struct x86_vcpu 
 
 static bool io_map_out_of_range(struct x86_vcpu *v, const struct vmcb *m)
 {
-	return (m->control.word3 & 1u << W3_IOIO) && map_beyond_memory(m->control.iopm, 3 * GUEST_PAGE_SIZE, v);
+	return map_beyond_memory(m->control.iopm, IOPM_SIZE, v);
 }
 
 static bool msr_map_out_of_range(struct x86_vcpu *v, const struct vmcb *m)
 {
-	return (m->control.word3 & 1u << W3_MSR) && map_beyond_memory(m->control.msrpm, 2 * GUEST_PAGE_SIZE, v);
+	return map_beyond_memory(m->control.msrpm, MSRPM_SIZE, v);
+}
+
+/* One that is in use has to be there; as KVM, which copies it, while it looks at that of ports at each access. */
+static bool msr_map_unreadable(struct x86_vcpu *v, const struct vmcb *m)
+{
+	gpa_t map = m->control.msrpm & GUEST_PAGE_MASK;
+	uint8_t byte;
+
+	if (!(m->control.word3 & 1u << W3_MSR))
+		return false;
+	for (gpa_t at = map; at < map + MSRPM_SIZE; at += GUEST_PAGE_SIZE)
+		if (x86_guest_read(v, at, &byte, 1))
+			return true;
+	return false;
 }
 
 static bool nested_cr3_reserved(struct x86_vcpu *v, const struct vmcb *m)
@@ -125,6 +139,12 @@ static bool event_illegal(struct x86_vcpu *v, const struct vmcb *m)
 	return type == EVENT_EXCEPTION && (vector == X86_NMI || vector > 31);
 }
 
+/* APM 2, 15.21.10. */
+static bool virtual_nmi_without_intercept(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->control.int_ctl & V_NMI_ENABLE) && x86_has(&v->cpu, X86_F_VNMI) && !(m->control.word3 & 1u << W3_NMI);
+}
+
 typedef bool rule_fn(struct x86_vcpu *v, const struct vmcb *m);
 
 static rule_fn *const save_rules[] = {
@@ -134,6 +154,7 @@ static rule_fn *const save_rules[] = {
 
 static rule_fn *const control_rules[] = {
 	vmrun_not_intercepted, io_map_out_of_range, msr_map_out_of_range, event_illegal, asid_zero, nested_cr3_reserved,
+	virtual_nmi_without_intercept,
 };
 
 static bool valid(struct x86_vcpu *v, const struct vmcb *m, rule_fn *const *rule, unsigned int count)
@@ -154,11 +175,15 @@ bool svm_control_valid(struct x86_vcpu *v, const struct vmcb *m)
 	return valid(v, m, control_rules, ARRAY_SIZE(control_rules));
 }
 
+/*
+ * Clean bits (APM 2, 15.15) permit to use what the processor has kept of a VMCB instead of its memory, and do not ask
+ * for it.  All of it is read at each VMRUN: a bit that says so wrongly does no harm.
+ */
 static bool vmcb_valid(struct x86_vcpu *v)
 {
 	const struct vmcb *m = &v->svm->vmcb;
 
-	return svm_save_valid(v, m) && svm_control_valid(v, m) && !pdpte_reserved(v, m);
+	return svm_save_valid(v, m) && svm_control_valid(v, m) && !msr_map_unreadable(v, m) && !pdpte_reserved(v, m);
 }
 
 /* --- entry -------------------------------------------------------------------------------------- */
@@ -198,19 +223,21 @@ static bool is_soft(const struct x86_vcpu *v, uint64_t e)
 
 static void queue_interrupt(struct x86_vcpu *v, uint64_t e)
 {
-	const struct vmcb *m = &v->svm->vmcb;
+	const struct vmcb_control *c = &v->svm->vmcb.control;
 
 	v->interrupt.injected = true;
 	v->interrupt.soft = is_soft(v, e);
 	v->interrupt.intn = EVENT_TYPE(e) == EVENT_SOFT;
 	v->interrupt.nr = e & EVENT_VECTOR;
-	v->interrupt.soft_len = x86_has(&v->cpu, X86_F_NRIPS) ? (uint8_t)(m->control.next_rip - m->save.rip) : 0;
+	v->interrupt.soft_len = x86_has(&v->cpu, X86_F_NRIPS) ? c->next_rip - v->cpu.regs[R_RIP] : 0;
 }
 
-/* What x86_inject() is to deliver before the first instruction.  APM 2, 15.20. */
-static void queue_event(struct x86_vcpu *v)
+/* APM 2, 15.20.  From here on it is with the vCPU's own, for x86_inject() and the client that asks for them. */
+void svm_queue_event(struct x86_vcpu *v)
 {
 	uint64_t e = v->svm->vmcb.control.event_inj;
+
+	v->svm->vmcb.control.event_inj = 0;
 
 	if (!(e & EVENT_VALID))
 		return;
@@ -225,12 +252,30 @@ static void queue_event(struct x86_vcpu *v)
 		queue_interrupt(v, e);
 }
 
+void svm_set_tsc(struct x86_vcpu *v)
+{
+	struct x86_nested *n = &v->cpu.nested;
+
+	if (!n->in_guest)
+		return;
+	n->tsc_offset = v->svm->vmcb.control.tsc_offset;
+	n->tsc_mul = v->svm->tsc_ratio;
+	n->tsc_shift = v->svm->tsc_ratio == TSC_RATIO_ONE ? 0 : TSC_RATIO_SHIFT;
+}
+
 void svm_enter_nested(struct x86_vcpu *v)
 {
+	const struct vmcb_control *c = &v->svm->vmcb.control;
 	struct x86_cpu *cpu = &v->cpu;
 
 	cpu->nested.in_guest = true;
-	cpu->nested.tsc_offset = v->svm->vmcb.control.tsc_offset;
+	svm_set_tsc(v);
+	v->svm->pause_left = c->pause_count;
+	v->svm->pause_at = cpu->insns;
+	if (svm_vnmi(v)) {
+		v->svm->host_nmi_blocked = cpu->nmi_blocked;
+		cpu->nmi_blocked = c->int_ctl & V_NMI_MASK;
+	}
 	svm_set_intercepts(v);
 	set_translation(v);
 	x86_request(cpu, X86_REQ_EVENT);
@@ -240,8 +285,11 @@ void svm_leave_nested(struct x86_vcpu *v)
 {
 	struct x86_nested *n = &v->cpu.nested;
 
+	if (svm_vnmi(v))
+		v->cpu.nmi_blocked = v->svm->host_nmi_blocked;
 	n->in_guest = false;
-	n->tsc_offset = 0;
+	n->tsc_offset = n->tsc_mul = 0;
+	n->tsc_shift = 0;
 	for (unsigned int k = 0; k < X86_ICPT_WORDS; k++)
 		n->icpt[k] = 0;
 	n->slat = (struct x86_slat){ 0 };
@@ -260,7 +308,7 @@ static void enter(struct x86_vcpu *v)
 	cpu->shadow = 0;
 	if (c->int_state & INT_SHADOW)
 		x86_set_shadow(cpu, SHADOW_STI);
-	queue_event(v);
+	svm_queue_event(v);
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_RUN);
 }
 
@@ -269,7 +317,8 @@ void svm_vmrun(struct x86_vcpu *v, const struct insn *i)
 	struct x86_cpu *cpu = &v->cpu;
 	gpa_t vmcb = cpu->regs[R_RAX];
 
-	if ((vmcb & ~GUEST_PAGE_MASK) || vmcb >> cpu->maxphyaddr ||
+	/* An address of 0 is none for the host's state; APM 2, 15.30.4. */
+	if (!v->svm->hsave || (vmcb & ~GUEST_PAGE_MASK) || vmcb >> cpu->maxphyaddr ||
 	    x86_guest_read(v, vmcb, &v->svm->vmcb, sizeof(v->svm->vmcb)))
 		x86_raise_ec(cpu, X86_GP, 0);
 	v->svm->vmcb_gpa = vmcb;

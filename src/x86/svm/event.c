@@ -22,18 +22,67 @@ static bool physical_allowed(const struct x86_vcpu *v)
 	return x86_interrupt_allowed(v);
 }
 
+static bool virtual_gif(const struct x86_vcpu *v)
+{
+	return !svm_vgif(v) || (v->svm->vmcb.control.int_ctl & V_GIF);
+}
+
+/* APM 2, 15.21.10. */
+static bool virtual_nmi_pending(const struct x86_vcpu *v)
+{
+	return svm_vnmi(v) && (v->svm->vmcb.control.int_ctl & V_NMI) && !v->cpu.nmi_blocked && virtual_gif(v);
+}
+
+bool svm_nmi_blocked(const struct x86_vcpu *v)
+{
+	return svm_vnmi(v) ? v->svm->host_nmi_blocked : v->cpu.nmi_blocked;
+}
+
 static bool virtual_pending(const struct x86_vcpu *v)
 {
 	uint32_t c = v->svm->vmcb.control.int_ctl;
 
+	if (!virtual_gif(v))
+		return false;
 	return (c & V_IRQ) && ((c & V_IGNORE_TPR) || V_PRIORITY(c) > (c & 15));
+}
+
+bool svm_gif(const struct x86_vcpu *v)
+{
+	return !v->svm || v->svm->gif;
+}
+
+bool svm_intercepts_init(const struct x86_vcpu *v)
+{
+	return v->svm && v->svm->gif && v->cpu.nested.in_guest && svm_intercepts3(v->svm, W3_INIT);
+}
+
+bool svm_holds_init(const struct x86_vcpu *v)
+{
+	return !svm_gif(v) || svm_intercepts_init(v);
+}
+
+bool svm_interrupt_allowed(const struct x86_vcpu *v)
+{
+	if (!v->svm)
+		return x86_interrupt_allowed(v);
+	return v->svm->gif && (v->cpu.nested.in_guest ? physical_allowed(v) : x86_interrupt_allowed(v));
 }
 
 bool svm_wakes(struct x86_vcpu *v)
 {
-	if (!v->svm || !v->cpu.nested.in_guest)
+	if (!v->svm || !v->cpu.nested.in_guest || v->cpu.shadow)
 		return false;
-	return (x86_has_interrupt(v) && physical_allowed(v)) || (virtual_pending(v) && x86_interrupt_allowed(v));
+	return virtual_nmi_pending(v) || (virtual_pending(v) && x86_interrupt_allowed(v));
+}
+
+/* It stays latched: GIF is clear now.  APM 2, 15.13.3. */
+static bool take_init(struct x86_vcpu *v)
+{
+	if (!v->has_lapic || !(lapic_events(&v->lapic) & LAPIC_EVENT_INIT) || !svm_intercepts_init(v))
+		return false;
+	svm_exit_now(v, EXIT_WORD3 + W3_INIT, 0, 0);
+	return true;
 }
 
 static bool take_physical(struct x86_vcpu *v)
@@ -74,9 +123,24 @@ static bool take_virtual(struct x86_vcpu *v)
 	return true;
 }
 
+static bool take_virtual_nmi(struct x86_vcpu *v)
+{
+	if (!virtual_nmi_pending(v))
+		return false;
+	x86_request(&v->cpu, X86_REQ_EVENT);
+	if (v->cpu.shadow) {
+		x86_request(&v->cpu, X86_REQ_STEP);
+		return false;
+	}
+	v->svm->vmcb.control.int_ctl &= ~V_NMI;
+	x86_stat_inc(v->vcpu, X86_STAT_NMI_INJECTIONS);
+	x86_deliver_nmi(&v->cpu);
+	return true;
+}
+
 static bool take_nmi(struct x86_vcpu *v)
 {
-	if (!v->nmi_pending || v->cpu.nmi_blocked || !svm_intercepts3(v->svm, W3_NMI))
+	if (!v->nmi_pending || svm_nmi_blocked(v) || !svm_intercepts3(v->svm, W3_NMI))
 		return false;
 	svm_exit_now(v, EXIT_WORD3 + W3_NMI, 0, 0);
 	return true;
@@ -107,13 +171,13 @@ bool svm_inject(struct x86_vcpu *v)
 {
 	if (!v->svm || x86_event_injected(v))
 		return false;
-	if (v->cpu.nested.in_guest && take_exception(v))
+	if (v->cpu.nested.in_guest && (take_init(v) || take_exception(v)))
 		return true;
 	if (!v->svm->gif)
 		return !v->exception.pending;
 	if (!v->cpu.nested.in_guest)
 		return false;
 	/* With V_INTR_MASKING L2's own flag says nothing of physical interrupts. */
-	return take_smi(v) || take_nmi(v) || take_physical(v) || take_virtual(v) ||
+	return take_smi(v) || take_nmi(v) || take_physical(v) || take_virtual_nmi(v) || take_virtual(v) ||
 	       (masks(v) && !v->exception.pending && x86_has_interrupt(v));
 }

@@ -10,15 +10,15 @@
 
 /* --- VMLOAD, VMSAVE: what VMRUN leaves alone ---------------------------------------------------------- */
 
-/* Reads the save area of the VMCB that RAX names; its address. */
-static gpa_t read_save_area(struct x86_vcpu *v, struct vmcb_save *m)
+/* The save area of the VMCB that RAX names, for @access: its address, L1's. */
+static gpa_t save_area(struct x86_vcpu *v, enum mmu_access access)
 {
 	gpa_t gpa = v->cpu.regs[R_RAX];
 
-	if ((gpa & ~GUEST_PAGE_MASK) || gpa >> v->cpu.maxphyaddr ||
-	    x86_guest_read(v, gpa + offsetof(struct vmcb, save), m, sizeof(*m)))
+	if ((gpa & ~GUEST_PAGE_MASK) || gpa >> v->cpu.maxphyaddr)
 		x86_raise_ec(&v->cpu, X86_GP, 0);
-	return gpa + offsetof(struct vmcb, save);
+	gpa += offsetof(struct vmcb, save);
+	return svm_vls(v) ? mmu_slat_gpa(&v->cpu, gpa, access) : gpa;
 }
 
 /* MSRs that both move, by place. */
@@ -37,12 +37,22 @@ static uint64_t *at_offset(void *p, uint16_t offset)
 	return (uint64_t *)((char *)p + offset);
 }
 
+/* What VMSAVE writes; APM 3. */
+#define PART(first, last) \
+	{ offsetof(struct vmcb_save, first), \
+	  offsetof(struct vmcb_save, last) + sizeof(((struct vmcb_save *)0)->last) - offsetof(struct vmcb_save, first) }
+static const struct x86_part saved[] = {
+	PART(fs, gs), PART(ldtr, ldtr), PART(tr, tr), PART(star, sysenter_eip),
+};
+#undef PART
+
 static void vmload(struct x86_vcpu *v, const struct insn *i)
 {
 	struct x86_cpu *cpu = &v->cpu;
 	struct vmcb_save m;
 
-	read_save_area(v, &m);
+	if (x86_guest_read(v, save_area(v, MMU_READ), &m, sizeof(m)))
+		x86_raise_ec(cpu, X86_GP, 0);
 	svm_put_seg(&cpu->seg[SEG_FS], &m.fs);
 	svm_put_seg(&cpu->seg[SEG_GS], &m.gs);
 	svm_put_seg(&cpu->tr.seg, &m.tr);
@@ -59,8 +69,8 @@ static void vmload(struct x86_vcpu *v, const struct insn *i)
 static void vmsave(struct x86_vcpu *v, const struct insn *i)
 {
 	struct x86_cpu *cpu = &v->cpu;
+	gpa_t at = save_area(v, MMU_WRITE);
 	struct vmcb_save m;
-	gpa_t at = read_save_area(v, &m);
 
 	svm_get_seg(&cpu->seg[SEG_FS], *seg_base(cpu, SEG_FS), &m.fs);
 	svm_get_seg(&cpu->seg[SEG_GS], *seg_base(cpu, SEG_GS), &m.gs);
@@ -68,21 +78,28 @@ static void vmsave(struct x86_vcpu *v, const struct insn *i)
 	svm_get_seg(&cpu->ldt.seg, cpu->ldt.base, &m.ldtr);
 	for (unsigned int n = 0; n < ARRAY_SIZE(moved); n++)
 		*at_offset(&m, moved[n].vmcb) = *at_offset(cpu, moved[n].cpu);
-	if (x86_guest_write(v, at, &m, sizeof(m)))
+	if (x86_guest_write_parts(v, at, &m, saved, ARRAY_SIZE(saved)))
 		x86_raise_ec(cpu, X86_GP, 0);
 }
 
 /* --- the rest ------------------------------------------------------------------------------------------------ */
 
+/* L2 that has one of its own leaves the processor's alone.  APM 2, 15.33. */
 static void stgi(struct x86_vcpu *v, const struct insn *i)
 {
-	v->svm->gif = true;
+	if (svm_vgif(v))
+		v->svm->vmcb.control.int_ctl |= V_GIF;
+	else
+		v->svm->gif = true;
 	x86_request(&v->cpu, X86_REQ_EVENT);
 }
 
 static void clgi(struct x86_vcpu *v, const struct insn *i)
 {
-	v->svm->gif = false;
+	if (svm_vgif(v))
+		v->svm->vmcb.control.int_ctl &= ~V_GIF;
+	else
+		v->svm->gif = false;
 }
 
 /* The page at rAX in the ASID in ECX; 0 is the host's own.  APM 3, INVLPGA. */
@@ -93,12 +110,6 @@ static void invlpga(struct x86_vcpu *v, const struct insn *i)
 
 	if (x86_canonical_max(cpu, gva))
 		mmu_flush_tag_page(cpu, (uint16_t)cpu->regs[R_RCX], gva);
-}
-
-/* There is no secure kernel to start, and CPUID offers none. */
-static void skinit(struct x86_vcpu *v, const struct insn *i)
-{
-	x86_raise(&v->cpu, X86_UD);
 }
 
 static const struct {
@@ -112,7 +123,7 @@ static const struct {
 	[VIRT_STGI] = { stgi, 4, W4_STGI, EXIT_WORD4 + W4_STGI },
 	[VIRT_CLGI] = { clgi, 4, W4_CLGI, EXIT_WORD4 + W4_CLGI },
 	[VIRT_INVLPGA] = { invlpga, 3, W3_INVLPGA, EXIT_WORD3 + W3_INVLPGA },
-	[VIRT_SKINIT] = { skinit, 4, W4_SKINIT, EXIT_WORD4 + W4_SKINIT },
+	/* SKINIT: CPUID offers none, so that it is #UD before it is anything else. */
 };
 
 void svm_exec(struct x86_cpu *cpu, const struct insn *i)
@@ -143,6 +154,7 @@ int svm_create(struct x86_vcpu *v)
 	if (!v->svm)
 		return -ENOMEM;
 	v->svm->gif = true;
+	v->svm->tsc_ratio = TSC_RATIO_ONE;
 	v->cpu.nested.ops = &ops;
 	return 0;
 }

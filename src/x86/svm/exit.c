@@ -22,25 +22,91 @@ static uint64_t interrupted_event(const struct x86_vcpu *v)
 	       (x->has_error_code ? EVENT_EV | (uint64_t)x->error_code << EVENT_ERROR_SHIFT : 0);
 }
 
-/* An event of VMRUN's that was not delivered yet is given back in the same form. */
+/* One that waits to be delivered, of VMRUN's or the client's. */
+static uint64_t queued_event(const struct x86_vcpu *v)
+{
+	const struct x86_queued *q = &v->exception;
+	uint64_t type;
+
+	if (q->injected)
+		return q->vector | EVENT_EXCEPTION << EVENT_TYPE_SHIFT | EVENT_VALID |
+		       (q->has_error_code ? EVENT_EV | (uint64_t)q->error_code << EVENT_ERROR_SHIFT : 0);
+	if (v->nmi_injected)
+		return X86_NMI | EVENT_NMI << EVENT_TYPE_SHIFT | EVENT_VALID;
+	if (!v->interrupt.injected)
+		return 0;
+	type = !v->interrupt.soft ? EVENT_INTR : v->interrupt.intn ? EVENT_SOFT : EVENT_EXCEPTION;
+	return v->interrupt.nr | type << EVENT_TYPE_SHIFT | EVENT_VALID;
+}
+
 static uint64_t undelivered_event(struct x86_vcpu *v)
 {
 	uint64_t e = interrupted_event(v);
 
-	if (!e && x86_event_injected(v))
-		e = v->svm->vmcb.control.event_inj;
+	if (!e)
+		e = queued_event(v);
 	v->exception = (struct x86_queued){ 0 };
 	v->interrupt.injected = v->nmi_injected = false;
 	v->cpu.is_delivering = false;
 	return e;
 }
 
-static void write_back(struct x86_vcpu *v)
-{
-	struct x86_svm *s = v->svm;
+/* --- what of the VMCB an exit writes: L1 may be at work on the rest --------------------------------- */
 
+/* From one member to the end of another. */
+#define PART(first, last) \
+	{ offsetof(struct vmcb, first), offsetof(struct vmcb, last) + sizeof(((struct vmcb *)0)->last) - offsetof(struct vmcb, first) }
+
+/* Always; APM 2, 15.6, and APM 3, VMRUN. */
+static const struct x86_part written[] = {
+	PART(control.int_ctl, control.int_ctl), PART(control.int_state, control.exit_int_info),
+	PART(control.event_inj, control.event_inj),
+	PART(save.es, save.ds), PART(save.gdtr, save.gdtr), PART(save.idtr, save.idtr), PART(save.cpl, save.cpl),
+	PART(save.efer, save.efer), PART(save.cr4, save.rip), PART(save.rsp, save.rsp), PART(save.rax, save.rax),
+	PART(save.cr2, save.cr2),
+};
+
+/* Where the processor has the feature, or L1 has asked for it. */
+static const struct x86_part written_nrip = PART(control.next_rip, control.next_rip);
+static const struct x86_part written_bytes = PART(control.insn_len, control.insn_bytes);
+static const struct x86_part written_pat = PART(save.g_pat, save.g_pat);
+static const struct x86_part written_lbr = PART(save.dbgctl, save.last_exception_to);
+
+static const struct x86_part written_invalid[] = { PART(control.exit_code, control.exit_info2) };
+
+#undef PART
+
+static void write_parts(struct x86_vcpu *v, const struct x86_part *part, unsigned int count)
+{
 	/* It was memory when VMRUN read it; where it is no more there is nobody to tell. */
-	(void)!x86_guest_write(v, s->vmcb_gpa, &s->vmcb, sizeof(s->vmcb));
+	(void)!x86_guest_write_parts(v, v->svm->vmcb_gpa, &v->svm->vmcb, part, count);
+}
+
+void svm_write_back(struct x86_vcpu *v)
+{
+	struct x86_part all[ARRAY_SIZE(written) + 4];
+	unsigned int n = 0;
+
+	for (; n < ARRAY_SIZE(written); n++)
+		all[n] = written[n];
+	if (x86_has(&v->cpu, X86_F_NRIPS))
+		all[n++] = written_nrip;
+	if (x86_has(&v->cpu, X86_F_DECODEASSISTS))
+		all[n++] = written_bytes;
+	if (v->svm->vmcb.control.nested_ctl & NESTED_NP)
+		all[n++] = written_pat;
+	if (svm_lbr(v))
+		all[n++] = written_lbr;
+	write_parts(v, all, n);
+}
+
+void svm_sync(struct x86_vcpu *v)
+{
+	struct vmcb_control *c = &v->svm->vmcb.control;
+
+	c->int_state = v->cpu.shadow ? INT_SHADOW : 0;
+	if (svm_vnmi(v))
+		c->int_ctl = (c->int_ctl & ~V_NMI_MASK) | (v->cpu.nmi_blocked ? V_NMI_MASK : 0);
 }
 
 static void leave_guest(struct x86_vcpu *v)
@@ -61,16 +127,20 @@ static void do_exit(struct x86_vcpu *v)
 	struct x86_svm *s = v->svm;
 	struct vmcb_control *c = &s->vmcb.control;
 
+	c->insn_len = 0;
+	for (unsigned int n = 0; n < sizeof(c->insn_bytes); n++)
+		c->insn_bytes[n] = 0;
+	if (s->bytes && !v->cpu.is_delivering && x86_has(&v->cpu, X86_F_DECODEASSISTS))
+		svm_fetch_bytes(v);
 	svm_store_guest(v);
-	c->int_state = v->cpu.shadow ? INT_SHADOW : 0;
+	svm_sync(v);
 	c->exit_code = s->exit_code;
 	c->exit_info1 = s->exit_info1;
 	c->exit_info2 = s->exit_info2;
-	c->next_rip = x86_has(&v->cpu, X86_F_NRIPS) ? s->next_rip : 0;
+	c->next_rip = s->next_rip;
 	c->exit_int_info = undelivered_event(v);
 	c->event_inj = 0;
-	c->insn_len = 0;
-	write_back(v);
+	svm_write_back(v);
 	leave_guest(v);
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_EXITS);
 }
@@ -86,6 +156,12 @@ static void note(struct x86_vcpu *v, uint64_t code, uint64_t info1, uint64_t inf
 	v->svm->exit_info1 = info1;
 	v->svm->exit_info2 = info2;
 	v->svm->next_rip = next_rip;
+	v->svm->bytes = false;
+}
+
+void svm_note(struct x86_vcpu *v, uint64_t code, uint64_t info1, uint64_t info2)
+{
+	note(v, code, info1, info2, 0);
 }
 
 void svm_exit(struct x86_vcpu *v, uint64_t code, uint64_t info1, uint64_t info2)
@@ -112,8 +188,8 @@ void svm_fail_entry(struct x86_vcpu *v)
 	struct vmcb_control *c = &v->svm->vmcb.control;
 
 	c->exit_code = EXIT_INVALID;
-	c->exit_info1 = c->exit_info2 = c->exit_int_info = c->event_inj = 0;
-	write_back(v);
+	c->exit_info1 = c->exit_info2 = 0;
+	write_parts(v, written_invalid, ARRAY_SIZE(written_invalid));
 	leave_guest(v);
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_EXITS);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* What L1 wants to hear of: the VMCB's bits and maps, and the exits that follow.  APM 2, 15.8 to 15.12, table 15-7. */
+#include "x86/cpu/exception.h"
 #include "x86/cpu/insn.h"
 #include "x86/cpu/task.h"
 #include "x86/mmu/mmu.h"
@@ -57,26 +58,21 @@ bool svm_intercepts3(const struct x86_svm *s, unsigned int bit)
 
 /* --- maps ------------------------------------------------------------------------------------------ */
 
-/* A map that is not there intercepts. */
-static uint8_t map_byte(struct x86_vcpu *v, gpa_t at)
+/* Is any of @count bits from @bit on set?  A map that is not there intercepts. */
+static bool map_bits(struct x86_vcpu *v, gpa_t map, unsigned int bit, unsigned int count)
 {
-	uint8_t byte = 0xff;
+	unsigned int shift = bit % 8;
+	uint16_t word = 0;
 
-	return x86_guest_read(v, at, &byte, 1) ? 0xff : byte;
+	if (x86_guest_read(v, (map & GUEST_PAGE_MASK) + bit / 8, &word, shift + count > 8 ? 2 : 1))
+		return true;
+	return word >> shift & ((1u << count) - 1);
 }
 
-static bool map_bit(struct x86_vcpu *v, gpa_t map, uint64_t bit)
-{
-	return map_byte(v, (map & GUEST_PAGE_MASK) + bit / 8) >> (bit % 8) & 1;
-}
-
-/* One bit a port, of each byte that is accessed; APM 2, 15.10.1. */
+/* One bit a port, of each byte that is accessed, those beyond port 0xffff too; APM 2, 15.10.1. */
 static bool port_intercepted(struct x86_vcpu *v, uint64_t info)
 {
-	for (unsigned int n = 0; n < ICPT_IO_SIZE(info); n++)
-		if (map_bit(v, v->svm->vmcb.control.iopm, (uint64_t)ICPT_IO_PORT(info) + n))
-			return true;
-	return false;
+	return map_bits(v, v->svm->vmcb.control.iopm, ICPT_IO_PORT(info), ICPT_IO_SIZE(info));
 }
 
 /* Two bits an MSR, read and write, in three ranges; what lies outside is intercepted.  APM 2, 15.11. */
@@ -86,8 +82,8 @@ static bool msr_intercepted(struct x86_vcpu *v, uint32_t index, bool write)
 
 	for (unsigned int n = 0; n < ARRAY_SIZE(range); n++)
 		if (index - range[n] < 0x2000)
-			return map_bit(v, v->svm->vmcb.control.msrpm,
-				       n * 0x4000ULL + (index - range[n]) * 2ULL + write);
+			return map_bits(v, v->svm->vmcb.control.msrpm,
+					n * 0x4000 + (index - range[n]) * 2 + write, 1);
 	return true;
 }
 
@@ -113,6 +109,38 @@ static void exit_plain(struct x86_vcpu *v, const struct insn *i, enum x86_icpt w
 			svm_exit_insn(v, i, (uint64_t)base[insn_rows[n].word] + insn_rows[n].bit, info1, 0);
 }
 
+/* @info1 where the processor assists; APM 2, 15.32. */
+static uint64_t assist(const struct x86_vcpu *v, uint64_t info1)
+{
+	return x86_has(&v->cpu, X86_F_DECODEASSISTS) ? info1 : 0;
+}
+
+static uint64_t operand_address(const struct x86_cpu *cpu, const struct insn *i)
+{
+	uint64_t a = ea_offset(cpu, i) + cpu->regs[i->segbase];
+
+	return cpu->mode == CODE64 ? a : (uint32_t)a;
+}
+
+/* Through the filter: each one counts down, and after a long enough time without one it starts again.  APM 2, 15.14.4. */
+static bool pause_exits(struct x86_vcpu *v)
+{
+	const struct vmcb_control *c = &v->svm->vmcb.control;
+	struct x86_svm *s = v->svm;
+	/* A cycle is an instruction. */
+	uint64_t since = v->cpu.insns - s->pause_at;
+
+	if (!c->pause_count || !x86_has(&v->cpu, X86_F_PAUSEFILTER))
+		return true;
+	s->pause_at = v->cpu.insns;
+	if (c->pause_threshold && since > c->pause_threshold && x86_has(&v->cpu, X86_F_PFTHRESHOLD))
+		s->pause_left = c->pause_count;
+	if (!s->pause_left)
+		return true;
+	s->pause_left--;
+	return false;
+}
+
 static void dr_access(struct x86_vcpu *v, const struct insn *i, uint64_t info)
 {
 	const struct vmcb_control *c = &v->svm->vmcb.control;
@@ -120,17 +148,17 @@ static void dr_access(struct x86_vcpu *v, const struct insn *i, uint64_t info)
 	bool write = info >> 16 & 1;
 
 	if ((write ? c->dr_write : c->dr_read) >> n & 1)
-		svm_exit_insn(v, i, (write ? EXIT_DR_WRITE : EXIT_DR_READ) + n, 0, 0);
+		svm_exit_insn(v, i, (write ? EXIT_DR_WRITE : EXIT_DR_READ) + n, assist(v, info >> 8 & 15), 0);
 }
 
 static void task_switch(struct x86_vcpu *v, uint64_t info)
 {
 	unsigned int reason = info >> 16 & 0xff;
 
-	/* APM 2, 15.14.1: IRET, far jump, and whether there is an error code to push. */
+	/* APM 2, 15.14.1: IRET, far jump, whether there is an error code to push, RF of the flags to be saved. */
 	svm_exit(v, EXIT_WORD3 + W3_TASK_SWITCH, (uint16_t)info,
 		 (reason == TASK_IRET ? 1ULL << 36 : 0) | (reason == TASK_JMP ? 1ULL << 38 : 0) |
-		 (info >> 24 & 1 ? 1ULL << 44 : 0) | info >> 32);
+		 (info >> 24 & 1 ? 1ULL << 44 : 0) | (info >> 25 & 1 ? 1ULL << 48 : 0) | info >> 32);
 }
 
 void svm_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, uint64_t info)
@@ -143,7 +171,8 @@ void svm_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, ui
 	switch (which) {
 	case ICPT_CR_READ:
 		if (v->svm->vmcb.control.cr_read >> (info & 15) & 1)
-			svm_exit_insn(v, i, EXIT_CR_READ + (info & 15), 0, 0);
+			svm_exit_insn(v, i, EXIT_CR_READ + (info & 15),
+				      info & ICPT_CR_SMSW ? 0 : assist(v, INFO_MOV_CR | (info >> 8 & 15)), 0);
 		return;
 	case ICPT_DR:
 		dr_access(v, i, info);
@@ -161,10 +190,19 @@ void svm_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, ui
 		return;
 	case ICPT_INVPCID:
 		/* Where the descriptor is, and the type: without decode assists too.  APM 2, 15.9. */
-		svm_exit_insn(v, i, EXIT_WORD5 + W5_INVPCID, ea_offset(cpu, i) + cpu->regs[i->segbase],
-			      cpu->regs[i->dst]);
+		svm_exit_insn(v, i, EXIT_WORD5 + W5_INVPCID, operand_address(cpu, i), cpu->regs[i->dst]);
+	case ICPT_INVLPG:
+		exit_plain(v, i, which, assist(v, operand_address(cpu, i)));
+		return;
+	case ICPT_INTN:
+		exit_plain(v, i, which, assist(v, info));
+		return;
+	case ICPT_PAUSE:
+		if (pause_exits(v))
+			exit_plain(v, i, which, 0);
+		return;
 	default:
-		exit_plain(v, i, which, info);
+		exit_plain(v, i, which, 0);
 	}
 }
 
@@ -180,10 +218,12 @@ uint64_t svm_cr_write(struct x86_cpu *cpu, unsigned int n, uint64_t value, enum 
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 	const struct insn *i = cpu->cur;
 
+	uint64_t info = how == X86_CR_MOV ? assist(v, INFO_MOV_CR | gpr) : 0;
+
 	if (v->svm->vmcb.control.cr_write >> n & 1)
-		svm_exit_insn(v, i, EXIT_CR_WRITE + n, 0, 0);
+		svm_exit_insn(v, i, EXIT_CR_WRITE + n, info, 0);
 	if (n == 0 && cr0_selective(v, value, how))
-		svm_exit_insn(v, i, EXIT_WORD3 + W3_CR0_SEL, 0, 0);
+		svm_exit_insn(v, i, EXIT_WORD3 + W3_CR0_SEL, info, 0);
 	return value;
 }
 
@@ -196,8 +236,23 @@ void svm_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 	/* INT n is an instruction, whatever its vector. */
 	if (exc->vector > 31 || exc->intn || !(v->svm->vmcb.control.exceptions >> exc->vector & 1))
 		return;
-	svm_exit(v, EXIT_EXCEPTION + exc->vector, exc->has_error_code ? exc->error_code : 0,
+	if (exc->vector == X86_DB)
+		x86_note_db(cpu, exc->payload);
+	svm_note(v, EXIT_EXCEPTION + exc->vector, exc->has_error_code ? exc->error_code : 0,
 		 exc->vector == X86_PF ? exc->payload : 0);
+	v->svm->bytes = exc->vector == X86_PF && !(exc->error_code & PF_I);
+	/* INT3, INTO and BOUND, though exceptions, are instructions too; APM 2, 15.7.1. */
+	if (exc->insn_len)
+		v->svm->next_rip = cpu->regs[R_RIP] + exc->insn_len;
+	x86_vmexit(cpu);
+}
+
+bool svm_triple_fault_now(struct x86_vcpu *v)
+{
+	if (!v->svm || !v->cpu.nested.in_guest || !svm_intercepts3(v->svm, W3_SHUTDOWN))
+		return false;
+	svm_exit_now(v, EXIT_WORD3 + W3_SHUTDOWN, 0, 0);
+	return true;
 }
 
 void svm_triple_fault(struct x86_cpu *cpu)
@@ -223,5 +278,7 @@ void svm_slat_fault(struct x86_cpu *cpu)
 		info |= PF_W;
 	if (f->access == MMU_EXEC && ((cpu->nested.slat.efer & EFER_NX) || (cpu->nested.slat.cr4 & CR4_SMEP)))
 		info |= PF_I;
-	svm_exit(v, EXIT_NPF, info | (f->table ? 1ULL << 33 : 1ULL << 32), f->gpa);
+	svm_note(v, EXIT_NPF, info | (f->table ? 1ULL << 33 : 1ULL << 32), f->gpa);
+	v->svm->bytes = f->access != MMU_EXEC;
+	x86_vmexit(cpu);
 }

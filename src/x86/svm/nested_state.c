@@ -37,6 +37,7 @@ long svm_get_nested_state(struct x86_vcpu *v, unsigned long user, uint32_t room)
 		return -EFAULT;
 	if (room < head.size || !v->cpu.nested.in_guest)
 		return head.size;
+	svm_sync(v);
 	memcpy(page, &s->vmcb.control, sizeof(s->vmcb.control));
 	memcpy(page + offsetof(struct vmcb, save), &s->host, sizeof(s->host));
 	return kvm_copy_out(user + sizeof(head), page, sizeof(page)) ? -EFAULT : (long)head.size;
@@ -65,6 +66,7 @@ static int enter(struct x86_vcpu *v, const struct kvm_nested_state *head, unsign
 	v->svm->host = m.save;
 	/* The registers are L2's already. */
 	svm_enter_nested(v);
+	svm_queue_event(v);
 	mmu_flush_all(&v->cpu);
 	x86_update_mode(&v->cpu);
 	return 0;

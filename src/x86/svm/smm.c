@@ -17,9 +17,11 @@ bool svm_suspend(struct x86_vcpu *v, uint64_t *vmcb)
 		return false;
 	*vmcb = s->vmcb_gpa;
 	svm_store_guest(v);
+	svm_sync(v);
 	/* Without memory there the state is lost, which RSM will find out. */
-	(void)!x86_guest_write(v, s->vmcb_gpa, &s->vmcb, sizeof(s->vmcb));
+	svm_write_back(v);
 	(void)!x86_guest_write(v, s->hsave + offsetof(struct vmcb, save), &s->host, sizeof(s->host));
+	svm_load_lbr(v, &s->host);
 	svm_leave_nested(v);
 	return true;
 }
@@ -37,6 +39,7 @@ int svm_resume(struct x86_vcpu *v, uint64_t vmcb)
 		return -EINVAL;
 	s->vmcb_gpa = vmcb;
 	s->gif = true;
+	svm_load_lbr(v, &s->vmcb.save);
 	svm_enter_nested(v);
 	x86_update_mode(&v->cpu);
 	return 0;

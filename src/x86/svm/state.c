@@ -2,6 +2,7 @@
 /* Between the VMCB, L1's saved state and the CPU.  APM 2, 15.5.1, 15.6. */
 #include "x86/cpu/control.h"
 #include "x86/cpu/debug.h"
+#include "x86/cpu/lbr.h"
 #include "x86/mmu/mmu.h"
 #include "x86/svm/svm.h"
 
@@ -83,6 +84,31 @@ static void store(struct x86_vcpu *v, struct vmcb_save *m)
 	m->g_pat = v->msr.pat;
 }
 
+/* Where L2 has records of its own; APM 2, 15.23. */
+void svm_load_lbr(struct x86_vcpu *v, const struct vmcb_save *m)
+{
+	struct x86_lbr_msrs msrs = {
+		.debugctl = m->dbgctl & 0x3f, .from = m->br_from, .to = m->br_to,
+		.int_from = m->last_exception_from, .int_to = m->last_exception_to,
+	};
+
+	if (svm_lbr(v))
+		x86_lbr_load(&v->cpu, &msrs);
+}
+
+static void store_lbr(const struct x86_vcpu *v, struct vmcb_save *m)
+{
+	const struct x86_lbr_msrs *msrs = &v->cpu.lbr.msrs;
+
+	if (!svm_lbr(v))
+		return;
+	m->dbgctl = msrs->debugctl;
+	m->br_from = msrs->from;
+	m->br_to = msrs->to;
+	m->last_exception_from = msrs->int_from;
+	m->last_exception_to = msrs->int_to;
+}
+
 /* @dr7: as it is to be.  Where it stays, as it nearly always does, no translation is dropped. */
 static void derive(struct x86_cpu *cpu, uint64_t rflags, uint64_t dr7)
 {
@@ -101,6 +127,7 @@ void svm_load_guest(struct x86_vcpu *v)
 	struct x86_cpu *cpu = &v->cpu;
 
 	load(v, m, m->cpl & 3);
+	svm_load_lbr(v, m);
 	cpu->cr2 = m->cr2;
 	cpu->dr6 = (m->dr6 & 0x1e00fULL) | DR6_FIXED_1 | DR6_RTM;
 	derive(cpu, m->rflags, (m->dr7 & 0xffffffffULL) | DR7_FIXED_1);
@@ -115,6 +142,7 @@ void svm_store_guest(struct x86_vcpu *v)
 	/* Without nested paging there is one PAT, L1's. */
 	if (!(v->svm->vmcb.control.nested_ctl & NESTED_NP))
 		m->g_pat = pat;
+	store_lbr(v, m);
 	m->cr2 = v->cpu.cr2;
 	m->dr6 = v->cpu.dr6;
 	m->dr7 = v->cpu.dr7;
@@ -124,6 +152,7 @@ void svm_save_host(struct x86_vcpu *v, uint64_t next_rip)
 {
 	v->svm->host = (struct vmcb_save){ 0 };
 	store(v, &v->svm->host);
+	store_lbr(v, &v->svm->host);
 	v->svm->host.rip = next_rip;
 }
 
@@ -134,6 +163,7 @@ void svm_restore_host(struct x86_vcpu *v)
 	struct x86_cpu *cpu = &v->cpu;
 
 	load(v, h, 0);
+	svm_load_lbr(v, h);
 	derive(cpu, h->rflags & ~(uint64_t)FL_VM, DR7_FIXED_1);
 	if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !x86_long_mode(cpu))
 		(void)!mmu_load_pdptes(cpu, cpu->cr3);

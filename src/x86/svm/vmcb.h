@@ -57,7 +57,8 @@ struct vmcb_save {
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
 	uint64_t cr2;
 	uint8_t reserved5[32];
-	uint64_t g_pat, dbgctl, br_from, br_to, last_exception_from, last_exception_to;
+	uint64_t g_pat;
+	uint64_t dbgctl, br_from, br_to, last_exception_from, last_exception_to;        /* as struct x86_lbr_msrs */
 };
 
 struct vmcb {
@@ -73,18 +74,34 @@ static_assert(offsetof(struct vmcb, save.efer) == 0x4d0, "APM 2, table B-2");
 static_assert(offsetof(struct vmcb, save.rax) == 0x5f8, "APM 2, table B-2");
 static_assert(offsetof(struct vmcb, save.last_exception_to) == 0x690, "APM 2, table B-2");
 
+/* The MSR of the TSC's ratio: 8.32 bits. */
+#define TSC_RATIO_SHIFT 32
+#define TSC_RATIO_ONE (1ULL << TSC_RATIO_SHIFT)
+
+#define IOPM_SIZE 0x3000u
+#define MSRPM_SIZE 0x2000u
+
 /* int_ctl */
 #define V_TPR 0xffu
 #define V_IRQ (1u << 8)
+#define V_GIF (1u << 9)
+#define V_NMI (1u << 11)
+#define V_NMI_MASK (1u << 12)
 #define V_PRIORITY(int_ctl) ((int_ctl) >> 16 & 15)
 #define V_IGNORE_TPR (1u << 20)
 #define V_INTR_MASKING (1u << 24)
+#define V_GIF_ENABLE (1u << 25)
+#define V_NMI_ENABLE (1u << 26)
 
 /* int_state */
 #define INT_SHADOW 1u
 
 /* nested_ctl */
 #define NESTED_NP 1u
+
+/* virt_ext */
+#define VIRT_LBR 1u
+#define VIRT_VMLOAD_VMSAVE 2u
 
 /* tlb_control */
 enum { TLB_NOTHING, TLB_ALL, TLB_ASID = 3, TLB_ASID_NONGLOBAL = 7 };
@@ -119,6 +136,8 @@ enum { W5_INVLPGB, W5_INVLPGB_ILLEGAL, W5_INVPCID };
 #define EXIT_WORD4 0x80
 #define EXIT_WORD5 0xa0
 #define EXIT_NPF 0x400
+/* exit_info1 of MOV CR, where the processor assists: the register's number is there, and it is no other instruction. */
+#define INFO_MOV_CR (1ULL << 63)
 #define EXIT_INVALID (~0ULL)
 
 #endif

@@ -4,6 +4,7 @@
  * Each predicate names what would be wrong; a new one is a function and a place in the table.
  */
 #include "x86/cpu/control.h"
+#include "x86/vmx/apic.h"
 #include "x86/vmx/check.h"
 
 /* --- shared ------------------------------------------------------------------------------------------------ */
@@ -90,6 +91,94 @@ static bool unrestricted_without_ept(struct x86_vcpu *v, const struct vmcs *m)
 	return vmx_proc2(v->vmx, PROC2_UNRESTRICTED) && !vmx_proc2(v->vmx, PROC2_EPT);
 }
 
+static bool shadow_bitmaps(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return vmx_proc2(v->vmx, PROC2_SHADOW_VMCS) &&
+	       (vmx_bad_page(v, m->vmread_bitmap) || vmx_bad_page(v, m->vmwrite_bitmap));
+}
+
+static bool dirty_log_address(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return vmx_proc2(v->vmx, PROC2_PML) && (!vmx_proc2(v->vmx, PROC2_EPT) || vmx_bad_page(v, m->pml_address));
+}
+
+static bool vm_functions(struct x86_vcpu *v, const struct vmcs *m)
+{
+	if (!vmx_proc2(v->vmx, PROC2_VMFUNC))
+		return false;
+	return (m->vmfunc_controls & ~vmx_cap(v, CAP_VMFUNC)) ||
+	       (m->vmfunc_controls && (!vmx_proc2(v->vmx, PROC2_EPT) || vmx_bad_page(v, m->eptp_list)));
+}
+
+static bool ve_information(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return vmx_proc2(v->vmx, PROC2_VE) && vmx_bad_page(v, m->ve_info);
+}
+
+static bool mode_exec_without_ept(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return vmx_proc2(v->vmx, PROC2_MODE_EXEC) && !vmx_proc2(v->vmx, PROC2_EPT);
+}
+
+/* --- APIC virtualization --- */
+
+static bool virtual_apic_address(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return (m->proc & PROC_TPR_SHADOW) && vmx_bad_page(v, m->virtual_apic);
+}
+
+/* KVM cannot go on without it either, unless it is never looked at. */
+static bool virtual_apic_missing(struct x86_vcpu *v, const struct vmcs *m)
+{
+	bool unused = (m->proc & PROC_CR8_LOAD) && (m->proc & PROC_CR8_STORE) && !vmx_proc2(v->vmx, PROC2_APIC_ACCESS);
+	uint8_t byte;
+
+	return (m->proc & PROC_TPR_SHADOW) && !unused && x86_guest_read(v, m->virtual_apic, &byte, 1);
+}
+
+static bool has_threshold(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return (m->proc & PROC_TPR_SHADOW) && !vmx_proc2(v->vmx, PROC2_VIRTUAL_INTR);
+}
+
+static bool threshold_reserved(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return has_threshold(v, m) && m->tpr_threshold >> 4;
+}
+
+static bool threshold_above_tpr(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return has_threshold(v, m) && !vmx_proc2(v->vmx, PROC2_APIC_ACCESS) &&
+	       m->tpr_threshold > (vapic_get(v, VAPIC_TPR) >> 4 & 15);
+}
+
+static bool without_tpr_shadow(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return !(m->proc & PROC_TPR_SHADOW) && vmx_proc2(v->vmx, PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VIRTUAL_INTR);
+}
+
+static bool two_apics(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return vmx_proc2(v->vmx, PROC2_X2APIC) && vmx_proc2(v->vmx, PROC2_APIC_ACCESS);
+}
+
+static bool virtual_interrupts_without_exiting(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return vmx_proc2(v->vmx, PROC2_VIRTUAL_INTR) && !(m->pin & PIN_EXT_INTR);
+}
+
+static bool apic_access_address(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return vmx_proc2(v->vmx, PROC2_APIC_ACCESS) && vmx_bad_page(v, m->apic_access);
+}
+
+static bool posted_interrupts(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return (m->pin & PIN_POSTED) &&
+	       (!vmx_proc2(v->vmx, PROC2_VIRTUAL_INTR) || !(m->exit_controls & EXIT_ACK_INTR) || m->posted_vector >> 8 ||
+		(m->posted_desc & 63) || m->posted_desc >> v->cpu.maxphyaddr);
+}
+
 /* Memory type 6 at 2:0, levels less one at 5:3.  24.6.11. */
 bool vmx_check_eptp(const struct x86_vcpu *v, uint64_t eptp)
 {
@@ -173,6 +262,9 @@ typedef bool wrong_fn(struct x86_vcpu *v, const struct vmcs *m);
 static wrong_fn *const controls[] = {
 	pin_reserved, proc_reserved, proc2_reserved, cr3_targets, io_bitmap_address, msr_bitmap_address,
 	virtual_nmi_without_exiting, nmi_window_without_virtual_nmi, vpid_zero, ept_pointer, unrestricted_without_ept,
+	shadow_bitmaps, dirty_log_address, vm_functions, ve_information, mode_exec_without_ept,
+	virtual_apic_address, virtual_apic_missing, threshold_reserved, threshold_above_tpr, without_tpr_shadow, two_apics,
+	virtual_interrupts_without_exiting, apic_access_address, posted_interrupts,
 	exit_reserved, entry_reserved, msr_areas,
 	event_type, event_vector, event_error_code, event_reserved, event_insn_length,
 };

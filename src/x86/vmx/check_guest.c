@@ -263,15 +263,15 @@ static bool pending_debug(struct x86_vcpu *v, const struct vmcs *m)
 	return m->guest_pending_db & ~0x500fULL;
 }
 
-/* There are no shadow VMCSs, so what is linked must not be one. */
+/* What is linked is a shadow VMCS or must not be one, as the control says. */
 static bool link_pointer(struct x86_vcpu *v, const struct vmcs *m)
 {
-	uint32_t revision;
+	uint32_t revision, wanted = VMCS_REVISION | (vmx_proc2(v->vmx, PROC2_SHADOW_VMCS) ? VMCS_SHADOW : 0);
 
 	if (m->link == VMX_NONE)
 		return false;
 	return vmx_bad_page(v, m->link) || x86_guest_read(v, m->link, &revision, sizeof(revision)) ||
-	       revision != VMCS_REVISION;
+	       revision != wanted;
 }
 
 static const struct {

@@ -24,6 +24,18 @@ static enum vmx_error may_launch(struct x86_vcpu *v, const struct insn *i)
 	return error ? error : vmx_check_host(v);
 }
 
+void vmx_set_ept(struct x86_vcpu *v)
+{
+	const struct vmcs *m = &v->vmx->m;
+	struct x86_slat *s = &v->cpu.nested.slat;
+
+	s->kind = SLAT_EPT;
+	s->root = m->eptp & GUEST_PAGE_MASK;
+	s->levels = (uint8_t)((m->eptp >> 3 & 7) + 1);
+	s->flags = SLAT_EXEC_ONLY | (m->eptp & EPTP_AD ? SLAT_AD : 0) |
+		   (vmx_proc2(v->vmx, PROC2_MODE_EXEC) ? SLAT_MBEC : 0);
+}
+
 /* 24.6.11, 24.6.12.  Without a VPID translations do not outlive an entry or exit; 28.3.3.1. */
 static void set_translation(struct x86_vcpu *v)
 {
@@ -31,12 +43,10 @@ static void set_translation(struct x86_vcpu *v)
 	struct x86_slat *s = &v->cpu.nested.slat;
 
 	*s = (struct x86_slat){ .tag = vmx_proc2(v->vmx, PROC2_VPID) ? m->vpid : 0 };
-	if (vmx_proc2(v->vmx, PROC2_EPT)) {
-		s->kind = SLAT_EPT;
-		s->root = m->eptp & GUEST_PAGE_MASK;
-		s->levels = (uint8_t)((m->eptp >> 3 & 7) + 1);
-		s->flags = SLAT_EXEC_ONLY | (m->eptp & EPTP_AD ? SLAT_AD : 0);
-	}
+	if (vmx_proc2(v->vmx, PROC2_EPT))
+		vmx_set_ept(v);
+	s->apic_page = vmx_proc2(v->vmx, PROC2_APIC_ACCESS) ? m->apic_access | 1 : 0;
+	v->cpu.nested.log_dirty = vmx_proc2(v->vmx, PROC2_PML);
 	if (!s->tag)
 		mmu_flush_tag(&v->cpu, 0);
 }
@@ -67,6 +77,7 @@ void vmx_reenter(struct x86_vcpu *v)
 	/* Without EPT they are what is in the registers already. */
 	if (vmx_proc2(v->vmx, PROC2_EPT))
 		(void)!vmx_load_pdptes(v);
+	v->vmx->reentered = true;
 	mmu_flush_all(&v->cpu);
 	v->cpu.if_unwatched = false;
 	x86_request(&v->cpu, X86_REQ_EVENT);
@@ -91,10 +102,19 @@ static void enter(struct x86_vcpu *v)
 	}
 	m->launched = 1;
 	v->vmx->run_pending = true;
+	v->vmx->pausing = false;
+	vmx_apic_enter(v);
 	set_activity(v);
 	cpu->if_unwatched = false;
 	x86_request(cpu, X86_REQ_EVENT);
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_RUN);
+}
+
+static bool access_page_missing(struct x86_vcpu *v)
+{
+	uint8_t byte;
+
+	return vmx_proc2(v->vmx, PROC2_APIC_ACCESS) && x86_guest_read(v, v->vmx->m.apic_access, &byte, 1);
 }
 
 void vmx_launch(struct x86_vcpu *v, const struct insn *i)
@@ -103,7 +123,8 @@ void vmx_launch(struct x86_vcpu *v, const struct insn *i)
 	uint64_t qualification;
 	enum vmx_error error;
 
-	if (v->vmx->current == VMX_NONE) {
+	/* A shadow VMCS is none that can be entered. */
+	if (v->vmx->current == VMX_NONE || (v->vmx->m.revision & VMCS_SHADOW)) {
 		vmx_fail_invalid(v);
 		return;
 	}
@@ -112,6 +133,9 @@ void vmx_launch(struct x86_vcpu *v, const struct insn *i)
 		vmx_fail(v, error);
 		return;
 	}
+	/* As KVM, which cannot go on. */
+	if (access_page_missing(v))
+		x86_internal(cpu, "an APIC-access page outside memory slots");
 	at(cpu, &x86_no_insn);
 	if (vmx_check_guest(v, &qualification))
 		enter(v);

@@ -131,6 +131,16 @@ static bool take_nmi(struct x86_vcpu *v)
 	return true;
 }
 
+static bool take_after(struct x86_vcpu *v)
+{
+	if (likely(!v->vmx->after))
+		return false;
+	vmx_exit_now(v, &(const struct vmx_exit){
+		.reason = v->vmx->after, .qualification = v->vmx->after_qualification,
+	});
+	return true;
+}
+
 static bool take_interrupt(struct x86_vcpu *v)
 {
 	struct vmx_exit e = { .reason = REASON_EXT_INTR };
@@ -173,14 +183,25 @@ static bool take_interrupt_window(struct x86_vcpu *v)
 	return true;
 }
 
+static bool take_virtual_interrupt(struct x86_vcpu *v)
+{
+	if (!v->vmx->virtual_intr || !window_open(v, v->cpu.rflags & FL_IF, v->cpu.shadow))
+		return false;
+	vmx_take_virtual_interrupt(v);
+	return true;
+}
+
 /* In the order of SDM 3A, table 6-2, and 3C, 25.2; what is L2's own ends the search. */
 static bool take_event(struct x86_vcpu *v)
 {
+	if (take_after(v))
+		return true;
 	if (v->exception.pending)
 		return take_exception(v);
 	if (v->smi_pending && !v->cpu.smm)
 		return false;
-	return take_nmi_window(v) || take_nmi(v) || take_interrupt_window(v) || take_interrupt(v);
+	return take_nmi_window(v) || take_nmi(v) || take_interrupt_window(v) || take_interrupt(v) ||
+	       take_virtual_interrupt(v);
 }
 
 bool vmx_inject(struct x86_vcpu *v)
@@ -190,6 +211,10 @@ bool vmx_inject(struct x86_vcpu *v)
 	if (!v->vmx || !v->cpu.nested.in_guest)
 		return false;
 	queue_event(v);
+	if (unlikely(v->vmx->reentered)) {
+		v->vmx->reentered = false;
+		vmx_apic_enter(v);
+	}
 	taken = !x86_event_injected(v) && take_event(v);
 	v->vmx->woken = false;
 	return taken;
@@ -214,13 +239,27 @@ bool vmx_accept_events(struct x86_vcpu *v)
 	return true;
 }
 
+void vmx_settle(struct x86_vcpu *v)
+{
+	if (v->vmx && v->cpu.nested.in_guest && !v->cpu.replay.count)
+		(void)take_after(v);
+}
+
+bool vmx_triple_fault_now(struct x86_vcpu *v)
+{
+	if (!v->vmx || !v->cpu.nested.in_guest)
+		return false;
+	vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_TRIPLE_FAULT });
+	return true;
+}
+
 bool vmx_wakes(struct x86_vcpu *v)
 {
 	const struct x86_vmx *x = v->vmx;
 
 	if (!x || !v->cpu.nested.in_guest)
 		return false;
-	return ((x->m.pin & PIN_EXT_INTR) && x86_has_interrupt(v)) || nmi_due(v) ||
-	       (vmx_proc(x, PROC_INTR_WINDOW) && x86_interrupt_allowed(v)) ||
+	return x->after || ((x->m.pin & PIN_EXT_INTR) && x86_has_interrupt(v)) || nmi_due(v) ||
+	       ((vmx_proc(x, PROC_INTR_WINDOW) || x->virtual_intr) && x86_interrupt_allowed(v)) ||
 	       (vmx_proc(x, PROC_NMI_WINDOW) && !v->cpu.nmi_blocked);
 }

@@ -129,6 +129,13 @@ static void vmclear(struct x86_vcpu *v, const struct insn *i)
 	vmx_succeed(v);
 }
 
+static bool may_load(const struct x86_vcpu *v, uint32_t revision)
+{
+	bool shadows = vmx_cap(v, CAP_PROC2) >> 32 & PROC2_SHADOW_VMCS;
+
+	return (revision & ~(shadows ? VMCS_SHADOW : 0)) == VMCS_REVISION;
+}
+
 static void vmptrld(struct x86_vcpu *v, const struct insn *i)
 {
 	gpa_t region = operand(v, i);
@@ -143,8 +150,7 @@ static void vmptrld(struct x86_vcpu *v, const struct insn *i)
 		return;
 	}
 	if (region != v->vmx->current) {
-		/* There are no shadow VMCSs: their bit of the revision is one too many. */
-		if (x86_guest_read(v, region, &revision, sizeof(revision)) || revision != VMCS_REVISION) {
+		if (x86_guest_read(v, region, &revision, sizeof(revision)) || !may_load(v, revision)) {
 			vmx_fail(v, ERROR_VMPTRLD_REVISION);
 			return;
 		}
@@ -171,12 +177,34 @@ static uint64_t gpr(const struct x86_cpu *cpu, uint8_t n)
 	return cpu->mode == CODE64 ? cpu->regs[n] : (uint32_t)cpu->regs[n];
 }
 
+/* L2's are of the VMCS that L1 has linked to its own. */
+static bool none_current(const struct x86_vcpu *v)
+{
+	return v->cpu.nested.in_guest ? v->vmx->m.link == VMX_NONE : v->vmx->current == VMX_NONE;
+}
+
+static bool read_field(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t *value)
+{
+	if (v->cpu.nested.in_guest)
+		return vmx_shadow_read(v, encoding, offset, value);
+	*value = vmcs_read(&v->vmx->m, encoding, offset);
+	return true;
+}
+
+static bool write_field(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t value)
+{
+	if (v->cpu.nested.in_guest)
+		return vmx_shadow_write(v, encoding, offset, value);
+	vmcs_write(&v->vmx->m, encoding, offset, value);
+	return true;
+}
+
 /* The field that the instruction names, or -1: it has failed. */
 static int field(struct x86_vcpu *v, const struct insn *i)
 {
 	int offset;
 
-	if (v->vmx->current == VMX_NONE) {
+	if (none_current(v)) {
 		vmx_fail_invalid(v);
 		return -1;
 	}
@@ -194,7 +222,10 @@ static void vmread(struct x86_vcpu *v, const struct insn *i)
 
 	if (offset < 0)
 		return;
-	value = vmcs_read(&v->vmx->m, (uint32_t)cpu->regs[i->src], offset);
+	if (!read_field(v, (uint32_t)cpu->regs[i->src], offset, &value)) {
+		vmx_fail_invalid(v);
+		return;
+	}
 	if (!i->memsize)
 		cpu->regs[i->dst] = cpu->mode == CODE64 ? value : (uint32_t)value;
 	else if (cpu->mode == CODE64)
@@ -220,7 +251,7 @@ static void vmwrite(struct x86_vcpu *v, const struct insn *i)
 	uint64_t value;
 	int offset;
 
-	if (v->vmx->current == VMX_NONE) {
+	if (none_current(v)) {
 		vmx_fail_invalid(v);
 		return;
 	}
@@ -232,8 +263,10 @@ static void vmwrite(struct x86_vcpu *v, const struct insn *i)
 		vmx_fail(v, ERROR_READ_ONLY);
 		return;
 	}
-	vmcs_write(&v->vmx->m, encoding, offset, value);
-	vmx_succeed(v);
+	if (write_field(v, encoding, offset, value))
+		vmx_succeed(v);
+	else
+		vmx_fail_invalid(v);
 }
 
 /* --- INVEPT, INVVPID ----------------------------------------------------------------------------------------------------- */
@@ -303,12 +336,6 @@ static void invvpid(struct x86_vcpu *v, const struct insn *i)
 	vmx_succeed(v);
 }
 
-/* No function is offered. */
-static void vmfunc(struct x86_vcpu *v, const struct insn *i)
-{
-	x86_raise(&v->cpu, X86_UD);
-}
-
 /* --- the table ------------------------------------------------------------------------------------------------------------ */
 
 static const struct {
@@ -320,7 +347,7 @@ static const struct {
 	[VIRT_VMPTRST] = { vmptrst, REASON_VMPTRST }, [VIRT_VMREAD] = { vmread, REASON_VMREAD },
 	[VIRT_VMWRITE] = { vmwrite, REASON_VMWRITE }, [VIRT_VMLAUNCH] = { vmx_launch, REASON_VMLAUNCH },
 	[VIRT_VMRESUME] = { vmx_launch, REASON_VMRESUME }, [VIRT_INVEPT] = { invept, REASON_INVEPT },
-	[VIRT_INVVPID] = { invvpid, REASON_INVVPID }, [VIRT_VMFUNC] = { vmfunc, 0 },
+	[VIRT_INVVPID] = { invvpid, REASON_INVVPID },
 };
 
 static void exit_l2(struct x86_vcpu *v, const struct insn *i, uint32_t reason)
@@ -336,12 +363,18 @@ void vmx_exec(struct x86_cpu *cpu, const struct insn *i)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 	unsigned int which = i->aux;
-	bool on = which == VIRT_VMXON ? cpu->cr4 & CR4_VMXE : v->vmx->on;
+	bool on;
+
+	if (which == VIRT_VMFUNC) {
+		vmx_func(v, i);
+		return;
+	}
+	on = which == VIRT_VMXON ? cpu->cr4 & CR4_VMXE : v->vmx->on;
 
 	if (which >= ARRAY_SIZE(rows) || !rows[which].fn || !on || !x86_protected(cpu) || x86_vm86(cpu) ||
 	    (x86_long_mode(cpu) && cpu->mode != CODE64))
 		x86_raise(cpu, X86_UD);
-	if (cpu->nested.in_guest && rows[which].reason)
+	if (cpu->nested.in_guest && rows[which].reason && !vmx_shadowed(v, i))
 		exit_l2(v, i, rows[which].reason);
 	if (cpu->cpl && rows[which].reason)
 		x86_raise_ec(cpu, X86_GP, 0);
@@ -353,6 +386,7 @@ void vmx_exec(struct x86_cpu *cpu, const struct insn *i)
 static const struct x86_nested_ops ops = {
 	.insn = vmx_insn, .cr_write = vmx_cr_write, .exception = vmx_exception, .triple_fault = vmx_triple_fault,
 	.slat_fault = vmx_slat_fault, .vmexit = vmx_vmexit, .exec = vmx_exec,
+	.log_dirty = vmx_log_dirty,
 };
 
 int vmx_create(struct x86_vcpu *v)
@@ -377,7 +411,8 @@ void vmx_reset(struct x86_vcpu *v)
 
 	if (!v->vmx)
 		return;
-	v->vmx->on = v->vmx->smm_on = v->vmx->smm_guest = v->vmx->run_pending = v->vmx->woken = false;
+	v->vmx->on = v->vmx->smm_on = v->vmx->smm_guest = v->vmx->run_pending = v->vmx->reentered = v->vmx->woken = false;
+	v->vmx->after = 0;
 	v->vmx->current = VMX_NONE;
 	v->cpu.nested = (struct x86_nested){ .ops = own };
 }

@@ -41,8 +41,7 @@ void vmx_leave_guest(struct x86_vcpu *v)
 	struct x86_nested *n = &v->cpu.nested;
 	bool untagged = !n->slat.tag;
 
-	v->vmx->run_pending = v->vmx->woken = false;
-
+	v->vmx->run_pending = v->vmx->reentered = v->vmx->woken = false;
 	n->in_guest = false;
 	n->tsc_offset = 0;
 	n->cr0_mask = n->cr0_shadow = n->cr4_mask = n->cr4_shadow = 0;
@@ -51,6 +50,9 @@ void vmx_leave_guest(struct x86_vcpu *v)
 	for (unsigned int w = 0; w < X86_ICPT_WORDS; w++)
 		n->icpt[w] = 0;
 	n->slat = (struct x86_slat){ 0 };
+	n->log_dirty = false;
+	v->vmx->virtual_intr = false;
+	v->vmx->after = 0;
 	if (untagged)
 		mmu_flush_tag(&v->cpu, 0);
 }
@@ -129,6 +131,13 @@ void vmx_exit(struct x86_vcpu *v, const struct vmx_exit *e)
 void vmx_exit_insn(struct x86_vcpu *v, const struct insn *i, uint32_t reason, uint64_t qualification)
 {
 	vmx_exit(v, &(const struct vmx_exit){ .reason = reason, .insn_len = i->len, .qualification = qualification });
+}
+
+void vmx_exit_after(struct x86_vcpu *v, uint32_t reason, uint64_t qualification)
+{
+	v->vmx->after = reason;
+	v->vmx->after_qualification = qualification;
+	x86_request(&v->cpu, X86_REQ_EVENT);
 }
 
 void vmx_exit_now(struct x86_vcpu *v, const struct vmx_exit *e)

@@ -27,7 +27,8 @@ static const struct {
 	{ ICPT_IO, PROC, REASON_IO, PROC_IO | PROC_IO_BITMAPS },
 	{ ICPT_CR_READ, PROC, REASON_CR, PROC_CR3_STORE | PROC_CR8_STORE },
 	{ ICPT_CR_WRITE, PROC, REASON_CR, PROC_CR3_LOAD | PROC_CR8_LOAD },
-	{ ICPT_WBINVD, PROC2, REASON_WBINVD, PROC2_WBINVD }, { ICPT_RDRAND, PROC2, REASON_RDRAND, PROC2_RDRAND },
+	{ ICPT_PAUSE, PROC2, REASON_PAUSE, PROC2_PAUSE_LOOP }, { ICPT_WBINVD, PROC2, REASON_WBINVD, PROC2_WBINVD },
+	{ ICPT_RDRAND, PROC2, REASON_RDRAND, PROC2_RDRAND },
 	{ ICPT_RDSEED, PROC2, REASON_RDSEED, PROC2_RDSEED }, { ICPT_LGDT, PROC2, REASON_GDT_IDT, PROC2_DESCRIPTORS },
 	{ ICPT_LIDT, PROC2, REASON_GDT_IDT, PROC2_DESCRIPTORS }, { ICPT_SGDT, PROC2, REASON_GDT_IDT, PROC2_DESCRIPTORS },
 	{ ICPT_SIDT, PROC2, REASON_GDT_IDT, PROC2_DESCRIPTORS }, { ICPT_LLDT, PROC2, REASON_LDT_TR, PROC2_DESCRIPTORS },
@@ -189,6 +190,12 @@ static void invlpg(struct x86_vcpu *v, const struct insn *i, enum x86_icpt which
 	vmx_exit_insn(v, i, REASON_INVLPG, ea_offset(&v->cpu, i) + v->cpu.regs[i->segbase]);
 }
 
+static void pause_insn(struct x86_vcpu *v, const struct insn *i, enum x86_icpt which, uint64_t info)
+{
+	if (vmx_proc(v->vmx, PROC_PAUSE) || (!v->cpu.cpl && vmx_pause_loops(v)))
+		vmx_exit_insn(v, i, REASON_PAUSE, 0);
+}
+
 static void with_operand(struct x86_vcpu *v, const struct insn *i, enum x86_icpt which, uint64_t reason)
 {
 	vmx_exit(v, &(const struct vmx_exit){
@@ -199,7 +206,7 @@ static void with_operand(struct x86_vcpu *v, const struct insn *i, enum x86_icpt
 
 static void (*const special[ICPT_COUNT])(struct x86_vcpu *v, const struct insn *i, enum x86_icpt which, uint64_t info) = {
 	[ICPT_CR_READ] = cr_read, [ICPT_DR] = dr_access, [ICPT_IO] = port_access, [ICPT_MSR] = msr_access,
-	[ICPT_TASK_SWITCH] = task_switch, [ICPT_INVLPG] = invlpg,
+	[ICPT_TASK_SWITCH] = task_switch, [ICPT_INVLPG] = invlpg, [ICPT_PAUSE] = pause_insn,
 };
 
 static bool has_operand(enum x86_icpt which)
@@ -299,21 +306,33 @@ void vmx_triple_fault(struct x86_cpu *cpu)
 }
 
 /* Table 27-7.  Guest tables that are written to are read as well. */
-static uint64_t ept_qualification(const struct x86_slat_fault *f)
+static uint64_t ept_qualification(const struct x86_slat_fault *f, uint8_t flags)
 {
+	/* Whether user code may be fetched, only where that differs. */
+	unsigned int rights = flags & SLAT_MBEC ? 15 : 7;
 	uint64_t access = f->table_write ? 3 : f->table ? 1 : 1u << f->access;
 
-	return access | (uint64_t)(f->rwxu & 15) << 3 | (f->gva_valid ? 1u << 7 | (f->table ? 0 : 1u << 8) : 0);
+	return access | (uint64_t)(f->rwxu & rights) << 3 | (f->gva_valid ? 1u << 7 | (f->table ? 0 : 1u << 8) : 0);
 }
 
 void vmx_slat_fault(struct x86_cpu *cpu)
 {
 	const struct x86_slat_fault *f = &cpu->nested.fault;
+	struct vmx_exit e;
 
-	vmx_exit(x86_vcpu_of_cpu(cpu), &(const struct vmx_exit){
+	if (f->apic_page)
+		vmx_apic_fetch(x86_vcpu_of_cpu(cpu), f->gpa);
+	if (f->log_full)
+		vmx_exit(x86_vcpu_of_cpu(cpu), &(const struct vmx_exit){
+			.reason = REASON_PML_FULL, .has_physical = true, .physical = f->gpa,
+		});
+	e = (struct vmx_exit){
 		.reason = f->misconfig ? REASON_EPT_MISCONFIG : REASON_EPT_VIOLATION,
-		.qualification = f->misconfig ? 0 : ept_qualification(f),
+		.qualification = f->misconfig ? 0 : ept_qualification(f, cpu->nested.slat.flags),
 		.has_physical = true, .physical = f->gpa, .has_linear = f->gva_valid, .linear = f->gva,
 		.insn_len = cpu->is_delivering ? cpu->delivering.insn_len : cpu->cur->len,
-	});
+	};
+	if (!f->misconfig)
+		vmx_convert_violation(x86_vcpu_of_cpu(cpu), &e);
+	vmx_exit(x86_vcpu_of_cpu(cpu), &e);
 }

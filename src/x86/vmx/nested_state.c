@@ -26,6 +26,12 @@ static bool in_operation(const struct x86_vcpu *v)
 	return x86_has(&v->cpu, X86_F_VMX) && (v->vmx->on || v->vmx->smm_on);
 }
 
+/* L2 has a VMCS of its own, which it reaches without an exit. */
+static bool has_shadow(const struct x86_vmx *x)
+{
+	return vmx_proc2(x, PROC2_SHADOW_VMCS) && x->m.link != VMX_NONE;
+}
+
 static void describe(const struct x86_vcpu *v, struct kvm_nested_state *head)
 {
 	const struct x86_vmx *x = v->vmx;
@@ -41,8 +47,19 @@ static void describe(const struct x86_vcpu *v, struct kvm_nested_state *head)
 	if (!v->cpu.nested.in_guest)
 		return;
 	head->flags |= KVM_STATE_NESTED_GUEST_MODE;
+	if (has_shadow(x))
+		head->size += VMCS_SIZE;
 	if (x->run_pending)
 		head->flags |= KVM_STATE_NESTED_RUN_PENDING;
+}
+
+/* It is in memory here, and read as it is. */
+static int get_shadow(struct x86_vcpu *v, unsigned long user)
+{
+	uint8_t page[VMCS_SIZE] = { 0 };
+
+	(void)!x86_guest_read(v, v->vmx->m.link, page, sizeof(page));
+	return kvm_copy_out(user, page, sizeof(page));
 }
 
 long vmx_get_nested_state(struct x86_vcpu *v, unsigned long user, uint32_t room)
@@ -61,7 +78,11 @@ long vmx_get_nested_state(struct x86_vcpu *v, unsigned long user, uint32_t room)
 		return head.size;
 	if (v->cpu.nested.in_guest)
 		vmx_store_guest(v);
-	return kvm_copy_out(user + DATA, x->page, VMCS_SIZE) ? -EFAULT : (long)head.size;
+	if (kvm_copy_out(user + DATA, x->page, VMCS_SIZE))
+		return -EFAULT;
+	if (head.size > DATA + VMCS_SIZE && get_shadow(v, user + DATA + VMCS_SIZE))
+		return -EFAULT;
+	return head.size;
 }
 
 /* --- set: what the header may say, each predicate naming what would be wrong ----------------------------------------- */
@@ -150,7 +171,27 @@ static int load_vmcs(struct x86_vcpu *v, const struct kvm_nested_state *s, unsig
 	}
 	if (kvm_copy_in(v->vmx->page, user + DATA, VMCS_SIZE))
 		return -EFAULT;
-	return v->vmx->m.revision == VMCS_REVISION ? 0 : -EINVAL;
+	/* A shadow VMCS may be the current one, if not L2's. */
+	return (v->vmx->m.revision & ~VMCS_SHADOW) == VMCS_REVISION ? 0 : -EINVAL;
+}
+
+static int put_shadow(struct x86_vcpu *v, const struct kvm_nested_state *s, unsigned long user)
+{
+	union {
+		struct vmcs m;
+		uint8_t page[VMCS_SIZE];
+	} shadow;
+
+	if (!has_shadow(v->vmx))
+		return 0;
+	if (s->size < DATA + 2 * VMCS_SIZE)
+		return -EINVAL;
+	if (kvm_copy_in(&shadow, user + DATA + VMCS_SIZE, VMCS_SIZE))
+		return -EFAULT;
+	if (shadow.m.revision != (VMCS_REVISION | VMCS_SHADOW))
+		return -EINVAL;
+	(void)!x86_guest_write(v, v->vmx->m.link, &shadow, VMCS_SIZE);
+	return 0;
 }
 
 static int enter_guest(struct x86_vcpu *v, const struct kvm_nested_state *s)
@@ -181,5 +222,6 @@ long vmx_set_nested_state(struct x86_vcpu *v, const struct kvm_nested_state *s, 
 	r = load_vmcs(v, s, user);
 	if (r || !(s->flags & KVM_STATE_NESTED_GUEST_MODE))
 		return r;
-	return enter_guest(v, s);
+	r = put_shadow(v, s, user);
+	return r ? r : enter_guest(v, s);
 }

@@ -46,12 +46,18 @@ int vmcs_offset(uint64_t encoding)
 	return row == ROW_NONE ? -1 : rows[row].offset + (int)(place - rows[row].place) * rows[row].size;
 }
 
-uint64_t vmcs_read(const struct vmcs *m, uint32_t encoding, int offset)
+unsigned int vmcs_size(uint32_t encoding)
 {
 	static const uint8_t size[] = { [WIDTH_16] = 2, [WIDTH_64] = 8, [WIDTH_32] = 4, [WIDTH_NATURAL] = 8 };
+
+	return size[WIDTH(encoding)];
+}
+
+uint64_t vmcs_get(const void *at, uint32_t encoding)
+{
 	uint64_t value = 0;
 
-	memcpy(&value, (const char *)m + offset, size[WIDTH(encoding)]);
+	memcpy(&value, at, vmcs_size(encoding));
 	return encoding & 1 ? value >> 32 : value;
 }
 
@@ -63,16 +69,25 @@ static uint64_t kept(uint32_t encoding)
 	return access ? 0x1f0ff : ~0ULL;
 }
 
-void vmcs_write(struct vmcs *m, uint32_t encoding, int offset, uint64_t value)
+void vmcs_put(void *at, uint32_t encoding, uint64_t value)
 {
-	static const uint8_t size[] = { [WIDTH_16] = 2, [WIDTH_64] = 8, [WIDTH_32] = 4, [WIDTH_NATURAL] = 8 };
 	uint32_t half = (uint32_t)value;
 
 	value &= kept(encoding);
 	if (encoding & 1)
-		memcpy((char *)m + offset + 4, &half, 4);
+		memcpy((char *)at + 4, &half, 4);
 	else
-		memcpy((char *)m + offset, &value, size[WIDTH(encoding)]);
+		memcpy(at, &value, vmcs_size(encoding));
+}
+
+uint64_t vmcs_read(const struct vmcs *m, uint32_t encoding, int offset)
+{
+	return vmcs_get((const char *)m + offset, encoding);
+}
+
+void vmcs_write(struct vmcs *m, uint32_t encoding, int offset, uint64_t value)
+{
+	vmcs_put((char *)m + offset, encoding, value);
 }
 
 unsigned int vmcs_max_index(void)

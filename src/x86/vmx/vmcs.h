@@ -5,6 +5,7 @@
  *
  * The layout is that of KVM's own VMCS for nested guests, revision and all:
  * clients save it as it is (KVM_GET_NESTED_STATE) and may restore it elsewhere.
+ * Fields that KVM has not are where it has padding.
  */
 #ifndef X86_VMX_VMCS_H
 #define X86_VMX_VMCS_H
@@ -34,7 +35,7 @@
 	F(0x2c02, uint64_t, host_efer) F(0x2c04, uint64_t, host_perf_global) F(0x2026, uint64_t, vmread_bitmap) \
 	F(0x2028, uint64_t, vmwrite_bitmap) F(0x2018, uint64_t, vmfunc_controls) F(0x2024, uint64_t, eptp_list) \
 	F(0x200e, uint64_t, pml_address) F(0x202e, uint64_t, encls_exit) F(0x2032, uint64_t, tsc_multiplier) \
-	P(uint64_t, pad64, 1) \
+	F(0x202a, uint64_t, ve_info) \
 	F(0x6000, uint64_t, cr0_mask) F(0x6002, uint64_t, cr4_mask) F(0x6004, uint64_t, cr0_shadow) \
 	F(0x6006, uint64_t, cr4_shadow) P(uint64_t, cr3_target, 4) F(0x6400, uint64_t, qualification) \
 	F(0x640a, uint64_t, guest_linear) F(0x6800, uint64_t, guest_cr0) F(0x6802, uint64_t, guest_cr3) \
@@ -59,9 +60,11 @@
 	F(0x4810, uint32_t, guest_gdtr_limit) F(0x4812, uint32_t, guest_idtr_limit) \
 	A(0x4814, uint32_t, guest_access, 8) F(0x4824, uint32_t, guest_interruptibility) \
 	F(0x4826, uint32_t, guest_activity) F(0x482a, uint32_t, guest_sysenter_cs) \
-	F(0x4c00, uint32_t, host_sysenter_cs) F(0x482e, uint32_t, preemption_timer) P(uint32_t, pad32, 7) \
+	F(0x4c00, uint32_t, host_sysenter_cs) F(0x482e, uint32_t, preemption_timer) F(0x4020, uint32_t, ple_gap) \
+	F(0x4022, uint32_t, ple_window) P(uint32_t, pad32, 5) \
 	F(0x0000, uint16_t, vpid) F(0x0002, uint16_t, posted_vector) A(0x0800, uint16_t, guest_selector, 8) \
-	F(0x0810, uint16_t, guest_intr_status) A(0x0c00, uint16_t, host_selector, 7) F(0x0812, uint16_t, pml_index)
+	F(0x0810, uint16_t, guest_intr_status) A(0x0c00, uint16_t, host_selector, 7) F(0x0812, uint16_t, pml_index) \
+	F(0x0004, uint16_t, eptp_index)
 
 /* guest_base[], _limit[], _access[] and _selector[]: as enum x86_seg_reg, and these behind it. */
 enum { VMCS_LDTR = 6, VMCS_TR = 7, VMCS_HOST_TR = 6 };
@@ -89,6 +92,7 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define PIN_EXT_INTR (1u << 0)
 #define PIN_NMI (1u << 3)
 #define PIN_VIRTUAL_NMI (1u << 5)
+#define PIN_POSTED (1u << 7)
 
 /* Processor-based controls, 24.6.2. */
 #define PROC_INTR_WINDOW (1u << 2)
@@ -102,6 +106,7 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define PROC_CR3_STORE (1u << 16)
 #define PROC_CR8_LOAD (1u << 19)
 #define PROC_CR8_STORE (1u << 20)
+#define PROC_TPR_SHADOW (1u << 21)
 #define PROC_NMI_WINDOW (1u << 22)
 #define PROC_MOV_DR (1u << 23)
 #define PROC_IO (1u << 24)
@@ -111,16 +116,26 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define PROC_PAUSE (1u << 30)
 #define PROC_SECONDARY (1u << 31)
 
+#define PROC2_APIC_ACCESS (1u << 0)
 #define PROC2_EPT (1u << 1)
 #define PROC2_DESCRIPTORS (1u << 2)
 #define PROC2_RDTSCP (1u << 3)
+#define PROC2_X2APIC (1u << 4)
 #define PROC2_VPID (1u << 5)
 #define PROC2_WBINVD (1u << 6)
 #define PROC2_UNRESTRICTED (1u << 7)
+#define PROC2_APIC_REGS (1u << 8)
+#define PROC2_VIRTUAL_INTR (1u << 9)
+#define PROC2_PAUSE_LOOP (1u << 10)
 #define PROC2_RDRAND (1u << 11)
 #define PROC2_INVPCID (1u << 12)
+#define PROC2_VMFUNC (1u << 13)
+#define PROC2_SHADOW_VMCS (1u << 14)
 #define PROC2_RDSEED (1u << 16)
+#define PROC2_PML (1u << 17)
+#define PROC2_VE (1u << 18)
 #define PROC2_XSAVES (1u << 20)
+#define PROC2_MODE_EXEC (1u << 22)
 
 /* Exit controls, 24.7.1; entry controls, 24.8.1. */
 #define EXIT_SAVE_DEBUG (1u << 2)
@@ -165,10 +180,12 @@ enum vmx_reason {
 	REASON_VMCLEAR = 19, REASON_VMLAUNCH = 20, REASON_VMPTRLD = 21, REASON_VMPTRST = 22, REASON_VMREAD = 23,
 	REASON_VMRESUME = 24, REASON_VMWRITE = 25, REASON_VMXOFF = 26, REASON_VMXON = 27, REASON_CR = 28, REASON_DR = 29,
 	REASON_IO = 30, REASON_RDMSR = 31, REASON_WRMSR = 32, REASON_GUEST_STATE = 33, REASON_MSR_LOAD = 34,
-	REASON_MWAIT = 36, REASON_MONITOR = 39, REASON_PAUSE = 40, REASON_GDT_IDT = 46, REASON_LDT_TR = 47,
+	REASON_MWAIT = 36, REASON_MONITOR = 39, REASON_PAUSE = 40, REASON_TPR = 43, REASON_APIC_ACCESS = 44,
+	REASON_EOI = 45, REASON_GDT_IDT = 46, REASON_LDT_TR = 47,
 	REASON_EPT_VIOLATION = 48, REASON_EPT_MISCONFIG = 49, REASON_INVEPT = 50, REASON_RDTSCP = 51,
-	REASON_INVVPID = 53, REASON_WBINVD = 54, REASON_XSETBV = 55, REASON_RDRAND = 57, REASON_INVPCID = 58,
-	REASON_RDSEED = 61,
+	REASON_INVVPID = 53, REASON_WBINVD = 54, REASON_XSETBV = 55, REASON_APIC_WRITE = 56, REASON_RDRAND = 57, REASON_INVPCID = 58,
+	REASON_VMFUNC = 59,
+	REASON_RDSEED = 61, REASON_PML_FULL = 62,
 };
 
 /* VM-instruction errors; SDM 3C, 31.4. */
@@ -181,6 +198,11 @@ enum vmx_error {
 
 /** vmcs_offset - where the field of this encoding is in struct vmcs; -1: there is none. */
 int vmcs_offset(uint64_t encoding);
+/** vmcs_size - the bytes of a field that there is. */
+unsigned int vmcs_size(uint32_t encoding);
+/** vmcs_get, vmcs_put - the same as vmcs_read() and vmcs_write(), of a field that lies at @at. */
+uint64_t vmcs_get(const void *at, uint32_t encoding);
+void vmcs_put(void *at, uint32_t encoding, uint64_t value);
 /** vmcs_read, vmcs_write - a field that there is; a high half where the encoding says so. */
 uint64_t vmcs_read(const struct vmcs *m, uint32_t encoding, int offset);
 void vmcs_write(struct vmcs *m, uint32_t encoding, int offset, uint64_t value);

@@ -29,6 +29,7 @@ struct x86_vmx {
 	bool on;                        /* in VMX operation */
 	bool smm_on, smm_guest;         /* in SMM: VMX operation, and L2, that RSM goes back to */
 	bool run_pending;               /* L2 was entered, and what the entry injects is still to be queued */
+	bool reentered;                 /* L2 runs again, and what its virtual APIC has to say is still to be looked at */
 	bool woken;                     /* L2 was halted until this moment */
 	gpa_t vmxon;                    /* its region */
 	gpa_t current;                  /* of the VMCS in `m`, or VMX_NONE */
@@ -37,6 +38,11 @@ struct x86_vmx {
 		uint8_t page[VMCS_SIZE];
 	};
 	struct vmx_exit exit;
+	bool pausing;                   /* L2 has executed PAUSE at CPL 0; first in its loop, and last: when, by L1's TSC */
+	uint64_t first_pause, last_pause;
+	bool virtual_intr;              /* recognized: L2 takes it as soon as it can */
+	uint32_t after;                 /* reason of the exit that follows the instruction just done, or 0 */
+	uint64_t after_qualification;
 };
 
 /** vmx_create - for a vCPU that may have VMX; -ENOMEM. */
@@ -85,6 +91,40 @@ void vmx_succeed(struct x86_vcpu *v);
 void vmx_fail_invalid(struct x86_vcpu *v);
 void vmx_fail(struct x86_vcpu *v, enum vmx_error error);
 
+/* --- shadow.c --- */
+/** vmx_shadowed - is this VMREAD or VMWRITE of L2 one of the shadow VMCS, which L1 does not hear of? */
+bool vmx_shadowed(struct x86_vcpu *v, const struct insn *i);
+/** vmx_shadow_read, vmx_shadow_write - a field of the VMCS that the link pointer names; false: it is not there. */
+bool vmx_shadow_read(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t *value) must_check;
+bool vmx_shadow_write(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t value) must_check;
+
+/* --- pml.c --- */
+/** vmx_log_dirty - x86_nested_ops.log_dirty. */
+bool vmx_log_dirty(struct x86_cpu *cpu, gpa_t gpa);
+
+/* --- apic.c --- */
+/** vmx_apic_enter - VM entry is done: what the virtual APIC has to say. */
+void vmx_apic_enter(struct x86_vcpu *v);
+/** vmx_take_virtual_interrupt - L2 can take it. */
+void vmx_take_virtual_interrupt(struct x86_vcpu *v);
+/** vmx_get_cr8, vmx_set_cr8 - by L2; false: it is not virtualized. */
+bool vmx_get_cr8(struct x86_vcpu *v, uint64_t *value);
+bool vmx_set_cr8(struct x86_vcpu *v, uint64_t value);
+
+/* --- apic_access.c --- */
+/** vmx_apic_mmio - a device access of L2; false: not one to the APIC-access page.  May leave. */
+bool vmx_apic_mmio(struct x86_vcpu *v, gpa_t gpa, void *data, unsigned int len, bool write);
+void vmx_apic_fetch(struct x86_vcpu *v, gpa_t gpa) __attribute__((noreturn));
+/** vmx_x2apic - L2's access to this MSR may be virtualized; vmx_x2apic_read - false: it is not. */
+bool vmx_x2apic(const struct x86_vcpu *v, uint32_t index);
+bool vmx_x2apic_read(struct x86_vcpu *v, uint32_t index, uint64_t *value);
+/** vmx_x2apic_write - -1: it is not; 1: #GP. */
+int vmx_x2apic_write(struct x86_vcpu *v, uint32_t index, uint64_t value);
+
+/* --- posted.c --- */
+/** vmx_take_posted - between instructions, or in HLT: is there a notification? */
+void vmx_take_posted(struct x86_vcpu *v);
+
 /* --- check.c --- */
 /** vmx_check_controls, vmx_check_host - 0, or the number of the error that VMLAUNCH fails with. */
 enum vmx_error vmx_check_controls(struct x86_vcpu *v) must_check;
@@ -98,6 +138,18 @@ bool vmx_check_eptp(const struct x86_vcpu *v, uint64_t eptp) must_check;
 void vmx_launch(struct x86_vcpu *v, const struct insn *i);
 /** vmx_reenter - L2 runs, as the VMCS has it, and this is no VM entry: after RSM, or as the client says. */
 void vmx_reenter(struct x86_vcpu *v);
+
+/** vmx_set_ept - cpu->nested.slat follows EPTP. */
+void vmx_set_ept(struct x86_vcpu *v);
+
+/* --- vmfunc.c --- */
+void vmx_func(struct x86_vcpu *v, const struct insn *i);
+/** vmx_convert_violation - an EPT violation of L2, which becomes #VE and leaves, or returns to be an exit. */
+void vmx_convert_violation(struct x86_vcpu *v, const struct vmx_exit *e);
+
+/* --- pause.c --- */
+/** vmx_pause_loops - PAUSE at CPL 0: has that been going on for too long? */
+bool vmx_pause_loops(struct x86_vcpu *v);
 
 /* --- state.c --- */
 /** vmx_load_guest - @entry: with what the entry controls ask for. */
@@ -122,6 +174,8 @@ void vmx_exit_insn(struct x86_vcpu *v, const struct insn *i, uint32_t reason, ui
 void vmx_exit_now(struct x86_vcpu *v, const struct vmx_exit *e);
 /** vmx_leave_guest - what holds while L2 runs holds no more; registers and VMCS stay. */
 void vmx_leave_guest(struct x86_vcpu *v);
+/** vmx_exit_after - the exit comes behind the instruction in hand, or behind VM entry. */
+void vmx_exit_after(struct x86_vcpu *v, uint32_t reason, uint64_t qualification);
 /** vmx_fail_entry - L2's state has been loaded in part: L1's takes its place. */
 void vmx_fail_entry(struct x86_vcpu *v, uint32_t reason, uint64_t qualification);
 /** vmx_vmexit - x86_nested_ops.vmexit. */
@@ -149,6 +203,10 @@ void vmx_exception(struct x86_cpu *cpu, const struct x86_exception *exc);
 uint32_t vmx_vectoring(const struct x86_vcpu *v);
 /** vmx_inject - events while L2 runs; true: nothing else is to be looked at. */
 bool vmx_inject(struct x86_vcpu *v);
+/** vmx_settle - KVM_RUN ends: an exit that is due behind the last instruction happens, for the client to see. */
+void vmx_settle(struct x86_vcpu *v);
+/** vmx_triple_fault_now - one that waits, between instructions; false: it is not L2's. */
+bool vmx_triple_fault_now(struct x86_vcpu *v);
 /** vmx_blocks_init - is a CPU in VMX root operation, where an INIT waits and a SIPI is lost?  SDM 3C, 23.8. */
 static inline bool vmx_blocks_init(const struct x86_vcpu *v)
 {

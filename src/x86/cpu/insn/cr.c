@@ -257,7 +257,7 @@ static void umip_check(struct x86_cpu *cpu, const struct insn *i)
 static void smsw_m(struct x86_cpu *cpu, const struct insn *i)
 {
 	umip_check(cpu, i);
-	x86_intercept(cpu, i, ICPT_CR_READ, 0);
+	x86_intercept(cpu, i, ICPT_CR_READ, ICPT_CR_SMSW);
 	st16(cpu, ea(cpu, i, 2, true), (uint16_t)x86_seen_cr0(cpu));
 	NEXT(cpu, i);
 }
@@ -265,7 +265,7 @@ static void smsw_m(struct x86_cpu *cpu, const struct insn *i)
 static void smsw_r(struct x86_cpu *cpu, const struct insn *i)
 {
 	umip_check(cpu, i);
-	x86_intercept(cpu, i, ICPT_CR_READ, (uint64_t)i->dst << 8);
+	x86_intercept(cpu, i, ICPT_CR_READ, ICPT_CR_SMSW);
 	if (i->opsize == 2)
 		reg16(cpu, i->dst) = (uint16_t)x86_seen_cr0(cpu);
 	else

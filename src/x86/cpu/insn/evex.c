@@ -293,7 +293,7 @@ static struct vec_state *state(struct x86_cpu *cpu, const struct insn *i)
 	at(cpu, i);
 	vec_gate(cpu, i);
 	x86_vec_put(cpu);
-	vec_normalize(v);
+	vec_normalize(cpu);
 	v->image.xstate_bv |= XFEATURE_SSE | XFEATURE_AVX | XFEATURE_AVX512;
 	return v;
 }

@@ -19,7 +19,7 @@ static struct xsave_image *image(struct x86_cpu *cpu, const struct insn *i)
 	at(cpu, i);
 	vec_gate(cpu, i);
 	x86_vec_put(cpu);
-	vec_normalize(cpu->vec);
+	vec_normalize(cpu);
 	return &cpu->vec->image;
 }
 
@@ -228,8 +228,11 @@ static gva_t fx_operand(struct x86_cpu *cpu, const struct insn *i, bool write)
 	return a;
 }
 
+/* EFER.FFXSR: at CPL 0 in 64-bit mode the XMM registers stay out of it, MXCSR does not.  APM 2, 3.1.7. */
 static unsigned int fx_bytes(const struct x86_cpu *cpu)
 {
+	if ((cpu->efer & EFER_FFXSR) && cpu->mode == CODE64 && !cpu->cpl)
+		return 160;
 	return cpu->mode == CODE64 ? 416 : 288;         /* XMM8 to 15 only in 64-bit mode */
 }
 

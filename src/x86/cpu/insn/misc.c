@@ -134,7 +134,7 @@ static void read_tsc(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt ic
 		x86_raise_ec(cpu, X86_GP, 0);
 	x86_intercept(cpu, i, icpt, 0);
 	x86_vec_put(cpu);
-	tsc = cpu->env->tsc(cpu) + cpu->nested.tsc_offset;
+	tsc = x86_nested_tsc(&cpu->nested, cpu->env->tsc(cpu));
 	cpu->regs[R_RAX] = (uint32_t)tsc;
 	cpu->regs[R_RDX] = tsc >> 32;
 }
@@ -354,6 +354,12 @@ static int build_movdir64b(struct insn *i, const struct insn_build *b)
 
 /* ------------------------------------------------------------------ BOUND */
 
+SLOW_FN static void out_of_bounds(struct x86_cpu *cpu, const struct insn *i)
+{
+	cpu->exc = (struct x86_exception){ .vector = X86_BR, .insn_len = i->len };
+	x86_leave(cpu, X86_LEAVE_EXCEPTION);
+}
+
 #define BOUND(bits)											\
 static void bound##bits(struct x86_cpu *cpu, const struct insn *i)					\
 {													\
@@ -363,7 +369,7 @@ static void bound##bits(struct x86_cpu *cpu, const struct insn *i)					\
 	high = (S_##bits)LD_##bits(cpu, ea_slow(cpu, &upper, bits / 8, false));				\
 	S_##bits v = (S_##bits)cpu->regs[i->dst];							\
 	if (v < low || v > high)									\
-		x86_raise(cpu, X86_BR);									\
+		out_of_bounds(cpu, i);									\
 	NEXT(cpu, i);											\
 }
 

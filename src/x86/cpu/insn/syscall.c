@@ -228,6 +228,8 @@ static void op_hypercall(struct x86_cpu *cpu, const struct insn *i)
 		x86_raise(cpu, X86_UD);
 	if (status == 2)
 		x86_exit(cpu);
+	if (status == 3)
+		x86_leave(cpu, X86_LEAVE_RETRY);
 	NEXT(cpu, i);
 }
 

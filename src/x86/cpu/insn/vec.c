@@ -22,6 +22,7 @@
 
 #include <Zydis/Zydis.h>
 
+#include "host/bytes.h"
 #include "x86/cpu/block.h"
 #include "x86/cpu/insn/ops.h"
 #include "x86/cpu/mem.h"
@@ -29,6 +30,21 @@
 #include "x86/features.h"
 
 /* ------------------------------------------------------------------ handlers */
+
+/* An operand that lies where its instruction does not take it; the state is live.  APM 1, 4.2.2. */
+static SLOW_FN void misaligned(struct x86_cpu *cpu, const struct insn *i)
+{
+	if (!(i->aux & VEC_MM) || !cpu->vec->mm)
+		x86_raise_ec(cpu, X86_GP, 0);
+}
+
+/* MXCSR.MM leaves it to the check of alignment, which is for all 16 bytes then, and behind that of the address. */
+static SLOW_FN void misaligned_at(struct x86_cpu *cpu, const struct insn *i, gva_t a)
+{
+	misaligned(cpu, i);
+	if (cpu->ctx->cls == MMU_USER_AC && (cpu->mode != CODE64 || gva_canonical(cpu, a)))
+		x86_raise_ec(cpu, X86_AC, 0);
+}
 
 static ALWAYS_INLINE gva_t operand(struct x86_cpu *cpu, const struct insn *i, bool write)
 {
@@ -39,11 +55,11 @@ static ALWAYS_INLINE gva_t operand(struct x86_cpu *cpu, const struct insn *i, bo
 		at(cpu, i);
 		a = ea_offset(cpu, i) + cpu->regs[i->segbase];
 		if (a & (i->memsize - 1))
-			x86_raise_ec(cpu, X86_GP, 0);
+			misaligned(cpu, i);
 	}
 	a = ea(cpu, i, i->memsize, write);
 	if (unlikely(i->aux & VEC_ALIGNED) && unlikely(a & (i->memsize - 1)))
-		x86_raise_ec(cpu, X86_GP, 0);
+		misaligned_at(cpu, i, a);
 	return a;
 }
 
@@ -136,6 +152,11 @@ static ALWAYS_INLINE void *fetch(struct x86_cpu *cpu, const struct insn *i)
 	vec_gate(cpu, i);
 	p = (void *)mem_read_ptr(cpu, operand(cpu, i, false), i->memsize);
 	vec_gate(cpu, i);
+	/* The stub is not given MXCSR.MM. */
+	if (unlikely(i->aux & VEC_MM) && unlikely((uintptr_t)p & (i->memsize - 1))) {
+		copy_bytes(cpu->rmw_buf, p, i->memsize);
+		return cpu->rmw_buf;
+	}
 	return p;
 }
 
@@ -470,14 +491,15 @@ bool vec_must_align(const void *stub)
 	uint8_t buf[160] __attribute__((aligned(64)));
 	uint64_t regs[R_COUNT];
 	struct host_guard guard;
-	uint32_t mxcsr;
+	uint32_t mxcsr, plain = 0x1f80;
 	volatile bool faulted = false;
 
 	for (unsigned int k = 0; k < sizeof(buf); k++)
 		buf[k] = 0;
 	for (unsigned int k = 0; k < R_COUNT; k++)
 		regs[k] = 0;
-	__asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+	/* The client may have set MXCSR.MM for itself. */
+	__asm__ volatile("stmxcsr %0\n\tldmxcsr %1" : "=m"(mxcsr) : "m"(plain));
 	host_guard_arm(&guard);
 	if (!host_jump_set(&guard.jump))
 		((vec_stub *)(uintptr_t)stub)(buf + 1, regs, 0);
@@ -494,6 +516,20 @@ int vec_mem_operand(const struct insn_build *b)
 		if (b->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY)
 			return k;
 	return -1;
+}
+
+/* Which of those that must be aligned must be even so; APM 4, the exceptions of each. */
+static bool heeds_mm(const struct insn_build *b)
+{
+	static const uint16_t no[] = {
+		ZYDIS_MNEMONIC_MOVAPS, ZYDIS_MNEMONIC_MOVAPD, ZYDIS_MNEMONIC_MOVDQA, ZYDIS_MNEMONIC_MOVNTPS,
+		ZYDIS_MNEMONIC_MOVNTPD, ZYDIS_MNEMONIC_MOVNTDQ, ZYDIS_MNEMONIC_MOVNTDQA,
+	};
+
+	for (unsigned int k = 0; k < ARRAY_SIZE(no); k++)
+		if (b->zi->mnemonic == no[k])
+			return false;
+	return b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
 }
 
 static insn_fn *pick(const struct insn *i, bool mem, bool write, bool flags)
@@ -545,7 +581,8 @@ int vec_build(struct insn *i, const struct insn_build *b)
 	i->aux = (b->zi->opcode & 7) << 8 | (i->src2 == VEC_X87 ? b->zi->raw.modrm.mod << 6 |
 		 b->zi->raw.modrm.reg << 3 | b->zi->raw.modrm.rm : 0);
 	if (i->src2 != VEC_X87)
-		i->aux = m >= 0 && i->memsize >= 16 && vec_must_align(i->ptr) ? VEC_ALIGNED : 0;
+		i->aux = m >= 0 && i->memsize >= 16 && vec_must_align(i->ptr) ?
+			 VEC_ALIGNED | (heeds_mm(b) ? VEC_MM : 0) : 0;
 	if (chained)
 		i->fn = pick_chain(i, m >= 0, write);
 	if (!i->fn)

@@ -11,6 +11,7 @@
 #define VEC_ALIGNED_UNASKED 0x2000u     /* even if the mask asks for no element of it */
 #define VEC_UNSUPPRESSED 0x1000u        /* all of it must be accessible, whatever the mask */
 #define VEC_PACKED 0x4000u              /* as many elements of memory as the mask has bits, side by side (expand, compress) */
+#define VEC_MM 0x0800u                  /* ... but need not be where MXCSR.MM is set */
 #define VEC_FOP 0x07ffu                 /* x87: the last opcode, SDM 1 8.1.9 */
 
 /*

@@ -33,7 +33,7 @@ static struct xsave_image *image(struct x86_cpu *cpu, const struct insn *i)
 		for (unsigned int k = 0; k < sizeof(m->xmm) / 8; k++)
 			((uint64_t *)m->xmm)[k] = 0;
 	if (i->src2 == VEC_MMX) {
-		vec_normalize(cpu->vec);
+		vec_normalize(cpu);
 		m->xstate_bv |= XFEATURE_X87;
 		return m;
 	}
@@ -256,18 +256,33 @@ static void ldmxcsr(struct x86_cpu *cpu, const struct insn *i)
 	at(cpu, i);
 	vec_gate(cpu, i);
 	value = ld32(cpu, ea(cpu, i, 4, false));
-	if (value & ~cpu->vec->image.mxcsr_mask)
+	if (value & ~vec_mxcsr_mask(cpu))
 		x86_raise_ec(cpu, X86_GP, 0);
 	vec_gate(cpu, i);
+	cpu->vec->mm = value & MXCSR_MM;
+	value &= ~MXCSR_MM;
 	__asm__ volatile("ldmxcsr %0" : : "m"(value));
+	VEC_SETTLE(cpu);
 	NEXT(cpu, i);
 }
 
-static int build_ldmxcsr(struct insn *i, const struct insn_build *b)
+static void stmxcsr(struct x86_cpu *cpu, const struct insn *i)
+{
+	uint32_t value;
+
+	at(cpu, i);
+	vec_gate(cpu, i);
+	__asm__ volatile("stmxcsr %0" : "=m"(value));
+	st32(cpu, ea(cpu, i, 4, true), value | cpu->vec->mm);
+	VEC_SETTLE(cpu);
+	NEXT(cpu, i);
+}
+
+static int build_mxcsr(struct insn *i, const struct insn_build *b)
 {
 	build_mem(i, b, 0);
 	i->src2 = b->zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? VEC_AVX : VEC_SSE;
-	i->fn = ldmxcsr;
+	i->fn = i->ea_flags & EA_WRITE ? stmxcsr : ldmxcsr;
 	return 0;
 }
 
@@ -287,8 +302,10 @@ static const struct insn_row rows[] = {
 	GATHER_ROW(VPGATHERDQ, 4, 8), GATHER_ROW(VPGATHERQQ, 8, 8),
 	{ ZYDIS_MNEMONIC_VZEROALL, X86_F_AVX, 0, 0, build_vzero, (const void *)0 },
 	{ ZYDIS_MNEMONIC_VZEROUPPER, X86_F_AVX, 0, 0, build_vzero, (const void *)16 },
-	{ ZYDIS_MNEMONIC_LDMXCSR, X86_F_SSE, 0, 0, build_ldmxcsr, NULL },
-	{ ZYDIS_MNEMONIC_VLDMXCSR, X86_F_AVX, 0, 0, build_ldmxcsr, NULL },
+	{ ZYDIS_MNEMONIC_LDMXCSR, X86_F_SSE, 0, 0, build_mxcsr, NULL },
+	{ ZYDIS_MNEMONIC_VLDMXCSR, X86_F_AVX, 0, 0, build_mxcsr, NULL },
+	{ ZYDIS_MNEMONIC_STMXCSR, X86_F_SSE, 0, 0, build_mxcsr, NULL },
+	{ ZYDIS_MNEMONIC_VSTMXCSR, X86_F_AVX, 0, 0, build_mxcsr, NULL },
 };
 
 const struct insn_rows insn_rows_vec = { rows, ARRAY_SIZE(rows) };

@@ -37,7 +37,7 @@ static struct area begin(struct x86_cpu *cpu, const struct insn *i, bool write, 
 		x86_raise_ec(cpu, X86_GP, 0);
 	r.at = ea(cpu, i, 64, write);
 	x86_vec_put(cpu);
-	vec_normalize(cpu->vec);
+	vec_normalize(cpu);
 	r.m = &cpu->vec->image;
 	*(uint64_t *)vec_component(cpu->vec, XCOMP_PKRU) = cpu->pkru;
 	r.rfbm = (cpu->regs[R_RDX] << 32 | (uint32_t)cpu->regs[R_RAX]) & enabled;
@@ -200,7 +200,7 @@ static void finish(struct x86_cpu *cpu, struct xsave_image *m, const struct xsav
 		zero(m->xmm, cpu->mode == CODE64 ? 256 : 128);
 	FOR_COMPONENTS(n, init)
 		zero(vec_component(cpu->vec, n), length(cpu, n));
-	vec_normalize(cpu->vec);
+	vec_normalize(cpu);
 	if (rfbm & XFEATURE_PKRU) {
 		uint32_t pkru = bv & XFEATURE_PKRU ? *(uint32_t *)vec_component(cpu->vec, XCOMP_PKRU) : 0;
 
