@@ -434,7 +434,7 @@ static bool must_step(struct x86_cpu *cpu)
 
 	if (!(req & X86_REQ_STEP))
 		return false;
-	if (x86_debug_wants_step(cpu))
+	if (x86_debug_wants_step(cpu) || cpu->nested.monitor_trap)
 		return true;
 	/* An interrupt waits for the shadow's end: at the next boundary but one. */
 	if (cpu->shadow && (req & X86_REQ_EVENT))

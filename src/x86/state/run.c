@@ -255,6 +255,8 @@ static int env_slice(struct x86_cpu *cpu)
 	if (unlikely(v->steal.msr))
 		x86_request(cpu, X86_REQ_STEAL);
 	x86_pmu_slice(v);
+	if (unlikely(v->cpu.nested.tsc_deadline) && vmx_timer_due(v))
+		x86_request(cpu, X86_REQ_EVENT);
 	return kvm_vcpu_interrupted(v->vcpu) ? X86_RUN_INTR : 0;
 }
 
@@ -414,7 +416,7 @@ static int wait_runnable(struct x86_vcpu *v)
 			return -EINTR;
 		atomic_fetch_and(&v->cpu.requests, ~(uint32_t)(X86_REQ_EVENT | X86_REQ_TIMER));
 		x86_stats_engine(v->vcpu);
-		r = kvm_vcpu_block(v->vcpu, awake, first_deadline(v));
+		r = kvm_vcpu_block(v->vcpu, awake, vmx_wake_time(v, first_deadline(v)));
 		if (r)
 			return r;
 		x86_steal_update(v);
@@ -705,6 +707,8 @@ static int run_guest(struct x86_vcpu *v)
 	v->cpu.reports_unknown = v->vm->exit_on_emulation_failure;
 	if (unlikely(v->quirks_seen != v->vm->disabled_quirks))
 		x86_cpuid_update_mwait(v);
+	if (unlikely(!vmx_guest_possible(v)))
+		v->triple_fault = true;
 	run->exit_reason = KVM_EXIT_UNKNOWN;
 	/* As with SVM, where the guest goes on behind its HLT after whatever has interrupted it. */
 	v->halted_inside = false;

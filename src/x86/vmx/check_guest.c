@@ -263,6 +263,15 @@ static bool pending_debug(struct x86_vcpu *v, const struct vmcs *m)
 	return m->guest_pending_db & ~0x500fULL;
 }
 
+/* Where an instruction has just ended, or halted, a single step is pending exactly if the flag says so, and not BTF. */
+static bool pending_step(struct x86_vcpu *v, const struct vmcs *m)
+{
+	bool steps = (m->guest_rflags & FL_TF) && !(m->guest_debugctl & 2);
+
+	return ((m->guest_interruptibility & (BLOCKED_STI | BLOCKED_MOV_SS)) || m->guest_activity == ACTIVITY_HLT) &&
+	       !!(m->guest_pending_db & 1u << 14) != steps;
+}
+
 /* What is linked is a shadow VMCS or must not be one, as the control says. */
 static bool link_pointer(struct x86_vcpu *v, const struct vmcs *m)
 {
@@ -281,7 +290,7 @@ static const struct {
 	{ cr0, 0 }, { cr4, 0 }, { cr3, 0 }, { mode, 0 }, { debug, 0 }, { pat, 0 }, { link_pointer, FAIL_LINK }, { efer, 0 },
 	{ addresses, 0 }, { vm86_segments, 0 }, { segment_bases, 0 }, { segment_common, 0 }, { code_segment, 0 },
 	{ stack_segment, 0 }, { data_segments, 0 }, { task_register, 0 }, { local_descriptors, 0 },
-	{ descriptor_tables, 0 }, { rip, 0 }, { rflags, 0 }, { activity, 0 }, { interruptibility, 0 }, { pending_debug, 0 },
+	{ descriptor_tables, 0 }, { rip, 0 }, { rflags, 0 }, { activity, 0 }, { interruptibility, 0 }, { pending_debug, 0 }, { pending_step, 0 },
 };
 
 bool vmx_check_guest(struct x86_vcpu *v, uint64_t *qualification)
@@ -291,5 +300,24 @@ bool vmx_check_guest(struct x86_vcpu *v, uint64_t *qualification)
 			*qualification = rows[n].qualification;
 			return false;
 		}
+	return true;
+}
+
+/*
+ * What the client has put in: a processor whose guests are restricted cannot run it, and KVM emulates none of L2.  The
+ * segments alone can be so wrong, KVM_SET_SREGS looks at the rest.
+ */
+bool vmx_guest_possible(struct x86_vcpu *v)
+{
+	static bool (*const segments[])(struct x86_vcpu *v, const struct vmcs *m) = {
+		vm86_segments, segment_common, code_segment, stack_segment, data_segments, task_register, local_descriptors,
+	};
+
+	if (likely(!v->vmx || !v->cpu.nested.in_guest) || unrestricted(v))
+		return true;
+	vmx_store_guest(v);
+	for (unsigned int n = 0; n < ARRAY_SIZE(segments); n++)
+		if (segments[n](v, &v->vmx->m))
+			return false;
 	return true;
 }

@@ -65,6 +65,7 @@ static void set_activity(struct x86_vcpu *v)
 /* What holds while L2 runs, beside its registers. */
 static void begin(struct x86_vcpu *v)
 {
+	v->vmx->mtf_insns = v->cpu.insns;
 	v->cpu.nested.in_guest = true;
 	vmx_set_intercepts(v);
 	set_translation(v);
@@ -77,6 +78,7 @@ void vmx_reenter(struct x86_vcpu *v)
 	/* Without EPT they are what is in the registers already. */
 	if (vmx_proc2(v->vmx, PROC2_EPT))
 		(void)!vmx_load_pdptes(v);
+	v->vmx->mtf_rip = v->cpu.regs[R_RIP];
 	v->vmx->reentered = true;
 	mmu_flush_all(&v->cpu);
 	v->cpu.if_unwatched = false;
@@ -102,6 +104,12 @@ static void enter(struct x86_vcpu *v)
 	}
 	m->launched = 1;
 	v->vmx->run_pending = true;
+	v->vmx->mtf_rip = m->guest_rip;
+	/* Behind an event that is injected; 25.5.2. */
+	v->vmx->mtf_due = (m->entry_event & EVT_VALID) &&
+			  (vmx_proc(v->vmx, PROC_MONITOR_TRAP) || EVT_TYPE(m->entry_event) == EVT_OTHER);
+	v->vmx->has_deadline = false;
+	vmx_timer_start(v);
 	v->vmx->pausing = false;
 	vmx_apic_enter(v);
 	set_activity(v);

@@ -41,9 +41,11 @@ void vmx_leave_guest(struct x86_vcpu *v)
 	struct x86_nested *n = &v->cpu.nested;
 	bool untagged = !n->slat.tag;
 
-	v->vmx->run_pending = v->vmx->reentered = v->vmx->woken = false;
+	v->vmx->run_pending = v->vmx->reentered = v->vmx->woken = v->vmx->mtf_due = false;
 	n->in_guest = false;
-	n->tsc_offset = 0;
+	n->tsc_offset = n->tsc_mul = n->tsc_deadline = 0;
+	n->tsc_shift = 0;
+	n->monitor_trap = false;
 	n->cr0_mask = n->cr0_shadow = n->cr4_mask = n->cr4_shadow = 0;
 	n->cr0_fixed = vmx_cap(v, CAP_CR0_FIXED0);
 	n->cr4_fixed = vmx_cap(v, CAP_CR4_FIXED0);

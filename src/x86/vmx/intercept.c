@@ -57,6 +57,8 @@ static bool asked(const struct x86_vmx *x, unsigned int row)
 	return exits[row].word == PROC ? vmx_proc(x, exits[row].controls) : vmx_proc2(x, exits[row].controls);
 }
 
+#define TSC_MULTIPLIER_FRAC 48          /* bits of fraction; 25.3 */
+
 static void set_masks(struct x86_vcpu *v)
 {
 	const struct vmcs *m = &v->vmx->m;
@@ -69,6 +71,9 @@ static void set_masks(struct x86_vcpu *v)
 	n->cr0_fixed = vmx_cap(v, CAP_CR0_FIXED0) & ~(vmx_proc2(v->vmx, PROC2_UNRESTRICTED) ? CR0_PE | CR0_PG : 0);
 	n->cr4_fixed = vmx_cap(v, CAP_CR4_FIXED0);
 	n->tsc_offset = m->proc & PROC_TSC_OFFSET ? m->tsc_offset : 0;
+	n->tsc_mul = m->tsc_multiplier;
+	n->tsc_shift = (m->proc & PROC_TSC_OFFSET) && vmx_proc2(v->vmx, PROC2_TSC_SCALING) ? TSC_MULTIPLIER_FRAC : 0;
+	n->monitor_trap = m->proc & PROC_MONITOR_TRAP;
 }
 
 void vmx_set_intercepts(struct x86_vcpu *v)

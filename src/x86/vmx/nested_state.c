@@ -51,6 +51,12 @@ static void describe(const struct x86_vcpu *v, struct kvm_nested_state *head)
 		head->size += VMCS_SIZE;
 	if (x->run_pending)
 		head->flags |= KVM_STATE_NESTED_RUN_PENDING;
+	if (x->mtf_due)
+		head->flags |= KVM_STATE_NESTED_MTF_PENDING;
+	if ((x->m.pin & PIN_TIMER) && x->has_deadline) {
+		head->hdr.vmx.flags |= KVM_STATE_VMX_PREEMPTION_TIMER_DEADLINE;
+		head->hdr.vmx.preemption_timer_deadline = x->deadline;
+	}
 }
 
 /* It is in memory here, and read as it is. */
@@ -202,6 +208,9 @@ static int enter_guest(struct x86_vcpu *v, const struct kvm_nested_state *s)
 		return -EINVAL;
 	vmx_reenter(v);
 	v->vmx->run_pending = s->flags & KVM_STATE_NESTED_RUN_PENDING;
+	v->vmx->mtf_due = s->flags & KVM_STATE_NESTED_MTF_PENDING;
+	v->vmx->has_deadline = s->hdr.vmx.flags & KVM_STATE_VMX_PREEMPTION_TIMER_DEADLINE;
+	v->vmx->deadline = s->hdr.vmx.preemption_timer_deadline;
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	return 0;
 }

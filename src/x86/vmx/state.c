@@ -165,6 +165,8 @@ static void store_controls(struct x86_vcpu *v, struct vmcs *m)
 		m->guest_pat = v->msr.pat;
 	if (m->exit_controls & EXIT_SAVE_EFER)
 		m->guest_efer = cpu->efer;
+	if (m->exit_controls & EXIT_SAVE_TIMER)
+		m->preemption_timer = vmx_timer_value(v);
 	if (vmx_proc2(v->vmx, PROC2_EPT) && pae_paging(cpu))
 		for (unsigned int n = 0; n < 4; n++)
 			m->guest_pdpte[n] = cpu->pdpte[n];
@@ -203,7 +205,7 @@ void vmx_store_guest(struct x86_vcpu *v)
 	m->guest_rflags = x86_get_rflags(cpu);
 	m->guest_interruptibility = interruptibility(cpu);
 	m->guest_activity = activity(v);
-	m->guest_pending_db = cpu->pending_db & (0xf | DR6_BS) ? (cpu->pending_db & (0xf | DR6_BS)) | 1u << 12 : 0;
+	m->guest_pending_db = (cpu->pending_db & (0xf | DR6_BS)) | (cpu->pending_db & 0xf ? PENDING_ENABLED : 0);
 	store_controls(v, m);
 }
 

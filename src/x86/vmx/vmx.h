@@ -30,6 +30,10 @@ struct x86_vmx {
 	bool smm_on, smm_guest;         /* in SMM: VMX operation, and L2, that RSM goes back to */
 	bool run_pending;               /* L2 was entered, and what the entry injects is still to be queued */
 	bool reentered;                 /* L2 runs again, and what its virtual APIC has to say is still to be looked at */
+	bool mtf_due;                   /* a monitor trap comes before the next instruction */
+	bool has_deadline;              /* the preemption timer's is known */
+	uint64_t deadline;              /* in its own ticks of L1's TSC */
+	uint64_t mtf_insns, mtf_rip;    /* what had been executed when L2's next instruction began, and where it is */
 	bool woken;                     /* L2 was halted until this moment */
 	gpa_t vmxon;                    /* its region */
 	gpa_t current;                  /* of the VMCS in `m`, or VMX_NONE */
@@ -131,6 +135,8 @@ enum vmx_error vmx_check_controls(struct x86_vcpu *v) must_check;
 enum vmx_error vmx_check_host(struct x86_vcpu *v) must_check;
 /** vmx_check_guest - false: the entry fails, *qualification says how. */
 bool vmx_check_guest(struct x86_vcpu *v, uint64_t *qualification) must_check;
+/** vmx_guest_possible - is there a processor that runs L2 with these segments? */
+bool vmx_guest_possible(struct x86_vcpu *v);
 bool vmx_check_eptp(const struct x86_vcpu *v, uint64_t eptp) must_check;
 
 /* --- enter.c --- */
@@ -217,6 +223,17 @@ static inline bool vmx_blocks_init(const struct x86_vcpu *v)
 bool vmx_accept_events(struct x86_vcpu *v);
 /** vmx_wakes - has L2, halted, something to wake for that x86_has_event() does not know? */
 bool vmx_wakes(struct x86_vcpu *v);
+
+/* --- timer.c: the VMX-preemption timer, SDM 3C, 25.5.1 --- */
+#define VMX_TIMER_RATE 5                /* IA32_VMX_MISC 4:0: it counts down once in 32 ticks of the TSC; as KVM */
+/** vmx_timer_start - L2 is entered, or entered again with a deadline that is known. */
+void vmx_timer_start(struct x86_vcpu *v);
+/** vmx_timer_due - has it expired? */
+bool vmx_timer_due(const struct x86_vcpu *v);
+/** vmx_timer_value - what it would be saved as. */
+uint32_t vmx_timer_value(const struct x86_vcpu *v);
+/** vmx_wake_time - the earlier of @deadline_ns, UINT64_MAX if never, and the timer's; CLOCK_MONOTONIC. */
+uint64_t vmx_wake_time(const struct x86_vcpu *v, uint64_t deadline_ns);
 
 /* --- smm.c --- */
 /** vmx_suspend - SMM is about to be entered, and L2's registers are saved. */
