@@ -491,6 +491,16 @@ static bool window_exit(struct x86_vcpu *v)
 	return true;
 }
 
+/* L1 may want to hear of what comes behind an event of L2's and before its handler's first instruction. */
+static void inject(struct x86_vcpu *v)
+{
+	uint64_t rip = v->cpu.regs[R_RIP];
+
+	x86_inject(v);
+	if (v->vmx && v->cpu.nested.in_guest && v->cpu.regs[R_RIP] != rip)
+		x86_inject(v);
+}
+
 static int env_service(struct x86_cpu *cpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
@@ -528,7 +538,7 @@ static int env_service(struct x86_cpu *cpu)
 	cpu->if_unwatched = !*(volatile uint8_t *)&v->vcpu->run->request_interrupt_window &&
 			    !(v->guest_debug & KVM_GUESTDBG_BLOCKIRQ);
 	x86_vapic_publish(v);
-	x86_inject(v);
+	inject(v);
 	return 0;
 }
 

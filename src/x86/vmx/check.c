@@ -329,6 +329,11 @@ static bool host_pat(struct x86_vcpu *v, const struct vmcs *m)
 	return (m->exit_controls & EXIT_LOAD_PAT) && vmx_bad_pat(m->host_pat);
 }
 
+static bool host_perf(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return (m->exit_controls & EXIT_LOAD_PERF) && !x86_pmu_valid_global(v, m->host_perf_global);
+}
+
 static bool host_efer(struct x86_vcpu *v, const struct vmcs *m)
 {
 	uint64_t both = m->exit_controls & EXIT_HOST_64 ? EFER_LMA | EFER_LME : 0;
@@ -347,7 +352,7 @@ static bool host_selectors(struct x86_vcpu *v, const struct vmcs *m)
 }
 
 static wrong_fn *const host[] = {
-	host_cr0, host_cr4, host_cr3, host_mode, host_addresses, host_pat, host_efer, host_selectors,
+	host_cr0, host_cr4, host_cr3, host_mode, host_addresses, host_pat, host_perf, host_efer, host_selectors,
 };
 
 enum vmx_error vmx_check_host(struct x86_vcpu *v)

@@ -28,7 +28,7 @@ static void queue_event(struct x86_vcpu *v)
 	v->vmx->run_pending = false;
 	if (!(e & EVT_VALID)) {
 		/* A trap that was due when L2 was left. */
-		if (m->guest_pending_db & (PENDING_ENABLED | DR6_BS))
+		if (!(m->guest_interruptibility & BLOCKED_MOV_SS) && (m->guest_pending_db & (PENDING_ENABLED | DR6_BS)))
 			v->exception = (struct x86_queued){
 				.pending = true, .vector = X86_DB, .has_payload = true,
 				.payload = m->guest_pending_db & 0x400f,
@@ -89,7 +89,7 @@ void vmx_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 
 	/* A trap waits for its turn behind the monitor's. */
-	if (exc->vector == X86_DB && exc->trap && cpu->nested.monitor_trap) {
+	if (exc->vector == X86_DB && exc->trap && exc->payload && cpu->nested.monitor_trap) {
 		cpu->pending_db = exc->payload;
 		vmx_exit(v, &(const struct vmx_exit){ .reason = REASON_MONITOR_TRAP });
 	}
@@ -206,6 +206,36 @@ static void keep_trap(struct x86_vcpu *v)
 		v->cpu.pending_db |= v->exception.payload;
 }
 
+/* INIT, and SIPI for one that waits for it. */
+static bool take_signal(struct x86_vcpu *v)
+{
+	bool waits = atomic_load(&v->mp_state) == KVM_MP_STATE_INIT_RECEIVED;
+
+	if (!v->has_lapic || likely(!lapic_events(&v->lapic)))
+		return false;
+	/* Waiting for a SIPI an INIT is of no consequence. */
+	if (lapic_take_event(&v->lapic, LAPIC_EVENT_INIT) && !waits) {
+		keep_trap(v);
+		vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_INIT });
+		return true;
+	}
+	if (!lapic_take_event(&v->lapic, LAPIC_EVENT_SIPI) || !waits)
+		return false;
+	vmx_exit_now(v, &(const struct vmx_exit){
+		.reason = REASON_SIPI, .qualification = lapic_sipi_vector(&v->lapic),
+	});
+	return true;
+}
+
+bool vmx_accept_events(struct x86_vcpu *v)
+{
+	queue_event(v);
+	if (x86_event_injected(v))
+		return false;
+	(void)take_signal(v);
+	return true;
+}
+
 /* Behind an instruction that has been executed, or an event that has been delivered; 25.5.2. */
 static bool take_monitor_trap(struct x86_vcpu *v)
 {
@@ -240,7 +270,7 @@ static bool is_fault(const struct x86_queued *q)
 /* In the order of SDM 3A, table 6-2, and 3C, 25.2; what is L2's own ends the search. */
 static bool take_event(struct x86_vcpu *v)
 {
-	if (take_after(v))
+	if (take_signal(v) || take_after(v))
 		return true;
 	if (v->exception.pending && is_fault(&v->exception))
 		return take_exception(v);
@@ -271,27 +301,6 @@ bool vmx_inject(struct x86_vcpu *v)
 	taken = !x86_event_injected(v) && take_event(v);
 	v->vmx->woken = false;
 	return taken;
-}
-
-bool vmx_accept_events(struct x86_vcpu *v)
-{
-	bool waits = atomic_load(&v->mp_state) == KVM_MP_STATE_INIT_RECEIVED;
-
-	if (x86_event_injected(v) || v->vmx->run_pending)
-		return false;
-	if (lapic_take_event(&v->lapic, LAPIC_EVENT_INIT)) {
-		/* Waiting for a SIPI an INIT is of no consequence. */
-		if (waits)
-			return true;
-		keep_trap(v);
-		vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_INIT });
-		return true;
-	}
-	if (lapic_take_event(&v->lapic, LAPIC_EVENT_SIPI) && waits)
-		vmx_exit_now(v, &(const struct vmx_exit){
-			.reason = REASON_SIPI, .qualification = lapic_sipi_vector(&v->lapic),
-		});
-	return true;
 }
 
 void vmx_settle(struct x86_vcpu *v)

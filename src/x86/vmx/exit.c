@@ -97,6 +97,33 @@ static void set_nmi_blocking(struct x86_vcpu *v)
 		v->cpu.nmi_blocked = false;
 }
 
+/* Of exceptions, those that save RF: faults.  SDM 3B, 17.3.1.1. */
+static bool is_fault(uint32_t event)
+{
+	const uint32_t others = 1u << X86_DB | 1u << X86_NMI | 1u << X86_BP | 1u << X86_OF | 1u << X86_DF | 1u << X86_MC;
+
+	return EVT_TYPE(event) == EVT_HARD && !(others >> (event & 31) & 1);
+}
+
+static bool is_violation(uint32_t reason)
+{
+	return reason == REASON_EPT_VIOLATION || reason == REASON_EPT_MISCONFIG || reason == REASON_APIC_ACCESS ||
+	       reason == REASON_PML_FULL;
+}
+
+/* What would have been pushed, had the event been delivered; an instruction that exits saves none.  27.3.3. */
+static void store_rf(struct x86_vcpu *v)
+{
+	struct vmcs *m = &v->vmx->m;
+	const struct vmx_exit *e = &v->vmx->exit;
+	bool vectoring = m->vectoring_event & EVT_VALID;
+
+	if (e->reason == REASON_EXCEPTION ? is_fault(e->event) : is_violation(e->reason) && !vectoring)
+		m->guest_rflags |= FL_RF;
+	else if (e->insn_len && !vectoring)
+		m->guest_rflags &= ~(uint64_t)FL_RF;
+}
+
 static void do_exit(struct x86_vcpu *v)
 {
 	const struct vmcs *m = &v->vmx->m;
@@ -104,6 +131,7 @@ static void do_exit(struct x86_vcpu *v)
 
 	vmx_store_guest(v);
 	store_reason(v);
+	store_rf(v);
 	set_nmi_blocking(v);
 	stored = vmx_store_msrs(v, m->exit_msr_store, m->exit_msr_stores);
 	to_host(v);

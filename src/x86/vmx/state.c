@@ -75,6 +75,15 @@ static void set_dr7(struct x86_cpu *cpu, uint64_t value)
 		x86_dr7_changed(cpu);
 }
 
+#define MSR_PERF_GLOBAL_CTRL 0x38f
+
+/* Its value was judged with the rest. */
+static void set_perf_global(struct x86_vcpu *v, uint64_t value)
+{
+	if (x86_pmu_has_global(v))
+		(void)!x86_pmu_set(v, MSR_PERF_GLOBAL_CTRL, value, false);
+}
+
 static bool pae_paging(const struct x86_cpu *cpu)
 {
 	return (cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !x86_long_mode(cpu);
@@ -101,7 +110,10 @@ static void load_interruptibility(struct x86_vcpu *v, const struct vmcs *m)
 	if (m->guest_interruptibility & BLOCKED_MOV_SS)
 		x86_set_shadow(cpu, SHADOW_MOV_SS);
 	cpu->nmi_blocked = m->guest_interruptibility & BLOCKED_NMI;
+	/* Behind MOV SS a trap waits for one more instruction; else it comes at once, as an event.  26.6.3. */
 	cpu->pending_db = 0;
+	if ((m->guest_interruptibility & BLOCKED_MOV_SS) && (m->guest_pending_db & (PENDING_ENABLED | DR6_BS)))
+		cpu->pending_db = m->guest_pending_db & (0xf | DR6_BS);
 }
 
 void vmx_load_guest(struct x86_vcpu *v, bool entry)
@@ -119,6 +131,8 @@ void vmx_load_guest(struct x86_vcpu *v, bool entry)
 	cpu->sysenter_eip = m->guest_sysenter_eip;
 	if (entry && (m->entry_controls & ENTRY_LOAD_PAT))
 		v->msr.pat = m->guest_pat;
+	if (entry && (m->entry_controls & ENTRY_LOAD_PERF))
+		set_perf_global(v, m->guest_perf_global);
 	cpu->regs[R_RSP] = m->guest_rsp;
 	cpu->regs[R_RIP] = m->guest_rip;
 	load_interruptibility(v, m);
@@ -265,6 +279,8 @@ void vmx_load_host(struct x86_vcpu *v)
 	cpu->sysenter_eip = m->host_sysenter_eip;
 	if (m->exit_controls & EXIT_LOAD_PAT)
 		v->msr.pat = m->host_pat;
+	if (m->exit_controls & EXIT_LOAD_PERF)
+		set_perf_global(v, m->host_perf_global);
 	cpu->regs[R_RSP] = m->host_rsp;
 	cpu->regs[R_RIP] = m->host_rip;
 	cpu->shadow = 0;
