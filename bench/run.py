@@ -283,7 +283,7 @@ def main():
     parser.add_argument('--only', help='only these workloads, by commas')
     parser.add_argument('--sides', default=','.join(SIDES), type=lambda text: text.split(','),
                         help='who runs, by commas, of ' + ', '.join(SIDES))
-    parser.add_argument('--nested', default='svm', type=lambda text: [v for v in text.split(',') if v],
+    parser.add_argument('--nested', default='svm,vmx', type=lambda text: [v for v in text.split(',') if v],
                         help='hypervisors inside, by commas, of svm, vmx; or none')
     parser.add_argument('--timeout', type=int, default=600, help='longest time of one run in seconds')
     parser.add_argument('--kernel', help='another kernel')

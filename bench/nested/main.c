@@ -222,7 +222,7 @@ static void compare(const char *name_l1, const char *name_l2, void (*fn)(void))
 	tell(vendor->name, name_l2, best2, n);
 }
 
-static const struct vendor *const vendors[] = { &svm };
+static const struct vendor *const vendors[] = { &svm, &vmx };
 
 void l1_main(const struct start_info *info)
 {

@@ -88,6 +88,6 @@ struct vendor {
 	void (*call)(void (*fn)(void));
 };
 
-extern const struct vendor svm;
+extern const struct vendor svm, vmx;
 
 #endif

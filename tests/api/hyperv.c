@@ -8,6 +8,7 @@
 #define AT_RDMSR (GUEST_CODE + 0x10)
 #define AT_CALL (GUEST_CODE + 0x20)
 #define AT_RDTSC (GUEST_CODE + 0x30)
+#define AT_CPUID (GUEST_CODE + 0x40)
 
 bool hv_there(void)
 {
@@ -44,6 +45,7 @@ struct guest hv_guest_on(int vm, struct cpuid_table *t)
 	memcpy(g.mem + AT_RDMSR, (const uint8_t[]){ 0x0f, 0x32, 0xe6, HV_DONE }, 4);
 	memcpy(g.mem + AT_CALL, (const uint8_t[]){ 0x0f, 0x01, is_amd(t) ? 0xd9 : 0xc1, 0xe6, HV_DONE }, 5);
 	memcpy(g.mem + AT_RDTSC, (const uint8_t[]){ 0x0f, 0x31, 0xe6, HV_DONE }, 4);
+	memcpy(g.mem + AT_CPUID, (const uint8_t[]){ 0x0f, 0xa2, 0xe6, HV_DONE }, 4);
 	api_ok(api_ioctl(g.vcpu, KVM_SET_CPUID2, t));
 	free(t);
 	guest_long(&g);
@@ -106,6 +108,16 @@ uint64_t hv_rdtsc(struct guest *g)
 	assert_int_equal(done(g), HV_DONE);
 	r = guest_regs(g);
 	return r.rdx << 32 | (uint32_t)r.rax;
+}
+
+uint32_t hv_cpuid_edx(struct guest *g, uint32_t leaf)
+{
+	struct kvm_regs r = registers(AT_CPUID);
+
+	r.rax = leaf;
+	api_ok(api_ioctl(g->vcpu, KVM_SET_REGS, &r));
+	assert_int_equal(done(g), HV_DONE);
+	return (uint32_t)guest_regs(g).rdx;
 }
 
 void hv_call_begins(struct guest *g, uint64_t control, uint64_t in, uint64_t out)

@@ -35,6 +35,8 @@ struct guest hv_guest_on(int vm, struct cpuid_table *t);
 /** hv_wrmsr, hv_rdmsr - by the guest: HV_DONE or HV_GP. */
 uint16_t hv_wrmsr(struct guest *g, uint32_t index, uint64_t value);
 uint16_t hv_rdmsr(struct guest *g, uint32_t index, uint64_t *value);
+/** hv_cpuid_edx - EDX of a leaf, as the guest has it. */
+uint32_t hv_cpuid_edx(struct guest *g, uint32_t leaf);
 /** hv_rdtsc - by the guest. */
 uint64_t hv_rdtsc(struct guest *g);
 

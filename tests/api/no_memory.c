@@ -206,6 +206,20 @@ static int irqfd(struct world *w)
 	return api_ioctl(w->vm, KVM_IRQFD, &e);
 }
 
+static int connection(struct world *w)
+{
+	struct kvm_hyperv_eventfd e = { .conn_id = 5, .fd = w->event };
+
+	return api_ioctl(w->vm, KVM_HYPERV_EVENTFD, &e);
+}
+
+static int synic(struct world *w)
+{
+	struct kvm_enable_cap c = { .cap = KVM_CAP_HYPERV_SYNIC };
+
+	return api_ioctl(w->vcpu, KVM_ENABLE_CAP, &c);
+}
+
 static int msr_filter(struct world *w)
 {
 	uint8_t bits[8] = { 0 };
@@ -276,6 +290,8 @@ static const struct request {
 	{ "KVM_SET_GSI_ROUTING", set_routing, needs_irqchip },
 	{ "KVM_IOEVENTFD", ioeventfd, NULL },
 	{ "KVM_IRQFD", irqfd, needs_irqchip },
+	{ "KVM_HYPERV_EVENTFD", connection, NULL },
+	{ "KVM_CAP_HYPERV_SYNIC", synic, needs_irqchip_and_vcpu },
 	{ "KVM_X86_SET_MSR_FILTER", msr_filter, NULL },
 	{ "KVM_SET_PMU_EVENT_FILTER", pmu_filter, NULL },
 	{ "KVM_SET_CPUID2", set_cpuid, needs_vcpu },

@@ -20,6 +20,7 @@ static int expected(long cap)
 	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL: return 65536 * 16;
 	case KVM_CAP_DISABLE_QUIRKS2: return 0x7f;
 	case KVM_CAP_EXIT_HYPERCALL: return 1 << 12;
+	case KVM_CAP_HYPERV_DIRECT_TLBFLUSH: return 0;
 	case KVM_CAP_IRQ_ROUTING: return 4096;
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: return 3;
 	case KVM_CAP_MAX_VCPU_ID: return 4096;

@@ -17,6 +17,7 @@ static void skip_without(void)
 #define CLUSTER_IPI (1U << 10)  /* of 4.EAX, the same */
 #define NO_SHARING (1U << 18)   /* of 4.EAX, the machine's */
 #define EXTENDED (1U << 20)     /* of 3.EBX, beyond Linux 6.1 */
+#define INVARIANT (1U << 15)    /* of 3.EAX, the same */
 
 static const struct kvm_cpuid_entry2 leaves[] = {
 	{ .function = 0x40000000, .eax = 0x40000082, SIGNATURE },
@@ -47,7 +48,8 @@ static void check_leaves(int fd, bool lapic)
 		if (want.function == HV_FEATURES) {
 			want.edx |= lapic ? DIRECT : 0;
 			want.ebx |= e->ebx & EXTENDED;
-			assert_true(api_real() || (e->ebx & EXTENDED));
+			want.eax |= e->eax & INVARIANT;
+			assert_true(api_real() || (e->ebx & EXTENDED && e->eax & INVARIANT));
 		} else if (want.function == HV_HINTS) {
 			want.eax |= (lapic ? CLUSTER_IPI : 0) | (e->eax & NO_SHARING);
 		}
@@ -73,6 +75,23 @@ static void test_leaves(void **state)
 	/* Without local APICs nobody sends an interrupt. */
 	g = GUEST(false, 0xf4);
 	check_leaves(g.vcpu, false);
+	guest_end(&g);
+}
+
+static void test_enable(void **state)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_HYPERV_ENFORCE_CPUID, .flags = 1 };
+	struct guest g;
+
+	skip_without();
+	g = GUEST(true, 0xf4);
+	api_fails(EINVAL, api_ioctl(g.vcpu, KVM_ENABLE_CAP, &cap));
+	cap.flags = 0;
+	api_ok(api_ioctl(g.vcpu, KVM_ENABLE_CAP, &cap));
+	/* Of a kernel on Hyper-V. */
+	cap.cap = KVM_CAP_HYPERV_DIRECT_TLBFLUSH;
+	if (!api_cap(g.vm, KVM_CAP_HYPERV_DIRECT_TLBFLUSH))
+		api_fails(ENOTTY, api_ioctl(g.vcpu, KVM_ENABLE_CAP, &cap));
 	guest_end(&g);
 }
 
@@ -182,7 +201,7 @@ static void test_not_there(void **state)
 
 static void test_unknown(void **state)
 {
-	static const uint32_t none[] = { 0x40000004, 0x4000000f, 0x40000024, 0x40000074, 0x400000f0, 0x40000109, 0x40000118 };
+	static const uint32_t none[] = { 0x40000004, 0x4000000f, 0x40000024, 0x40000074, 0x400000f0, 0x40000109, 0x40000117 };
 	struct guest g;
 	uint64_t value;
 
@@ -539,6 +558,38 @@ static void test_page_broken(void **state)
 	guest_end(&g);
 }
 
+/* Of whose TSC the guest is told that it is invariant, it has to ask for that, where it is offered to ask. */
+static void invariant(bool offered)
+{
+	struct cpuid_table *t = hv_leaves();
+	uint32_t *eax = &guest_leaf(t, HV_FEATURES, 0)->eax;
+	struct guest g;
+	uint64_t value;
+
+	guest_leaf(t, 0x80000007, 0)->edx |= 1 << 8;
+	*eax = offered ? *eax | INVARIANT : *eax & ~INVARIANT;
+	g = hv_guest(t);
+	assert_int_equal(hv_cpuid_edx(&g, 0x80000007) >> 8 & 1, !offered);
+	assert_int_equal(hv_rdmsr(&g, 0x40000118, &value), offered ? HV_DONE : HV_GP);
+	assert_int_equal(hv_wrmsr(&g, 0x40000118, 3), HV_GP);
+	assert_int_equal(hv_wrmsr(&g, 0x40000118, 1), offered ? HV_DONE : HV_GP);
+	assert_int_equal(hv_cpuid_edx(&g, 0x80000007) >> 8 & 1, 1);
+	/* The client may take it back, the guest not. */
+	assert_int_equal(hv_wrmsr(&g, 0x40000118, 0), HV_GP);
+	assert_int_equal(guest_set_msr(&g, 0x40000118, 0), 1);
+	assert_int_equal(hv_cpuid_edx(&g, 0x80000007) >> 8 & 1, !offered);
+	guest_end(&g);
+}
+
+static void test_invariant(void **state)
+{
+	skip_without();
+	if (api_real())
+		skip();
+	invariant(true);
+	invariant(false);
+}
+
 /* --- the end, and debuggers ------------------------------------------------------------------------ */
 
 static void system_event(struct guest *g, uint32_t type)
@@ -620,6 +671,7 @@ static void test_debugger(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_leaves),
+	cmocka_unit_test(test_enable),
 	cmocka_unit_test(test_enforced),
 	cmocka_unit_test(test_not_there),
 	cmocka_unit_test(test_unknown),
@@ -633,6 +685,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_reference_time),
 	cmocka_unit_test(test_frozen_page),
 	cmocka_unit_test(test_page_broken),
+	cmocka_unit_test(test_invariant),
 	cmocka_unit_test(test_crash),
 	cmocka_unit_test(test_reset),
 	cmocka_unit_test(test_debugger),

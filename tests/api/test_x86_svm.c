@@ -28,13 +28,26 @@ static uint64_t msr_of(struct svm *s, uint32_t index)
 	return value;
 }
 
+/* A counter of this engine's, which a kernel has not: 0 there. */
+static uint64_t count(struct svm *s, const char *name)
+{
+	return api_real() ? 0 : guest_stat(s->g.vcpu, name);
+}
+
+/* Whether the feature behind the counter @name was at work, or not. */
+static void assert_used(struct svm *s, const char *name, bool used)
+{
+	if (!api_real() && !!count(s, name) != used)
+		fail_msg("%s: %lu", name, count(s, name));
+}
+
 /* --- in and out ------------------------------------------------------------------------------------------ */
 
 static void test_counters(void **state)
 {
 	struct svm s = SVM(0, 0, VMMCALL);
 	uint64_t runs = guest_stat(s.g.vcpu, "nested_run");
-	uint64_t exits = api_real() ? 0 : guest_stat(s.g.vcpu, "nested_exits");
+	uint64_t exits = count(&s, "nested_exits");
 
 	for (unsigned int n = 0; n < 5; n++)
 		svm_expect(&s, EXIT_VMMCALL);
@@ -247,8 +260,99 @@ static void test_pending_triple_fault(void **state)
 	api_ok(api_ioctl(s.g.vcpu, KVM_GET_VCPU_EVENTS, &e));
 	e.flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
 	e.triple_fault.pending = 1;
+	/* What was to be delivered is told. */
+	e.exception.injected = 1;
+	e.exception.nr = 13;
+	e.exception.has_error_code = 1;
+	e.exception.error_code = 0x18;
 	api_ok(api_ioctl(s.g.vcpu, KVM_SET_VCPU_EVENTS, &e));
 	svm_expect(&s, EXIT_SHUTDOWN);
+	assert_int_equal(svm_get8(&s, C_EXIT_INT_INFO), 0x18ULL << 32 | 1ULL << 31 | 1 << 11 | 3 << 8 | 13);
+	svm_end(&s);
+}
+
+/* L1 of 32 bits with PAE, and its tables at SVM_FREE; L2 stays in 64-bit mode. */
+static uint64_t *pae_l1(struct svm *s)
+{
+	uint64_t *top = (uint64_t *)(s->mem + (SVM_FREE - SVM_MEM));
+	struct kvm_sregs k;
+
+	top[0] = (GUEST_TABLES + 0x2000) | 1;
+	api_ok(api_ioctl(s->g.vcpu, KVM_GET_SREGS, &k));
+	k.efer = 1 << 12;
+	k.cr3 = SVM_FREE;
+	k.cs.l = 0;
+	k.cs.db = 1;
+	api_ok(api_ioctl(s->g.vcpu, KVM_SET_SREGS, &k));
+	return top;
+}
+
+/* Nested tables have the format of L1's own, whatever L2's mode. */
+static void test_npt_of_pae_l1(void **state)
+{
+	struct svm s = SVM(SVM_NPT_BIT, 0, VMMCALL);
+	uint64_t *nested = pae_l1(&s) + 512, *directory = nested + 512;
+
+	nested[0] = (SVM_FREE + 0x2000) | 1;
+	directory[0] = 0x87;
+	svm_put8(&s, C_NESTED_CTL, 1);
+	svm_put8(&s, C_NESTED_CR3, SVM_FREE + 0x1000);
+	svm_expect(&s, EXIT_VMMCALL);
+	assert_used(&s, "slat_walks", true);
+	/* Of L2's own tables, which are walked first. */
+	directory[0] = 0x83;
+	svm_put(&s, C_TLB, 1, 1);
+	svm_rewind(&s);
+	svm_expect(&s, EXIT_NPF);
+	assert_int_equal(svm_get8(&s, C_INFO1), 1ULL << 33 | 7);
+	assert_int_equal(svm_get8(&s, C_INFO2), GUEST_TABLES);
+	/* They end at 4 GiB. */
+	directory[0] = 0x87;
+	svm_put(&s, C_TLB, 1, 1);
+	svm_put8(&s, S_CR3, 1ULL << 32);
+	svm_expect(&s, EXIT_NPF);
+	assert_int_equal(svm_get8(&s, C_INFO1), 1ULL << 33 | 6);
+	assert_int_equal(svm_get8(&s, C_INFO2), 1ULL << 32);
+	svm_end(&s);
+}
+
+/* The same without PAE: tables of two levels. */
+static void test_npt_of_legacy_l1(void **state)
+{
+	struct svm s = SVM(SVM_NPT_BIT, 0, VMMCALL);
+	uint32_t *table = (uint32_t *)(s.mem + (SVM_FREE - SVM_MEM));
+	struct kvm_sregs k;
+
+	pae_l1(&s);
+	api_ok(api_ioctl(s.g.vcpu, KVM_GET_SREGS, &k));
+	k.cr4 = 1 << 4;
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_SREGS, &k));
+	memset(table, 0, PAGE);
+	table[0] = 0x87;
+	svm_put8(&s, C_NESTED_CTL, 1);
+	svm_put8(&s, C_NESTED_CR3, SVM_FREE);
+	svm_expect(&s, EXIT_VMMCALL);
+	/* Dirty by now; L1's tables are the same. */
+	assert_int_equal(table[0], 0xe7);
+	svm_put8(&s, S_CR3, 0x400000);
+	svm_put(&s, C_TLB, 1, 1);
+	svm_expect(&s, EXIT_NPF);
+	assert_int_equal(svm_get8(&s, C_INFO1), 1ULL << 33 | 6);
+	svm_end(&s);
+}
+
+/* PAE's top entries are loaded as L1 gets on, and bad ones are its end. */
+static void test_pdptes_of_l1(void **state)
+{
+	struct svm s = SVM(0, 0, 0xe6, 0x20, VMMCALL);
+	uint64_t *top = pae_l1(&s);
+
+	guest_port(&s.g, 0x20);
+	svm_expect(&s, EXIT_VMMCALL);
+	svm_rewind(&s);
+	guest_port(&s.g, 0x20);
+	top[1] = ~0ULL;
+	guest_run(&s.g, KVM_EXIT_SHUTDOWN);
 	svm_end(&s);
 }
 
@@ -294,6 +398,7 @@ static void test_last_branch(void **state)
 			expect_branch(&s, at + rows[n / 2].from, at + rows[n / 2].to);
 		else
 			expect_branch(&s, 0, 0);
+		assert_used(&s, "branch_records", on && rows[n / 2].to);
 		svm_end(&s);
 	}
 }
@@ -374,15 +479,16 @@ static void test_debugctl_bits(void **state)
 	0xbb, n, 0, 0, 0, 0xf3, 0x90, 0xff, 0xcb, 0x75, 0xfa, 0xbb, (m) & 0xff, (m) >> 8, 0, 0, 0xff, 0xcb, 0x75, 0xfc, \
 	0xbb, n, 0, 0, 0, 0xf3, 0x90, 0xff, 0xcb, 0x75, 0xfa, VMMCALL
 
-static uint64_t pauses(uint32_t without, uint16_t count, uint16_t threshold)
+static uint64_t pauses(uint32_t without, uint16_t filter, uint16_t threshold)
 {
 	struct svm s = SVM(SVM_PAUSE | SVM_PAUSE_THRESHOLD, without, PAUSES(20, 1000));
 	uint64_t code;
 
 	svm_put4(&s, C_WORD3, SVM_WORD3 | W3_PAUSE);
-	svm_put(&s, C_PAUSE_COUNT, 2, count);
+	svm_put(&s, C_PAUSE_COUNT, 2, filter);
 	svm_put(&s, C_PAUSE_THRESHOLD, 2, threshold);
 	code = svm_run(&s);
+	assert_used(&s, "svm_pauses_filtered", filter && !(without & SVM_PAUSE));
 	if (code == 0x77)
 		code |= guest_regs(&s.g).rbx << 32;
 	svm_end(&s);
@@ -406,6 +512,131 @@ static void test_pause_filter(void **state)
 	assert_int_equal(pauses(SVM_PAUSE | SVM_PAUSE_THRESHOLD, 40, 500), each);
 }
 
+/* --- physical interrupts --------------------------------------------------------------------------------- */
+
+#define VECTOR_30 (SVM_FAULT + 30)
+#define W3_INTR 1u
+
+/* L1's APIC is on, and its IF as told; behind the exit GIF is set, and an interrupt that waits comes in. */
+static struct svm with_apic(bool l1_if, const uint8_t *code, size_t n)
+{
+	/* mov edx, 0xfee000f0; mov dword [rdx], 0x1ff; sti; mov eax, SVM_VMCB; vmrun; out SVM_EXITED, al */
+	static const uint8_t l1[] = {
+		0xba, 0xf0, 0x00, 0xe0, 0xfe, 0xc7, 0x02, 0xff, 0x01, 0, 0, 0xfb, 0xb8, 0, 0, 0x10, 0, 0x0f, 0x01, 0xd8,
+		0xe6, SVM_EXITED,
+		/* sti; stgi; nop; out 0x33, al */
+		0xfb, 0x0f, 0x01, 0xdc, 0x90, 0xe6, 0x33,
+	};
+	struct svm s = svm_start(code, n, 0, 0, true);
+
+	svm_code(&s, GUEST_CODE, l1, sizeof(l1));
+	if (!l1_if)
+		SVM_CODE(&s, GUEST_CODE + 11, 0xfa);
+	SET(&s.g, rsp, 0x9800);
+	return s;
+}
+
+static void interrupt(struct svm *s)
+{
+	struct kvm_msi msi = { .address_lo = 0xfee00000, .data = 30 };
+
+	api_ok(api_ioctl(s->g.vm, KVM_SIGNAL_MSI, &msi));
+}
+
+/* What becomes of an interrupt: L1 is told, L2 takes it, or it waits for L1's IF or L2's. */
+static const struct {
+	bool intercept, masking, l1_if, l2_if;
+	uint16_t port;
+} interrupt_rows[] = {
+	{ true, true, true, true, SVM_EXITED }, { true, true, true, false, SVM_EXITED }, { true, true, false, true, 0x31 },
+	{ false, true, true, false, VECTOR_30 }, { false, true, false, true, 0x31 },
+	{ true, false, false, true, SVM_EXITED }, { true, false, true, false, 0x31 },
+	{ false, false, false, true, VECTOR_30 }, { false, false, true, false, 0x31 },
+};
+
+static void test_interrupts(void **state)
+{
+	for (unsigned int n = 0; n < sizeof(interrupt_rows) / sizeof(interrupt_rows[0]); n++) {
+		/* sti or cli; out 0x30, al; out 0x31, al; vmmcall */
+		const uint8_t code[] = { interrupt_rows[n].l2_if ? 0xfb : 0xfa, 0xe6, 0x30, 0xe6, 0x31, VMMCALL };
+		struct svm s = with_apic(interrupt_rows[n].l1_if, code, sizeof(code));
+
+		svm_put4(&s, C_WORD3, SVM_WORD3 | (interrupt_rows[n].intercept ? W3_INTR : 0));
+		svm_put4(&s, C_INT_CTL, interrupt_rows[n].masking ? V_INTR_MASKING : 0);
+		guest_port(&s.g, 0x30);
+		interrupt(&s);
+		guest_run(&s.g, KVM_EXIT_IO);
+		if (s.g.run->io.port != interrupt_rows[n].port)
+			fail_msg("row %u: port %#x", n, s.g.run->io.port);
+		if (s.g.run->io.port == SVM_EXITED) {
+			assert_int_equal(svm_get8(&s, C_EXIT_CODE), 0x60);
+			assert_int_equal(svm_get8(&s, C_NEXT_RIP), 0);
+			guest_port(&s.g, VECTOR_30);
+		}
+		svm_end(&s);
+	}
+}
+
+/* L2 sleeps, without L1's knowing. */
+static void test_halted(void **state)
+{
+	/* sti; out 0x30, al; nop; out 0x31, al */
+	static const uint8_t code[] = { 0xfb, 0xe6, 0x30, 0x90, 0xe6, 0x31 };
+	struct kvm_mp_state halted = { KVM_MP_STATE_HALTED };
+	struct svm s = with_apic(true, code, sizeof(code));
+
+	svm_put4(&s, C_WORD3, SVM_WORD3 | W3_INTR);
+	svm_put4(&s, C_INT_CTL, V_INTR_MASKING);
+	guest_port(&s.g, 0x30);
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_MP_STATE, &halted));
+	interrupt(&s);
+	svm_expect(&s, 0x60);
+	svm_end(&s);
+	/* A virtual one wakes it as well. */
+	s = with_apic(true, code, sizeof(code));
+	svm_put4(&s, C_INT_CTL, V_INTR_MASKING | V_IRQ | V_IGNORE_TPR);
+	svm_put4(&s, C_INT_VECTOR, 29);
+	SVM_CODE(&s, SVM_L2, 0x90);
+	guest_port(&s.g, 0x30);
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_MP_STATE, &halted));
+	api_ok(api_ioctl(s.g.vcpu, KVM_GET_MP_STATE, &halted));
+	{
+		struct kvm_regs r = guest_regs(&s.g);
+
+		r.rflags |= 1 << 9;
+		api_ok(api_ioctl(s.g.vcpu, KVM_SET_REGS, &r));
+	}
+	guest_port(&s.g, SVM_FAULT + 29);
+	svm_end(&s);
+}
+
+/* An exception that the client has queued is L1's to hear of. */
+static void test_queued_exception(void **state)
+{
+	struct svm s = SVM(0, 0, 0xe6, 0x20, VMMCALL);
+	struct kvm_vcpu_events e;
+
+	if (guest_enable(s.g.vm, KVM_CAP_EXCEPTION_PAYLOAD, 1)) {
+		svm_end(&s);
+		skip();
+	}
+	svm_put4(&s, C_EXCEPTIONS, 1 << 14);
+	guest_port(&s.g, 0x20);
+	api_ok(api_ioctl(s.g.vcpu, KVM_GET_VCPU_EVENTS, &e));
+	e.flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
+	e.exception.pending = 1;
+	e.exception.nr = 14;
+	e.exception.has_error_code = 1;
+	e.exception.error_code = 2;
+	e.exception_has_payload = 1;
+	e.exception_payload = 0x654321;
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_VCPU_EVENTS, &e));
+	svm_expect(&s, 0x4e);
+	assert_int_equal(svm_get8(&s, C_INFO1), 2);
+	assert_int_equal(svm_get8(&s, C_INFO2), 0x654321);
+	svm_end(&s);
+}
+
 /* --- virtual interrupts, GIF, NMIs ------------------------------------------------------------------------------------- */
 
 /* A virtual interrupt waits while L2's GIF is clear. */
@@ -424,6 +655,8 @@ static void test_vgif(void **state)
 	svm_put4(&s, C_INT_VECTOR, 20);
 	guest_port(&s.g, 0x20);
 	guest_port(&s.g, SVM_FAULT + 20);
+	assert_used(&s, "svm_virtual_gif", true);
+	assert_used(&s, "svm_virtual_irqs", true);
 	svm_end(&s);
 	/* CLGI is seen in the VMCB. */
 	s = SVM(SVM_VGIF, 0, 0x0f, 0x01, 0xdd, VMMCALL);
@@ -436,6 +669,7 @@ static void test_vgif(void **state)
 	svm_put4(&s, C_INT_CTL, V_INTR_MASKING | V_GIF_ENABLE | V_IGNORE_TPR | V_IRQ);
 	svm_put4(&s, C_INT_VECTOR, 20);
 	guest_port(&s.g, SVM_FAULT + 20);
+	assert_used(&s, "svm_virtual_gif", false);
 	svm_end(&s);
 }
 
@@ -486,6 +720,8 @@ static void test_vnmi(void **state)
 	guest_port(&s.g, SVM_FAULT + 2);
 	svm_expect(&s, EXIT_VMMCALL);
 	assert_int_equal(svm_get(&s, C_INT_CTL, 4), on | V_NMI_MASK);
+	if (!api_real())
+		assert_int_equal(count(&s, "svm_virtual_nmis"), 2);
 	/* A physical one is L1's, masked or not, and is not L2's business. */
 	svm_put8(&s, S_RIP, SVM_L2);
 	guest_port(&s.g, 0x20);
@@ -505,6 +741,7 @@ static void test_no_vnmi(void **state)
 	guest_port(&s.g, 0x20);
 	svm_expect(&s, EXIT_VMMCALL);
 	assert_int_equal(svm_get(&s, C_INT_CTL, 4), V_NMI_ENABLE | V_NMI);
+	assert_used(&s, "svm_virtual_nmis", false);
 	svm_end(&s);
 }
 
@@ -536,6 +773,7 @@ static void virtual_vmsave(uint32_t without, uint64_t virt_ext, bool translated)
 	assert_int_equal(saved_at(&s, ELSEWHERE), translated ? 0x123456 : 0);
 	assert_int_equal(saved_at(&s, 0x8000), translated ? 0 : 0x123456);
 	assert_int_equal(msr_of(&s, 0xc0000102), 0x123456);
+	assert_used(&s, "svm_virtual_vmload", translated);
 	if (translated) {
 		*entry = ELSEWHERE | 5;
 		svm_put(&s, C_TLB, 1, 1);
@@ -579,6 +817,8 @@ static void test_tsc_ratio(void **state)
 	svm_expect(&s, EXIT_VMMCALL);
 	value = svm_get8(&s, S_RAX) | guest_regs(&s.g).rdx << 32;
 	assert_in_range(value, low >> 8, msr_of(&s, 0x10) >> 8);
+	if (!api_real())
+		assert_int_equal(count(&s, "svm_tsc_scaled"), 2);
 	svm_end(&s);
 }
 
@@ -595,6 +835,7 @@ static void test_no_tsc_ratio(void **state)
 	svm_expect(&s, EXIT_VMMCALL);
 	assert_true((svm_get8(&s, S_RAX) | guest_regs(&s.g).rdx << 32) >= low);
 	SVM_CODE(&s, SVM_L2, 0x0f, 0x32);
+	assert_used(&s, "svm_tsc_scaled", false);
 	SET(&s.g, rcx, MSR_TSC_RATIO);
 	svm_put4(&s, C_EXCEPTIONS, 1 << 13);
 	svm_rewind(&s);
@@ -625,11 +866,17 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_init_waits_for_gif),
 	cmocka_unit_test(test_shutdown),
 	cmocka_unit_test(test_pending_triple_fault),
+	cmocka_unit_test(test_npt_of_pae_l1),
+	cmocka_unit_test(test_npt_of_legacy_l1),
+	cmocka_unit_test(test_pdptes_of_l1),
 	cmocka_unit_test(test_last_branch),
 	cmocka_unit_test(test_last_branch_before_exception),
 	cmocka_unit_test(test_lbr_virtualization),
 	cmocka_unit_test(test_debugctl_bits),
 	cmocka_unit_test(test_pause_filter),
+	cmocka_unit_test(test_interrupts),
+	cmocka_unit_test(test_halted),
+	cmocka_unit_test(test_queued_exception),
 	cmocka_unit_test(test_vgif),
 	cmocka_unit_test(test_virtual_interrupt),
 	cmocka_unit_test(test_vnmi),

@@ -288,6 +288,8 @@ static void test_exceptions(void **state)
 		assert_int_equal(svm_get(&s, C_INSN_LEN, 1), assists ? exc_rows[n].bytes : 0);
 		if (assists && exc_rows[n].bytes)
 			assert_memory_equal(s.vmcb + C_INSN_LEN + 1, exc_rows[n].code, len);
+		if (!api_real())
+			assert_int_equal(guest_stat(s.g.vcpu, "svm_insn_bytes"), assists && exc_rows[n].bytes);
 		/* Not intercepted it is L2's own. */
 		svm_put4(&s, C_EXCEPTIONS, 0);
 		svm_rewind(&s);

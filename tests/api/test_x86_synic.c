@@ -6,8 +6,10 @@
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/time.h>
 
 #include "hyperv.h"
 
@@ -74,14 +76,17 @@ static bool in_service(struct guest *g, uint8_t vector)
 	return word >> (vector % 32) & 1;
 }
 
-/* Without a controller yet. */
-static struct guest plain(struct cpuid_table *t)
+/* Without a controller yet.  @split: the I/O APIC is the client's. */
+static struct guest guest_with(struct cpuid_table *t, bool split)
 {
 	struct guest g;
+	int vm;
 
 	if (!hv_there() || api_cap(api_sys(), KVM_CAP_HYPERV_SYNIC) <= 0)
 		skip();
-	g = hv_guest(t);
+	vm = api_vm();
+	api_ok(split ? guest_enable(vm, KVM_CAP_SPLIT_IRQCHIP, 24) : api_ioctl(vm, KVM_CREATE_IRQCHIP, NULL));
+	g = hv_guest_on(vm, t);
 	/* sti; nop; cli; out done; and 1: sti; hlt; jmp 1b */
 	memcpy(g.mem + AT_WINDOW, (const uint8_t[]){ 0xfb, 0x90, 0xfa, 0xe6, HV_DONE }, 5);
 	memcpy(g.mem + AT_SLEEP, (const uint8_t[]){ 0xfb, 0xf4, 0xeb, 0xfc }, 4);
@@ -89,6 +94,11 @@ static struct guest plain(struct cpuid_table *t)
 	LONG_VECTOR(&g, V2, 0x1b00, 0xe6, PORT(V2));
 	set_lapic(&g);
 	return g;
+}
+
+static struct guest plain(struct cpuid_table *t)
+{
+	return guest_with(t, false);
 }
 
 static struct guest synic(void)
@@ -416,6 +426,30 @@ static void test_irqfd(void **state)
 	close(resample);
 }
 
+/* The same beside an I/O APIC of the client's, which hears nothing of them; there is no resampling then. */
+static void test_split(void **state)
+{
+	int fd = eventfd(0, EFD_NONBLOCK), resample = eventfd(0, EFD_NONBLOCK);
+	struct kvm_irqfd e = {
+		.fd = (uint32_t)fd, .gsi = GSI, .flags = KVM_IRQFD_FLAG_RESAMPLE, .resamplefd = (uint32_t)resample,
+	};
+	struct guest g = guest_with(NULL, true);
+
+	api_ok(guest_enable(g.vcpu, KVM_CAP_HYPERV_SYNIC2, 0));
+	route(&g, 0, 3);
+	write_msr(&g, SINT(3), V1);
+	api_fails(EINVAL, api_ioctl(g.vm, KVM_IRQFD, &e));
+	add_irqfd(&g, fd, -1);
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(write(fd, &(uint64_t){ 1 }, 8), 8);
+		assert_int_equal(sleep_for_one(&g), PORT(V1));
+		write_msr(&g, HV_EOI, 0);
+	}
+	guest_end(&g);
+	close(fd);
+	close(resample);
+}
+
 /* With auto-EOI an interrupt is over as it is taken, and the next of its class comes in; without, after the EOI. */
 static void check_auto_eoi(uint64_t flag)
 {
@@ -644,6 +678,38 @@ static void test_direct(void **state)
 	guest_end(&g);
 }
 
+static void on_alarm(int sig)
+{
+}
+
+/* A guest that asks for ten million ticks a second gets what it can stand, and its client is heard nevertheless. */
+static void test_storm(void **state)
+{
+	struct itimerval on = { { 0, 20000 }, { 0, 20000 } }, off = { { 0, 0 }, { 0, 0 } };
+	struct sigaction sa = { .sa_handler = on_alarm }, old;
+	struct guest g = synic();
+	int r, error;
+
+	/* The handler ends its interrupt itself, and the guest sleeps on: wrmsr of EOI; iretq. */
+	LONG_VECTOR(&g, V2, 0x1b00, 0xb9, 0x70, 0, 0, 0x40, 0x31, 0xc0, 0x31, 0xd2, 0x0f, 0x30, 0x48, 0xcf);
+	write_msr(&g, COUNT(0), 1);
+	write_msr(&g, CONFIG(0), ENABLE | PERIODIC | DIRECT(V2));
+	begin(&g, AT_SLEEP, 0, 0);
+	sigaction(SIGALRM, &sa, &old);
+	setitimer(ITIMER_REAL, &on, NULL);
+	for (unsigned int i = 0; i < 3; i++) {
+		r = api_ioctl(g.vcpu, KVM_RUN, NULL);
+		error = errno;
+		assert_int_equal(r, -1);
+		assert_int_equal(error, EINTR);
+	}
+	setitimer(ITIMER_REAL, &off, NULL);
+	sigaction(SIGALRM, &old, NULL);
+	if (api_linked())
+		assert_true(guest_stat(g.vcpu, "hv_stimers_direct") > 1);
+	guest_end(&g);
+}
+
 /* Direct mode is a feature of its own. */
 static void test_direct_enforced(void **state)
 {
@@ -812,6 +878,41 @@ static void test_no_page(void **state)
 	guest_end(&g);
 }
 
+/* Whatever is behind the slot: a file's memory that others see, what may not be written, and what may not be touched. */
+static void test_backing(void **state)
+{
+	int fd = memfd_create("messages", MFD_CLOEXEC);
+	struct guest g = synic();
+	volatile struct message *seen;
+	uint8_t *page;
+
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	seen = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(page != MAP_FAILED && seen != MAP_FAILED);
+	set(&g, SINT(0), V1);
+	set(&g, SINT(1), V1);
+	set(&g, SIMP, 0x7000001);
+	write_msr(&g, COUNT(0), 5);
+	api_ok(api_set_slot(g.vm, 1, KVM_MEM_READONLY, 0x7000000, PAGE, page));
+	write_msr(&g, CONFIG(0), ENABLE | TO_SINT(1));
+	assert_int_equal(window(&g), HV_DONE);
+	api_ok(api_set_slot(g.vm, 1, 0, 0x7000000, 0, page));
+	mprotect(page, PAGE, PROT_NONE);
+	api_ok(api_set_slot(g.vm, 1, 0, 0x7000000, PAGE, page));
+	write_msr(&g, EOM, 0);
+	assert_int_equal(window(&g), HV_DONE);
+	assert_int_equal(seen[0].type, 0);
+	mprotect(page, PAGE, PROT_READ | PROT_WRITE);
+	write_msr(&g, EOM, 0);
+	assert_int_equal(window(&g), PORT(V1));
+	check_message((volatile struct message *)((volatile uint8_t *)seen + 256), 0, 5);
+	guest_end(&g);
+	munmap(page, PAGE);
+	munmap((void *)seen, PAGE);
+	close(fd);
+}
+
 /* --- connections ------------------------------------------------------------------------------ */
 
 #define SIGNAL_EVENT 0x5d
@@ -939,6 +1040,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_vp_index),
 	cmocka_unit_test(test_inactive),
 	cmocka_unit_test(test_irqfd),
+	cmocka_unit_test(test_split),
 	cmocka_unit_test(test_auto_eoi),
 	cmocka_unit_test(test_shared_vector),
 	cmocka_unit_test(test_message),
@@ -948,11 +1050,13 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_periodic),
 	cmocka_unit_test(test_direct),
 	cmocka_unit_test(test_direct_enforced),
+	cmocka_unit_test(test_storm),
 	cmocka_unit_test(test_auto_enable),
 	cmocka_unit_test(test_moved),
 	cmocka_unit_test(test_listed),
 	cmocka_unit_test(test_dirty),
 	cmocka_unit_test(test_no_page),
+	cmocka_unit_test(test_backing),
 	cmocka_unit_test(test_eventfd),
 	cmocka_unit_test(test_signal),
 	cmocka_unit_test(test_nobody),

@@ -1,15 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Debian's KVM as a hypervisor in a guest, with a guest of its own, and one level deeper.
-# Usage: nested.sh SOURCEDIR BUILDDIR MODEL
+# Usage: nested.sh SOURCEDIR BUILDDIR MODEL [parameters]
+#   parameters: no deeper than that, but with each combination of what KVM's module can be told to do without
 . "$1/tests/boot/lib.sh"
 model=$3
 boot_timeout=${BOOT_TIMEOUT:-600}
 case $model in
-amd) tables=npt flag=svm ;;
-*) tables=ept flag=vmx ;;
+amd) tables=npt flag=svm without='vgif=0 vls=0' ;;
+*) tables=ept flag=vmx without= ;;
 esac
-echo 1..13
 
 # inside COMMAND: an initramfs that runs COMMAND in L2, and what L1 needs to run it; sets EXTRA for boot.
 inside() {
@@ -21,8 +21,10 @@ inside() {
 
 # l1 PARAMETERS OPTIONS: the command that loads KVM with those parameters of its module, and runs the guest with OPTIONS.
 l1() {
-	echo "for m in irqbypass kvm 'kvm-$model $1'; do set -- \$m; insmod /anykvm/kvm/\$1.ko \${2:-} || exit 9; done
-		uname -r; cat /sys/module/kvm_$model/parameters/$tables; grep -c \"^flags.* $flag\" /proc/cpuinfo
+	echo "for m in irqbypass kvm 'kvm-$model $1'; do
+			set -- \$m; n=\$1; shift; insmod /anykvm/kvm/\$n.ko \"\$@\" || exit 9; done
+		p() { echo \"\$1=\$(tr YN 10 </sys/module/kvm_$model/parameters/\$1)\"; }
+		uname -r; for n in $(echo "$tables $1" | sed 's/=[^ ]*//g'); do p \$n; done; grep -c \"^flags.* $flag\" /proc/cpuinfo
 		/anykvm/anykvm run --accel host -k /anykvm/vmlinuz -i /anykvm/initramfs -p 'quiet loglevel=1' $2 </dev/null"
 }
 
@@ -35,10 +37,41 @@ entries() {
 	count nested_run
 }
 
+# taken PARAMETERS: has KVM's module taken all of them?  It drops what the processor does not have.
+taken() {
+	for parameter in $1; do
+		grep -qx "$parameter" "$out" || return 1
+	done
+	grep -qx 1 "$out"
+}
+
 inside 'uname -r; echo "in L2: $(nproc) $(grep -c hypervisor /proc/cpuinfo)"; exit 5'
+
+# each PARAMETERS: one boot with them, two cases.
+each() {
+	parameters=$1
+	boot "$(l1 "$1" '-m 128')" --cpu "$model" -m 1024
+	check "$1: taken" 'taken "$parameters"'
+	check "$1: a guest runs to userland" 'grep -qx "in L2: 1 1" "$out" && [ "$status" = 5 ]'
+}
+
+if [ "${4:-}" = parameters ]; then
+	echo 1..16
+	# Without nested paging KVM does without virtual VMLOAD and VMSAVE.
+	for combination in 'npt=1 vls=1' 'npt=1 vls=0' 'npt=0 vls=0'; do
+		each "$combination vgif=1"
+		each "$combination vgif=0"
+	done
+	each 'nrips=0 lbrv=0 tsc_scaling=0'
+	each 'lbrv=1 tsc_scaling=1 pause_filter_count=100 pause_filter_thresh=10'
+	exit
+fi
+
+echo 1..13
 for on in 1 0; do
-	boot "$(l1 "$tables=$on" '-m 128')" --cpu "$model" -m 1024 --stats "$work/stats"
-	check "$tables=$on: KVM loads" '[ "$(sed -n 2p "$out" | tr YN 10)" = "$on" ] && [ "$(sed -n 3p "$out")" = 1 ]'
+	[ $on = 1 ] || off=$without
+	boot "$(l1 "$tables=$on ${off:-}" '-m 128')" --cpu "$model" -m 1024 --stats "$work/stats"
+	check "$tables=$on: KVM loads" 'taken "$tables=$on ${off:-}"'
 	check "$tables=$on: its guest runs to userland" 'grep -qx "in L2: 1 1" "$out" && [ "$(grep -c cloud-amd64 "$out")" = 2 ]'
 	check "$tables=$on: its exit status comes through" '[ "$status" = 5 ]'
 	check "$tables=$on: L1 has entered it by this engine" '[ "$(entries)" -gt 1000 ]'

@@ -102,7 +102,13 @@ static void fill_control(struct vmcb_control *c)
 	c->msrpm = hyper_map_edge();
 	c->asid = 1 + (uint32_t)below(3);
 	c->tlb_control = one_in(4) ? pick(((uint8_t[]){ 1, 3, 7 })) : 0;
-	c->int_ctl = one_in(2) ? (uint32_t)rnd() & 0x011f010f : one_in(2) ? V_INTR_MASKING : 0;
+	c->int_ctl = one_in(2) ? (uint32_t)rnd() & 0x071f1b0f : one_in(2) ? V_INTR_MASKING : 0;
+	/* Virtual NMIs ask for that intercept. */
+	if (!one_in(8) && (c->int_ctl & V_NMI_ENABLE))
+		c->word3 |= 1u << W3_NMI;
+	c->pause_count = (uint16_t)below(4);
+	c->pause_threshold = (uint16_t)(one_in(2) ? 0 : below(64));
+	c->virt_ext = below(4);
 	c->int_vector = (uint32_t)below(256);
 	c->int_state = below(2);
 	c->nested_ctl = below(2);
@@ -132,6 +138,7 @@ static void fill(const struct fuzz_world *w, void *at)
 	m.save.rsp = below(ARENA);
 	m.save.rax = number();
 	m.save.g_pat = 0x0007040600070406ULL;
+	m.save.dbgctl = below(2);
 	memcpy(at, &m, sizeof(m));
 }
 

@@ -368,7 +368,8 @@ void tame(struct fuzz_world *w, uint32_t request, void *arg)
 	/* A mask that lets no kick through is a vCPU that nobody stops. */
 	if (request == (uint32_t)KVM_SET_SIGNAL_MASK)
 		((struct kvm_signal_mask *)arg)->sigset[(SIGUSR1 - 1) / 8] &= (uint8_t)~(1u << (SIGUSR1 - 1) % 8);
-	if (request == (uint32_t)KVM_SET_USER_MEMORY_REGION)
+	/* The second's fields begin like the first's. */
+	if (request == (uint32_t)KVM_SET_USER_MEMORY_REGION || request == (uint32_t)KVM_SET_USER_MEMORY_REGION2)
 		tame_region(w, arg);
 	if (request == (uint32_t)KVM_GET_DIRTY_LOG)
 		((struct kvm_dirty_log *)arg)->dirty_bitmap = (char *)arg + PAGE;
@@ -395,6 +396,7 @@ static const struct {
 	{ KVM_TRACE_PAUSE, { EOPNOTSUPP } },
 	{ KVM_TRACE_DISABLE, { EOPNOTSUPP } },
 	{ KVM_SET_USER_MEMORY_REGION, { EEXIST } },
+	{ KVM_SET_USER_MEMORY_REGION2, { EEXIST } },
 	{ KVM_GET_DIRTY_LOG, { ENOENT, ENXIO } },
 	{ KVM_CLEAR_DIRTY_LOG, { ENOENT, ENXIO } },
 	{ KVM_ENABLE_CAP, { EEXIST, EPERM, E2BIG } },

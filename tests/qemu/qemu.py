@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What the tests share that run Debian's QEMU under anykvm exec: arguments SOURCEDIR BUILDDIR [MORE...]"""
+import glob
 import json
 import os
 import shutil
@@ -205,18 +206,20 @@ class Test:
             out.write(data if isinstance(data, bytes) else data.encode())
         return path
 
-    def initramfs(self, command, flavour='cloud-amd64'):
-        """The test guest's, with that command to run."""
+    def initramfs(self, command, flavour, modules):
+        """The test guest's, with that command to run, and modules of the kernel's in its root."""
         self.file('cmd', command)
         whole = '%s/initramfs.%d' % (self.work, len(self.qemus))
-        subprocess.run([SOURCE + '/tools/guest-command.sh', guest(flavour, 'initramfs'), self.work + '/cmd', whole],
+        found = [glob.glob('%s/**/%s.ko' % (guest(flavour, 'lib'), name), recursive=True) for name in modules]
+        more = self.file('modules', ''.join('file\t%s\t%s\t644\n' % (os.path.basename(path), path) for path, in found))
+        subprocess.run([SOURCE + '/tools/guest-command.sh', guest(flavour, 'initramfs'), self.work + '/cmd', whole, more],
                        check=True)
         return whole
 
-    def linux(self, command, *options, flavour='cloud-amd64', append='', reboot=False, **kind):
+    def linux(self, command, *options, flavour='cloud-amd64', modules=(), append='', reboot=False, **kind):
         """A QEMU whose guest is Debian's kernel with the test guest's userland, and runs that command."""
         return Qemu(self, *([] if reboot else ['-no-reboot']), '-kernel', guest(flavour, 'vmlinuz'),
-                    '-initrd', self.initramfs(command, flavour),
+                    '-initrd', self.initramfs(command, flavour, modules),
                     '-append', 'console=ttyS0 panic=-1 quiet loglevel=1 ' + append, *options, **kind)
 
 

@@ -158,14 +158,19 @@ static const struct {
 /* What translations depend on; PCIDE drops them when it is cleared only. */
 #define CR4_FLUSH_BITS (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PKS)
 
-bool x86_valid_cr4(const struct x86_cpu *cpu, uint64_t cr4)
+uint64_t x86_offered_cr4(const struct x86_cpu *cpu)
 {
 	uint64_t valid = CR4_ALWAYS;
 
 	for (unsigned int n = 0; n < ARRAY_SIZE(cr4_features); n++)
 		if (x86_has(cpu, cr4_features[n].feature))
 			valid |= cr4_features[n].bit;
-	return !(cr4 & ~valid);
+	return valid;
+}
+
+bool x86_valid_cr4(const struct x86_cpu *cpu, uint64_t cr4)
+{
+	return !(cr4 & ~x86_offered_cr4(cpu));
 }
 
 void x86_apply_cr4(struct x86_cpu *cpu, uint64_t value)

@@ -25,6 +25,8 @@ void x86_apply_cr0(struct x86_cpu *cpu, uint64_t value);
 void x86_apply_cr4(struct x86_cpu *cpu, uint64_t value);
 void x86_apply_efer(struct x86_cpu *cpu, uint64_t value);
 
+/** x86_offered_cr4 - the bits of CR4 that CPUID offers. */
+uint64_t x86_offered_cr4(const struct x86_cpu *cpu);
 /** x86_valid_cr4 - no bit is set in @cr4 that CPUID does not offer. */
 bool x86_valid_cr4(const struct x86_cpu *cpu, uint64_t cr4);
 /** x86_valid_efer - the same for EFER. */

@@ -238,6 +238,7 @@ struct x86_lbr {
 	bool on;                /* X86_REQ_COUNT is set */
 	bool in_block;          /* one that ends with a branch, which is at: */
 	uint64_t from, not_taken;
+	uint64_t records;
 	struct x86_lbr_msrs msrs;
 };
 

@@ -28,6 +28,7 @@ static void record(struct x86_cpu *cpu, uint64_t from)
 {
 	cpu->lbr.msrs.from = from;
 	cpu->lbr.msrs.to = cpu->regs[R_RIP];
+	cpu->lbr.records++;
 }
 
 void x86_lbr_end(struct x86_cpu *cpu)

@@ -2,7 +2,7 @@
 /*
  * Connections: by HvCallSignalEvent and HvCallPostMessage a guest reaches a
  * port, which is the client's.  What it has given an eventfd for
- * (KVM_HYPERV_EVENTFD, api.rst 4.113) costs no exit.  TLFS 11.11.
+ * (KVM_HYPERV_EVENTFD, api.rst 4.113) costs no exit.  TLFS, chapter 11.
  *
  * The list is under hv_vm.lock.  It holds duplicates of the client's eventfds.
  */

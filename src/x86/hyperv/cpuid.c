@@ -21,7 +21,7 @@ struct leaf_row {
 	uint32_t lapic;                 /* bits beside them where there are local APICs of ours */
 };
 
-/* What KVM of Linux 6.1 offers, and extended hypercalls, which 6.3 gives to the client. */
+/* What KVM of Linux 6.1 offers, and of 6.3 extended hypercalls, which are the client's, and control of invariant TSCs. */
 static const struct leaf_row leaves[] = {
 	{ HV_LEAF_VENDOR, KIND_SIGNATURE, .eax = HV_LEAF_SYNDBG_CAPS },
 	{ HV_LEAF_INTERFACE, .eax = HV_INTERFACE },
@@ -30,7 +30,7 @@ static const struct leaf_row leaves[] = {
 	{ HV_LEAF_FEATURES, KIND_LAPIC_EDX,
 	  .eax = HV_ACCESS_VP_RUNTIME | HV_ACCESS_REF_COUNTER | HV_ACCESS_SYNIC | HV_ACCESS_STIMERS | HV_ACCESS_APIC |
 		 HV_ACCESS_HYPERCALL | HV_ACCESS_VP_INDEX | HV_ACCESS_RESET | HV_ACCESS_REF_TSC |
-		 HV_ACCESS_FREQUENCIES | HV_ACCESS_REENLIGHTENMENT,
+		 HV_ACCESS_FREQUENCIES | HV_ACCESS_REENLIGHTENMENT | HV_ACCESS_TSC_INVARIANT,
 	  .ebx = HV_POST_MESSAGES | HV_SIGNAL_EVENTS | HV_DEBUGGING | HV_EXTENDED_HYPERCALLS,
 	  .edx = HV_GUEST_DEBUGGING | HV_XMM_INPUT | HV_FREQUENCY_MSRS | HV_CRASH_MSRS | HV_DEBUG_MSRS,
 	  .lapic = HV_STIMER_DIRECT },
@@ -125,4 +125,10 @@ void hv_cpuid_changed(struct x86_vcpu *v)
 		e = v->hv.enabled ? x86_cpuid_find(&v->cpuid, sources[r].leaf, 0) : NULL;
 		v->hv.cpuid[r] = e ? (&e->eax)[sources[r].reg] : 0;
 	}
+}
+
+bool hv_hides_invariant_tsc(const struct x86_vcpu *v)
+{
+	return (v->hv.cpuid[HV_FEATURES_A] & HV_ACCESS_TSC_INVARIANT) &&
+	       !(atomic_load(&v->vm->hv.tsc_invariant) & HV_TSC_INVARIANT_SHOWN);
 }

@@ -67,6 +67,7 @@ struct hv_vm {
 	struct hv_tsc_page tsc_page;    /* as last written */
 	uint64_t crash[HV_CRASH_PARAMETERS], crash_ctl;
 	uint64_t reenlightenment, tsc_emulation, tsc_emulation_status;
+	_Atomic uint64_t tsc_invariant;
 	struct hv_syndbg syndbg;
 	struct hv_connection *connections;
 };
@@ -76,7 +77,8 @@ struct hv_vcpu {
 	bool enabled;                   /* CPUID says "Hv#1" */
 	bool enforced;                  /* KVM_CAP_HYPERV_ENFORCE_CPUID */
 	uint32_t cpuid[HV_CPUID_REGS];
-	_Atomic uint32_t vp_index;      /* the vCPU's index, until the client says something else */
+	/* The vCPU's index, until the client says something else; KVM_MAX_VCPUS while it is being made: nobody's. */
+	_Atomic uint32_t vp_index;
 	uint64_t vp_assist_page;
 	uint64_t runtime_offset;        /* 100 ns */
 	_Atomic bool flushing;          /* waits for others' flushes, with nothing of its own translations in hand */
@@ -110,6 +112,12 @@ void hv_complete(struct x86_vcpu *v);
 /** hv_cpuid_changed - after KVM_SET_CPUID2. */
 void hv_cpuid_changed(struct x86_vcpu *v);
 long hv_ioctl_get_supported_cpuid(struct kvm_call *c);
+
+/**
+ * hv_hides_invariant_tsc - a guest is not told that its TSC is invariant before it has said that it knows what that
+ * means after a move.
+ */
+bool hv_hides_invariant_tsc(const struct x86_vcpu *v);
 
 /* --- msr.c --- */
 /** hv_msr_get, hv_msr_set - for the rows of the table of MSRs. */

@@ -137,6 +137,32 @@ static int set_reenlightenment(struct x86_vcpu *v, uint32_t index, uint64_t valu
 	return 0;
 }
 
+/* KVM of Linux 6.1 has no such register; so for a guest that is not offered it. */
+static bool has_tsc_invariant(const struct x86_vcpu *v, bool host)
+{
+	return host || (v->hv.cpuid[HV_FEATURES_A] & HV_ACCESS_TSC_INVARIANT);
+}
+
+static int get_tsc_invariant(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
+{
+	if (!has_tsc_invariant(v, host))
+		return -EINVAL;
+	*value = atomic_load(&v->vm->hv.tsc_invariant);
+	return 0;
+}
+
+/* What a guest has seen it cannot unsee. */
+static int set_tsc_invariant(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
+{
+	struct hv_vm *hv = &v->vm->hv;
+
+	if (!has_tsc_invariant(v, host) || (value & ~HV_TSC_INVARIANT_SHOWN) ||
+	    (!host && !value && atomic_load(&hv->tsc_invariant)))
+		return -EINVAL;
+	atomic_store(&hv->tsc_invariant, value);
+	return 0;
+}
+
 /* --- of the virtual processor ------------------------------------------------------------- */
 
 static int get_vp_index(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
@@ -268,6 +294,7 @@ static const struct hv_msr_row rows[] = {
 	VM(HV_MSR_CRASH_CTL, D(CRASH_MSRS), get_crash, set_crash_ctl),
 	VMS(HV_MSR_REENLIGHTENMENT, HV_MSR_TSC_EMULATION_STATUS, A(REENLIGHTENMENT), get_reenlightenment,
 	    set_reenlightenment),
+	VM(HV_MSR_TSC_INVARIANT, A(TSC_INVARIANT), get_tsc_invariant, set_tsc_invariant),
 };
 
 /* NULL: the guest may not, or there is none; the client has them all. */

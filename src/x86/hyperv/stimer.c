@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Synthetic timers.  TLFS 12.2; as KVM of Linux 6.1.
+ * Synthetic timers.  TLFS, chapter 12; as KVM of Linux 6.1.
  *
  * They count the partition's reference time; what wakes us is CLOCK_MONOTONIC,
  * which may run a little differently.  So a timer whose deadline has come is
@@ -53,6 +53,8 @@ static void stop(struct x86_vcpu *v, unsigned int n)
 {
 	struct hv_stimer *t = &v->hv.synic.timer[n];
 
+	if (unlikely(v->vm->traced))
+		kvm_trace("kvm_hv_stimer_cleanup", "vcpu_id %u timer %u", v->vcpu->id, n);
 	v->hv.synic.due &= (uint8_t)~(1u << n);
 	t->undelivered = false;
 	t->expires = t->deadline = 0;
@@ -65,6 +67,18 @@ static void arm(struct hv_stimer *t, uint64_t units)
 	uint64_t now = host_now_ns();
 
 	t->deadline = units >= (UINT64_MAX - now) / NS_PER_UNIT ? UINT64_MAX : now + units * NS_PER_UNIT;
+}
+
+static void trace_start(struct x86_vcpu *v, unsigned int n, uint64_t now)
+{
+	const struct hv_stimer *t = &v->hv.synic.timer[n];
+
+	if (t->config & PERIODIC)
+		kvm_trace("kvm_hv_stimer_start_periodic", "vcpu_id %u timer %u time_now %llu exp_time %llu", v->vcpu->id, n,
+			  (unsigned long long)now, (unsigned long long)t->expires);
+	else
+		kvm_trace("kvm_hv_stimer_start_one_shot", "vcpu_id %u timer %u time_now %llu count %llu", v->vcpu->id, n,
+			  (unsigned long long)now, (unsigned long long)t->count);
 }
 
 static void start_periodic(struct hv_stimer *t, uint64_t now)
@@ -84,13 +98,16 @@ static void start(struct x86_vcpu *v, unsigned int n)
 
 	if (t->config & PERIODIC) {
 		start_periodic(t, now);
-		return;
-	}
-	t->expires = t->count;
-	if (now >= t->count)
-		look_at(v, n);
-	else
+	} else {
+		t->expires = t->count;
+		if (now >= t->count) {
+			look_at(v, n);
+			return;
+		}
 		arm(t, t->count - now);
+	}
+	if (unlikely(v->vm->traced))
+		trace_start(v, n, now);
 }
 
 static int send_message(struct x86_vcpu *v, unsigned int n)
@@ -144,8 +161,9 @@ static void serve(struct x86_vcpu *v, unsigned int n)
 		start(v, n);
 }
 
-static void collect_expired(struct hv_synic *s)
+static void collect_expired(struct x86_vcpu *v)
 {
+	struct hv_synic *s = &v->hv.synic;
 	uint64_t now = host_now_ns();
 
 	if (!s->deadline || now < s->deadline)
@@ -155,6 +173,8 @@ static void collect_expired(struct hv_synic *s)
 			continue;
 		s->timer[n].deadline = 0;
 		s->due |= (uint8_t)(1u << n);
+		if (unlikely(v->vm->traced))
+			kvm_trace("kvm_hv_stimer_callback", "vcpu_id %u timer %u", v->vcpu->id, n);
 	}
 }
 
@@ -180,7 +200,7 @@ void hv_stimers_serve(struct x86_vcpu *v)
 
 	if (!s->due && !passed)
 		return;
-	collect_expired(s);
+	collect_expired(v);
 	while (s->due) {
 		unsigned int n = (unsigned int)__builtin_ctz(s->due);
 

@@ -181,7 +181,7 @@ void hv_sint_ended(struct x86_vcpu *v, uint8_t vector, bool automatic)
 /* --- messages --------------------------------------------------------------------------------- */
 
 /*
- * The TLFS (11.10.3) has the flag set before the place is looked at; the guest cannot tell, since it is its own
+ * The TLFS has the flag set before the place is looked at; the guest cannot tell, since it is its own
  * processor that comes here.
  */
 int hv_message_deliver(struct x86_vcpu *v, unsigned int sint, const struct hv_timer_message *m, bool no_retry)

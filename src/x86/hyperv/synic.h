@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Hyper-V's synthetic interrupt controller of a virtual processor, its four
- * timers, and connections.  TLFS, chapters 11 and 12.2; api.rst 8.2, 8.11 and
+ * timers, and connections.  TLFS, chapters 11 and 12; api.rst 8.2, 8.11 and
  * 4.113.
  *
  * A synthetic interrupt (SINT) is a vector of the local APIC.  Who raises one

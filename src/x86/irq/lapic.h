@@ -240,7 +240,7 @@ bool lapic_in_flight(const struct lapic *l, uint8_t vector);
 /**
  * lapic_set_watched - bit n of @watched (256 bits): ops->ended is told when
  * vector n ends; of @auto_eoi: it ends as it is taken, without an EOI and
- * never in service (Hyper-V's synthetic interrupts, TLFS 11.9).  Owner.
+ * never in service (Hyper-V's synthetic interrupts, TLFS, chapter 11).  Owner.
  */
 void lapic_set_watched(struct lapic *l, const uint64_t watched[4], const uint64_t auto_eoi[4]);
 

@@ -24,6 +24,21 @@ static void copy_in(void *dst, const uint8_t *src, size_t n)
 		((uint64_t *)dst)[i] = ((const volatile uint64_t *)src)[i];
 }
 
+/* A few words by moves: a string instruction takes longer to begin than these. */
+#define FEW_BYTES 128
+
+static void copy_out(uint8_t *dst, const uint8_t *src, size_t n)
+{
+	if (n > FEW_BYTES) {
+		copy_bytes(dst, src, n);
+		return;
+	}
+	for (; n >= 8; n -= 8, dst += 8, src += 8)
+		*(volatile uint64_t *)dst = *(const uint64_t *)src;
+	while (n--)
+		*(volatile uint8_t *)dst++ = *src++;
+}
+
 int phys_read(struct x86_cpu *cpu, gpa_t gpa, void *dst, size_t n)
 {
 	uint8_t *out = dst;
@@ -54,7 +69,7 @@ int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n)
 			return -EFAULT;
 		if (code_gfn_guarded(cpu->code, gpa_to_gfn(gpa)))
 			code_written(cpu, gpa, part, NULL);
-		copy_bytes(memslot_hva(slot, gpa_to_gfn(gpa)) + (gpa & ~GUEST_PAGE_MASK), in, part);
+		copy_out(memslot_hva(slot, gpa_to_gfn(gpa)) + (gpa & ~GUEST_PAGE_MASK), in, part);
 		mmu_mark_dirty(cpu, slot, gpa_to_gfn(gpa));
 		gpa += part;
 		in += part;

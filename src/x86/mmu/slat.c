@@ -65,9 +65,14 @@ void slat_forget(struct x86_cpu *cpu, uint64_t root)
 
 void slat_forget_tag(struct x86_cpu *cpu, uint16_t tag)
 {
-	for (unsigned int n = 0; n < SLAT_ENTRIES && tag; n++)
-		if (cpu->mmu->slat[n].tag == tag)
-			cpu->mmu->slat[n].rights = 0;
+	for (unsigned int n = 0; n < SLAT_ENTRIES; n++) {
+		struct slat_entry *e = &cpu->mmu->slat[n];
+
+		if (e->tag == tag && tag)
+			e->rights = 0;
+		else if (e->tag == tag && (e->flags & SLAT_AD))
+			e->rights &= (uint8_t)~RIGHT_W;
+	}
 }
 
 /* ------------------------------------------------------------------ EPT */
@@ -125,6 +130,9 @@ static bool npt_entry(struct x86_cpu *cpu, const struct walk *w, unsigned int le
 	f->present = e & PT_P;
 	if (!f->present)
 		return false;
+	/* PAE's top entries have no rights, and their reserved bits are looked at when they are loaded, which here is never. */
+	if (w->fmt->root_in_regs && level == w->fmt->levels)
+		return true;
 	f->reserved = e & walk_reserved(cpu, w, level, e);
 	if (f->reserved)
 		return false;
@@ -185,6 +193,9 @@ static bool walk_slat(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access, ui
 	enum walk_ad ad;
 
 	*rights = RIGHT_R | RIGHT_W | RIGHT_X | RIGHT_XU;
+	/* Nested tables reach no further than L1's own addresses: nothing is present beyond. */
+	if (s->kind == SLAT_NPT && gpa >> (w.fmt->levels < 4 ? 32 : GUEST_PAGE_SHIFT + w.fmt->levels * w.fmt->index_bits))
+		return false;
 	for (;; level--) {
 		unsigned int shift = GUEST_PAGE_SHIFT + (level - 1) * w.fmt->index_bits;
 		uint64_t index = gpa >> shift & ((1ULL << w.fmt->index_bits) - 1);

@@ -334,6 +334,12 @@ static int enforce_pv(struct vcpu *vcpu, const struct kvm_enable_cap *cap)
 	return 0;
 }
 
+/* Flushes of L2 by the Hyper-V that a kernel's KVM itself runs on.  There is none under us. */
+static int no_direct_flush(struct vcpu *vcpu, const struct kvm_enable_cap *cap)
+{
+	return cap->flags ? -EINVAL : -ENOTTY;
+}
+
 static int enforce_hyperv(struct vcpu *vcpu, const struct kvm_enable_cap *cap)
 {
 	if (cap->flags)
@@ -420,6 +426,7 @@ static const struct kvm_cap_row caps[] = {
 	{ .cap = KVM_CAP_HYPERV_VP_INDEX, .value = 1 },
 	{ .cap = KVM_CAP_HYPERV_TLBFLUSH, .value = 1 },
 	{ .cap = KVM_CAP_HYPERV_SEND_IPI, .value = 1 },
+	{ .cap = KVM_CAP_HYPERV_DIRECT_TLBFLUSH, .value = 0, .enable_vcpu = no_direct_flush },
 	{ .cap = KVM_CAP_HYPERV_CPUID, .value = 1 },
 	{ .cap = KVM_CAP_SYS_HYPERV_CPUID, .value = 1 },
 	{ .cap = KVM_CAP_HYPERV_ENFORCE_CPUID, .value = 1, .enable_vcpu = enforce_hyperv },

@@ -277,6 +277,8 @@ void x86_cpuid_query(struct x86_vcpu *v, uint32_t *eax, uint32_t *ebx, uint32_t 
 	*ebx = e ? e->ebx : 0;
 	*ecx = e ? e->ecx : 0;
 	*edx = e ? e->edx : 0;
+	if (leaf == 0x80000007 && unlikely(hv_hides_invariant_tsc(v)))
+		*edx &= ~(1u << 8);
 	/* Undefined subleaves of the topology leaves: CL passes through, EDX is the x2APIC ID. */
 	if (!e && (leaf == 0xb || leaf == 0x1f)) {
 		e = x86_cpuid_find(&v->cpuid, leaf, 1);

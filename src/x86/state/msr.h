@@ -62,4 +62,13 @@ void x86_msr_reset(struct x86_vcpu *v);
 
 void x86_msr_filter_free(struct x86_msr_filter *f);
 
+/** x86_pat_valid - each of the eight memory types is one: UC, WC, WT, WP, WB, UC-.  SDM 3A, 11.12.2; APM 2, 7.8.1. */
+static inline bool x86_pat_valid(uint64_t pat)
+{
+	for (unsigned int n = 0; n < 64; n += 8)
+		if ((pat >> n & 0xff) > 7 || !(0xf3 >> (pat >> n & 7) & 1))
+			return false;
+	return true;
+}
+
 #endif

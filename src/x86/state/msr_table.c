@@ -178,9 +178,8 @@ static bool memory_types_ok(uint64_t value)
 
 static int set_pat(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	for (int i = 0; i < 64; i += 8)
-		if ((value >> i & 0xff) > 7 || !(0xf3 >> (value >> i & 7) & 1))
-			return -EINVAL;
+	if (!x86_pat_valid(value))
+		return -EINVAL;
 	v->msr.pat = value;
 	return 0;
 }
@@ -787,6 +786,7 @@ const struct x86_msr_row x86_msr_rows[] = {
 	HYPERV(HV_MSR_SYNDBG_CONTROL, HV_MSR_SYNDBG_PENDING, MSR_SAVED),
 	HYPERV(HV_MSR_SYNDBG_OPTIONS, HV_MSR_SYNDBG_OPTIONS, MSR_SAVED),
 	HYPERV(HV_MSR_CRASH_P0, HV_MSR_TSC_EMULATION_STATUS, MSR_SAVED),
+	HYPERV(HV_MSR_TSC_INVARIANT, HV_MSR_TSC_INVARIANT, MSR_SAVED),
 	{ MSR_WALL_CLOCK_NEW, MSR_WALL_CLOCK_NEW, "KVM_WALL_CLOCK_NEW", MSR_SAVED | MSR_PV, X86_F_KVM_CLOCKSOURCE2,
 	  0, 0, 0, 0, get_wall_clock, set_wall_clock },
 	{ MSR_SYSTEM_TIME_NEW, MSR_SYSTEM_TIME_NEW, "KVM_SYSTEM_TIME_NEW", MSR_SAVED | MSR_PV,

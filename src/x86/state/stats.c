@@ -41,9 +41,18 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("virtual_interrupts"),
 	KVM_STAT_COUNTER("posted_interrupts"),
 	KVM_STAT_COUNTER("pml_entries"),
+	KVM_STAT_COUNTER("branch_records"),
+	KVM_STAT_COUNTER("svm_insn_bytes"),
+	KVM_STAT_COUNTER("svm_pauses_filtered"),
+	KVM_STAT_COUNTER("svm_virtual_gif"),
+	KVM_STAT_COUNTER("svm_virtual_vmload"),
+	KVM_STAT_COUNTER("svm_virtual_irqs"),
+	KVM_STAT_COUNTER("svm_virtual_nmis"),
+	KVM_STAT_COUNTER("svm_tsc_scaled"),
 	KVM_STAT_COUNTER("hv_tlb_flushes"),
 	KVM_STAT_COUNTER("hv_ipis"),
 	KVM_STAT_COUNTER("hv_spin_waits"),
+	KVM_STAT_COUNTER("hv_msr_maps_kept"),
 	KVM_STAT_COUNTER("hv_messages"),
 	KVM_STAT_COUNTER("hv_messages_busy"),
 	KVM_STAT_COUNTER("hv_stimers"),
@@ -78,6 +87,7 @@ void x86_stats_engine(struct vcpu *vcpu)
 	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FILLS, mmu->fills);
 	kvm_stat_set(&vcpu->stats, X86_STAT_SLAT_WALKS, mmu->slat_walks);
 	kvm_stat_set(&vcpu->stats, X86_STAT_PAGE_WALKS, mmu->walks);
+	kvm_stat_set(&vcpu->stats, X86_STAT_BRANCH_RECORDS, cpu->lbr.records);
 	kvm_stat_set(&vcpu->stats, X86_STAT_MMU_RECYCLED, mmu->recycled);
 	kvm_stat_set(&vcpu->stats, X86_STAT_INSTRUCTIONS, cpu->insns);
 	kvm_stat_set(&vcpu->stats, X86_STAT_PDPTE_LOADS, mmu->pdpte_loads);

@@ -41,9 +41,18 @@ enum x86_vcpu_stat {
 	X86_STAT_VIRTUAL_INTERRUPTS,            /* that L2 took from its virtual-APIC page */
 	X86_STAT_POSTED_INTERRUPTS,             /* notifications that L2 took */
 	X86_STAT_PML_ENTRIES,                   /* dirty flags of second-level tables that were logged for L1 */
+	X86_STAT_BRANCH_RECORDS,                /* by DebugCtl.LBR */
+	X86_STAT_SVM_INSN_BYTES,                /* exits that told an instruction's bytes */
+	X86_STAT_SVM_PAUSES,                    /* PAUSEs that the filter let pass */
+	X86_STAT_SVM_VIRTUAL_GIF,               /* STGI and CLGI of L2's own */
+	X86_STAT_SVM_VIRTUAL_VMLOAD,            /* VMLOAD and VMSAVE by L2's addresses */
+	X86_STAT_SVM_VIRTUAL_IRQS,
+	X86_STAT_SVM_VIRTUAL_NMIS,
+	X86_STAT_SVM_TSC_SCALED,                /* entries with a TSC ratio */
 	X86_STAT_HV_TLB_FLUSHES,                /* Hyper-V's hypercalls, by the vCPU that asks */
 	X86_STAT_HV_IPIS,                       /* interrupts that they sent */
 	X86_STAT_HV_SPIN_WAITS,
+	X86_STAT_HV_MSR_MAPS_KEPT,              /* VMRUNs that did not read L1's map of MSRs again */
 	X86_STAT_HV_MESSAGES,                   /* put into the guest's message page */
 	X86_STAT_HV_MESSAGES_BUSY,              /* that found their place taken */
 	X86_STAT_HV_STIMERS,                    /* synthetic timers that expired by a message */

@@ -172,6 +172,7 @@ int x86_vcpu_create(struct vcpu *vcpu)
 	v->vcpu = vcpu;
 	v->vm = x;
 	v->external_vector = v->ioapic_eoi = -1;
+	v->hv.vp_index = KVM_MAX_VCPUS;
 	v->cpu.env = x->traced ? &x->env : &x86_kvm_env;
 	v->cpu.env_ptr = v;
 	v->cpu.vmware_backdoor = v->vm->vmware_backdoor;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Decode assists: the bytes of an instruction whose access to data was the reason of the exit.  APM 2, 15.32.5. */
 #include "x86/mmu/mmu.h"
+#include "x86/state/stats.h"
 #include "x86/svm/svm.h"
 
 /* Up to @n bytes at the linear address @at, within its page. */
@@ -27,4 +28,6 @@ void svm_fetch_bytes(struct x86_vcpu *v)
 	if (n && n < sizeof(c->insn_bytes))
 		n += fetch(v, at + n, c->insn_bytes + n, sizeof(c->insn_bytes) - n);
 	c->insn_len = (uint8_t)n;
+	if (n)
+		x86_stat_inc(v->vcpu, X86_STAT_SVM_INSN_BYTES);
 }

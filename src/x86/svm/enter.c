@@ -4,6 +4,7 @@
 #include "x86/cpu/exception.h"
 #include "x86/cpu/insn.h"
 #include "x86/mmu/mmu.h"
+#include "x86/state/msr.h"
 #include "x86/state/stats.h"
 #include "x86/svm/svm.h"
 
@@ -76,9 +77,9 @@ static bool asid_zero(struct x86_vcpu *v, const struct vmcb *m)
 
 static bool map_beyond_memory(uint64_t at, uint64_t size, const struct x86_vcpu *v)
 {
-	uint64_t last = (at & GUEST_PAGE_MASK) + size - 1;
+	uint64_t first = at & GUEST_PAGE_MASK, last = first + size - 1;
 
-	return last >> v->cpu.maxphyaddr;
+	return last < first || first >> v->cpu.maxphyaddr || last >> v->cpu.maxphyaddr;
 }
 
 static bool io_map_out_of_range(struct x86_vcpu *v, const struct vmcb *m)
@@ -108,6 +109,30 @@ static bool msr_map_unreadable(struct x86_vcpu *v, const struct vmcb *m)
 static bool nested_cr3_reserved(struct x86_vcpu *v, const struct vmcb *m)
 {
 	return (m->control.nested_ctl & NESTED_NP) && m->control.nested_cr3 >> v->cpu.maxphyaddr;
+}
+
+/* APM 2, table 15-9: all other encodings are reserved; as KVM. */
+static bool tlb_control_reserved(struct x86_vcpu *v, const struct vmcb *m)
+{
+	switch (m->control.tlb_control) {
+	case TLB_NOTHING:
+	case TLB_ALL: return false;
+	case TLB_ASID:
+	case TLB_ASID_NONGLOBAL: return !x86_has(&v->cpu, X86_F_FLUSHBYASID);
+	default: return true;
+	}
+}
+
+/* APM 2, 15.25.4.  Without nested paging it is not loaded. */
+static bool pat_reserved(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->control.nested_ctl & NESTED_NP) && !x86_pat_valid(m->save.g_pat);
+}
+
+/* The tables have the format of L1's own, which then has none; APM 2, 15.25.4. */
+static bool nested_paging_of_unpaged_host(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->control.nested_ctl & NESTED_NP) && !(v->svm->host.cr0 & CR0_PG);
 }
 
 /* Without nested paging they are loaded and judged once, here. */
@@ -154,7 +179,12 @@ static rule_fn *const save_rules[] = {
 
 static rule_fn *const control_rules[] = {
 	vmrun_not_intercepted, io_map_out_of_range, msr_map_out_of_range, event_illegal, asid_zero, nested_cr3_reserved,
-	virtual_nmi_without_intercept,
+	virtual_nmi_without_intercept, tlb_control_reserved,
+};
+
+/* Of VMRUN's alone: what they look at is not all in the VMCB. */
+static rule_fn *const entry_rules[] = {
+	pat_reserved, nested_paging_of_unpaged_host, msr_map_unreadable, pdpte_reserved,
 };
 
 static bool valid(struct x86_vcpu *v, const struct vmcb *m, rule_fn *const *rule, unsigned int count)
@@ -177,13 +207,14 @@ bool svm_control_valid(struct x86_vcpu *v, const struct vmcb *m)
 
 /*
  * Clean bits (APM 2, 15.15) permit to use what the processor has kept of a VMCB instead of its memory, and do not ask
- * for it.  All of it is read at each VMRUN: a bit that says so wrongly does no harm.
+ * for it.  All of it is read at each VMRUN: a bit that says so wrongly does no harm.  That of the enlightened MSR bitmap is
+ * another matter.
  */
 static bool vmcb_valid(struct x86_vcpu *v)
 {
 	const struct vmcb *m = &v->svm->vmcb;
 
-	return svm_save_valid(v, m) && svm_control_valid(v, m) && !msr_map_unreadable(v, m) && !pdpte_reserved(v, m);
+	return svm_save_valid(v, m) && svm_control_valid(v, m) && valid(v, m, entry_rules, ARRAY_SIZE(entry_rules));
 }
 
 /* --- entry -------------------------------------------------------------------------------------- */
@@ -293,6 +324,7 @@ void svm_leave_nested(struct x86_vcpu *v)
 	for (unsigned int k = 0; k < X86_ICPT_WORDS; k++)
 		n->icpt[k] = 0;
 	n->slat = (struct x86_slat){ 0 };
+	v->svm->msr_map.used = false;
 	x86_request(&v->cpu, X86_REQ_EVENT);
 }
 
@@ -310,6 +342,8 @@ static void enter(struct x86_vcpu *v)
 		x86_set_shadow(cpu, SHADOW_STI);
 	svm_queue_event(v);
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_RUN);
+	if (cpu->nested.tsc_shift)
+		x86_stat_inc(v->vcpu, X86_STAT_SVM_TSC_SCALED);
 }
 
 void svm_vmrun(struct x86_vcpu *v, const struct insn *i)
@@ -325,6 +359,7 @@ void svm_vmrun(struct x86_vcpu *v, const struct insn *i)
 	svm_save_host(v, insn_next_rip(cpu, i));
 	at(cpu, &x86_no_insn);
 	if (vmcb_valid(v)) {
+		svm_keep_msr_map(v);
 		enter(v);
 		/* PAE's top entries are the guest's memory, and may be out of reach: then L2 has run, and exits. */
 		if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !x86_long_mode(cpu))

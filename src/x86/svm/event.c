@@ -118,7 +118,7 @@ static bool take_virtual(struct x86_vcpu *v)
 		return true;
 	}
 	c->int_ctl &= ~V_IRQ;
-	x86_stat_inc(v->vcpu, X86_STAT_IRQ_INJECTIONS);
+	x86_stat_inc(v->vcpu, X86_STAT_SVM_VIRTUAL_IRQS);
 	x86_deliver_interrupt(&v->cpu, (uint8_t)c->int_vector);
 	return true;
 }
@@ -133,7 +133,7 @@ static bool take_virtual_nmi(struct x86_vcpu *v)
 		return false;
 	}
 	v->svm->vmcb.control.int_ctl &= ~V_NMI;
-	x86_stat_inc(v->vcpu, X86_STAT_NMI_INJECTIONS);
+	x86_stat_inc(v->vcpu, X86_STAT_SVM_VIRTUAL_NMIS);
 	x86_deliver_nmi(&v->cpu);
 	return true;
 }

@@ -6,6 +6,7 @@
 #include "x86/cpu/control.h"
 #include "x86/cpu/insn.h"
 #include "x86/mmu/mmu.h"
+#include "x86/state/stats.h"
 #include "x86/svm/svm.h"
 
 /* --- VMLOAD, VMSAVE: what VMRUN leaves alone ---------------------------------------------------------- */
@@ -18,7 +19,11 @@ static gpa_t save_area(struct x86_vcpu *v, enum mmu_access access)
 	if ((gpa & ~GUEST_PAGE_MASK) || gpa >> v->cpu.maxphyaddr)
 		x86_raise_ec(&v->cpu, X86_GP, 0);
 	gpa += offsetof(struct vmcb, save);
-	return svm_vls(v) ? mmu_slat_gpa(&v->cpu, gpa, access) : gpa;
+	if (!svm_vls(v))
+		return gpa;
+	gpa = mmu_slat_gpa(&v->cpu, gpa, access);
+	x86_stat_inc(v->vcpu, X86_STAT_SVM_VIRTUAL_VMLOAD);
+	return gpa;
 }
 
 /* MSRs that both move, by place. */
@@ -85,21 +90,27 @@ static void vmsave(struct x86_vcpu *v, const struct insn *i)
 /* --- the rest ------------------------------------------------------------------------------------------------ */
 
 /* L2 that has one of its own leaves the processor's alone.  APM 2, 15.33. */
+static void set_gif(struct x86_vcpu *v, bool on)
+{
+	uint32_t *c = &v->svm->vmcb.control.int_ctl;
+
+	if (svm_vgif(v)) {
+		*c = on ? *c | V_GIF : *c & ~V_GIF;
+		x86_stat_inc(v->vcpu, X86_STAT_SVM_VIRTUAL_GIF);
+	} else {
+		v->svm->gif = on;
+	}
+}
+
 static void stgi(struct x86_vcpu *v, const struct insn *i)
 {
-	if (svm_vgif(v))
-		v->svm->vmcb.control.int_ctl |= V_GIF;
-	else
-		v->svm->gif = true;
+	set_gif(v, true);
 	x86_request(&v->cpu, X86_REQ_EVENT);
 }
 
 static void clgi(struct x86_vcpu *v, const struct insn *i)
 {
-	if (svm_vgif(v))
-		v->svm->vmcb.control.int_ctl &= ~V_GIF;
-	else
-		v->svm->gif = false;
+	set_gif(v, false);
 }
 
 /* The page at rAX in the ASID in ECX; 0 is the host's own.  APM 3, INVLPGA. */
@@ -169,6 +180,8 @@ void svm_reset(struct x86_vcpu *v)
 {
 	if (!v->svm)
 		return;
-	v->svm->gif = true;
+	v->svm->msr_map.kept = false;
 	svm_leave_nested(v);
+	v->svm->gif = true;
+	v->svm->tsc_ratio = TSC_RATIO_ONE;
 }

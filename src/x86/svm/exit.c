@@ -113,6 +113,8 @@ static void leave_guest(struct x86_vcpu *v)
 {
 	svm_leave_nested(v);
 	v->cpu.shadow = 0;
+	/* Breakpoints that L2 has met and not been told of are not L1's. */
+	v->cpu.pending_db = 0;
 	v->svm->gif = false;
 	svm_restore_host(v);
 	/* VMRUN, which ends only now, was single-stepped. */

@@ -4,6 +4,7 @@
 #include "x86/cpu/insn.h"
 #include "x86/cpu/task.h"
 #include "x86/mmu/mmu.h"
+#include "x86/state/stats.h"
 #include "x86/svm/svm.h"
 
 /* --- instructions: the bit of the VMCB that asks for each ----------------------------------------- */
@@ -75,6 +76,13 @@ static bool port_intercepted(struct x86_vcpu *v, uint64_t info)
 	return map_bits(v, v->svm->vmcb.control.iopm, ICPT_IO_PORT(info), ICPT_IO_SIZE(info));
 }
 
+static bool msr_bit(struct x86_vcpu *v, unsigned int bit)
+{
+	const struct svm_msr_map *map = &v->svm->msr_map;
+
+	return map->used ? map->bits[bit / 8] >> bit % 8 & 1 : map_bits(v, v->svm->vmcb.control.msrpm, bit, 1);
+}
+
 /* Two bits an MSR, read and write, in three ranges; what lies outside is intercepted.  APM 2, 15.11. */
 static bool msr_intercepted(struct x86_vcpu *v, uint32_t index, bool write)
 {
@@ -82,8 +90,7 @@ static bool msr_intercepted(struct x86_vcpu *v, uint32_t index, bool write)
 
 	for (unsigned int n = 0; n < ARRAY_SIZE(range); n++)
 		if (index - range[n] < 0x2000)
-			return map_bits(v, v->svm->vmcb.control.msrpm,
-					n * 0x4000 + (index - range[n]) * 2 + write, 1);
+			return msr_bit(v, n * 0x4000 + (index - range[n]) * 2 + write);
 	return true;
 }
 
@@ -138,6 +145,7 @@ static bool pause_exits(struct x86_vcpu *v)
 	if (!s->pause_left)
 		return true;
 	s->pause_left--;
+	x86_stat_inc(v->vcpu, X86_STAT_SVM_PAUSES);
 	return false;
 }
 
@@ -151,7 +159,7 @@ static void dr_access(struct x86_vcpu *v, const struct insn *i, uint64_t info)
 		svm_exit_insn(v, i, (write ? EXIT_DR_WRITE : EXIT_DR_READ) + n, assist(v, info >> 8 & 15), 0);
 }
 
-static void task_switch(struct x86_vcpu *v, uint64_t info)
+static void __attribute__((noreturn)) task_switch(struct x86_vcpu *v, uint64_t info)
 {
 	unsigned int reason = info >> 16 & 0xff;
 
@@ -165,6 +173,9 @@ void svm_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, ui
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 
+	/* Also by an event, when there is no instruction. */
+	if (which == ICPT_TASK_SWITCH)
+		task_switch(v, info);
 	/* What the decoder has planted before an instruction has no length. */
 	while (!i->len)
 		i++;
@@ -184,9 +195,6 @@ void svm_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, ui
 	case ICPT_MSR:
 		if (msr_intercepted(v, (uint32_t)cpu->regs[R_RCX], info))
 			svm_exit_insn(v, i, EXIT_WORD3 + W3_MSR, info, 0);
-		return;
-	case ICPT_TASK_SWITCH:
-		task_switch(v, info);
 		return;
 	case ICPT_INVPCID:
 		/* Where the descriptor is, and the type: without decode assists too.  APM 2, 15.9. */

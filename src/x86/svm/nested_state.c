@@ -80,6 +80,8 @@ long svm_set_nested_state(struct x86_vcpu *v, const struct kvm_nested_state *hea
 		return -EINVAL;
 	if (v->cpu.smm && (head->flags & KVM_STATE_NESTED_GUEST_MODE))
 		return -EINVAL;
+	/* Whatever was kept is another guest's. */
+	v->svm->msr_map.kept = false;
 	if (head->flags & KVM_STATE_NESTED_GUEST_MODE)
 		return enter(v, head, user);
 	svm_leave_nested(v);

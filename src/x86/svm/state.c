@@ -165,6 +165,7 @@ void svm_restore_host(struct x86_vcpu *v)
 	load(v, h, 0);
 	svm_load_lbr(v, h);
 	derive(cpu, h->rflags & ~(uint64_t)FL_VM, DR7_FIXED_1);
-	if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !x86_long_mode(cpu))
-		(void)!mmu_load_pdptes(cpu, cpu->cr3);
+	/* PAE's top entries are memory that may have changed: there is no way back with bad ones. */
+	if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !x86_long_mode(cpu) && mmu_load_pdptes(cpu, cpu->cr3))
+		x86_request(cpu, X86_REQ_TRIPLE_FAULT);
 }

@@ -13,6 +13,14 @@
 #include "x86/state/state.h"
 #include "x86/svm/vmcb.h"
 
+/* A copy of L1's map of MSRs; see enlightened.c. */
+struct svm_msr_map {
+	bool used;                      /* by L2 as it runs now */
+	bool kept;                      /* it is of ... */
+	gpa_t vmcb;
+	uint8_t bits[MSRPM_USED];
+};
+
 struct x86_svm {
 	bool gif;
 	bool bytes;                     /* the exit is one that tells the instruction's bytes */
@@ -23,6 +31,7 @@ struct x86_svm {
 	gpa_t vmcb_gpa;                 /* of the VMCB in use */
 	uint64_t hsave, vm_cr;
 	struct vmcb vmcb;
+	struct svm_msr_map msr_map;
 	struct vmcb_save host;          /* what VMRUN keeps of L1, and #VMEXIT restores; APM 2, 15.5.1 and 15.6 */
 	/* An exit that x86_vmexit() was called for. */
 	uint64_t exit_code, exit_info1, exit_info2, next_rip;
@@ -41,6 +50,10 @@ static inline uint64_t svm_canonical(const struct x86_cpu *cpu, uint64_t address
 
 	return (uint64_t)((int64_t)(address << shift) >> shift);
 }
+
+/* --- enlightened.c --- */
+/** svm_keep_msr_map - at VMRUN, all of which is valid: the map that L2 runs with. */
+void svm_keep_msr_map(struct x86_vcpu *v);
 
 /* --- state.c --- */
 void svm_load_guest(struct x86_vcpu *v);

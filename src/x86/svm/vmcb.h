@@ -38,7 +38,12 @@ struct vmcb_control {
 	uint64_t clean;
 	uint64_t next_rip;
 	uint8_t insn_len, insn_bytes[15];
-	uint8_t reserved3[0x400 - 0xe0];
+	uint8_t reserved3[0x3e0 - 0xe0];
+	struct {                        /* software's own: of Hyper-V, as TLFS 16.5 has it */
+		uint32_t control;       /* HV_SVM_* */
+		uint32_t vp_id;
+		uint64_t vm_id, partition_assist_page, reserved;
+	} hv;
 };
 
 struct vmcb_save {
@@ -69,6 +74,7 @@ struct vmcb {
 static_assert(offsetof(struct vmcb_control, iopm) == 0x40, "APM 2, table B-1");
 static_assert(offsetof(struct vmcb_control, exit_code) == 0x70, "APM 2, table B-1");
 static_assert(offsetof(struct vmcb_control, event_inj) == 0xa8, "APM 2, table B-1");
+static_assert(offsetof(struct vmcb_control, hv) == 0x3e0, "TLFS 16.5");
 static_assert(offsetof(struct vmcb, save) == 0x400, "APM 2, table B-1");
 static_assert(offsetof(struct vmcb, save.efer) == 0x4d0, "APM 2, table B-2");
 static_assert(offsetof(struct vmcb, save.rax) == 0x5f8, "APM 2, table B-2");
@@ -80,6 +86,10 @@ static_assert(offsetof(struct vmcb, save.last_exception_to) == 0x690, "APM 2, ta
 
 #define IOPM_SIZE 0x3000u
 #define MSRPM_SIZE 0x2000u
+#define MSRPM_USED 0x1800u              /* three ranges of MSRs */
+
+/* hv.control */
+#define HV_SVM_MSR_BITMAP 2u
 
 /* int_ctl */
 #define V_TPR 0xffu

@@ -411,7 +411,8 @@ void vmx_reset(struct x86_vcpu *v)
 
 	if (!v->vmx)
 		return;
-	v->vmx->on = v->vmx->smm_on = v->vmx->smm_guest = v->vmx->run_pending = v->vmx->reentered = v->vmx->woken = v->vmx->mtf_due = false;
+	v->vmx->on = v->vmx->smm_on = v->vmx->smm_guest = false;
+	v->vmx->run_pending = v->vmx->reentered = v->vmx->woken = v->vmx->mtf_due = false;
 	v->vmx->after = 0;
 	v->vmx->current = VMX_NONE;
 	v->cpu.nested = (struct x86_nested){ .ops = own };

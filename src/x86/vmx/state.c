@@ -110,10 +110,8 @@ static void load_interruptibility(struct x86_vcpu *v, const struct vmcs *m)
 	if (m->guest_interruptibility & BLOCKED_MOV_SS)
 		x86_set_shadow(cpu, SHADOW_MOV_SS);
 	cpu->nmi_blocked = m->guest_interruptibility & BLOCKED_NMI;
-	/* Behind MOV SS a trap waits for one more instruction; else it comes at once, as an event.  26.6.3. */
-	cpu->pending_db = 0;
-	if ((m->guest_interruptibility & BLOCKED_MOV_SS) && (m->guest_pending_db & (PENDING_ENABLED | DR6_BS)))
-		cpu->pending_db = m->guest_pending_db & (0xf | DR6_BS);
+	/* Behind MOV SS a trap waits for one more instruction; else it comes at once, as an event.  26.7.3. */
+	cpu->pending_db = m->guest_interruptibility & BLOCKED_MOV_SS ? m->guest_pending_db & 0xf : 0;
 }
 
 void vmx_load_guest(struct x86_vcpu *v, bool entry)
@@ -220,6 +218,8 @@ void vmx_store_guest(struct x86_vcpu *v)
 	m->guest_interruptibility = interruptibility(cpu);
 	m->guest_activity = activity(v);
 	m->guest_pending_db = (cpu->pending_db & (0xf | DR6_BS)) | (cpu->pending_db & 0xf ? PENDING_ENABLED : 0);
+	if (vmx_step_deferred(m))
+		m->guest_pending_db = (m->guest_pending_db & ~(uint64_t)DR6_BS) | (vmx_single_steps(m) ? DR6_BS : 0);
 	store_controls(v, m);
 }
 
