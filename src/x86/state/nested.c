@@ -6,6 +6,7 @@
 #include "x86/state/model.h"
 #include "x86/state/state.h"
 #include "x86/svm/svm.h"
+#include "x86/vmx/vmx.h"
 
 #define FLAGS (KVM_STATE_NESTED_RUN_PENDING | KVM_STATE_NESTED_GUEST_MODE | KVM_STATE_NESTED_EVMCS | \
 	       KVM_STATE_NESTED_MTF_PENDING | KVM_STATE_NESTED_GIF_SET)
@@ -17,11 +18,11 @@ long x86_ioctl_get_nested_state(struct kvm_call *c)
 	uint32_t need;
 	long r;
 
-	if (!v->svm)
+	if (!v->svm && !v->vmx)
 		return -EINVAL;
 	if (kvm_copy_in(&head.size, c->arg + offsetof(struct kvm_nested_state, size), sizeof(head.size)))
 		return -EFAULT;
-	r = svm_get_nested_state(v, c->arg, head.size);
+	r = v->svm ? svm_get_nested_state(v, c->arg, head.size) : vmx_get_nested_state(v, c->arg, head.size);
 	if (r < 0)
 		return r;
 	need = (uint32_t)r;
@@ -35,7 +36,7 @@ long x86_ioctl_set_nested_state(struct kvm_call *c)
 	struct x86_vcpu *v = x86_vcpu_of(c->vcpu);
 	struct kvm_nested_state head;
 
-	if (!v->svm)
+	if (!v->svm && !v->vmx)
 		return -EINVAL;
 	if (kvm_copy_in(&head, c->arg, sizeof(head)))
 		return -EFAULT;
@@ -43,7 +44,7 @@ long x86_ioctl_set_nested_state(struct kvm_call *c)
 		return -EINVAL;
 	if ((head.flags & KVM_STATE_NESTED_RUN_PENDING) && !(head.flags & KVM_STATE_NESTED_GUEST_MODE))
 		return -EINVAL;
-	return svm_set_nested_state(v, &head, c->arg);
+	return v->svm ? svm_set_nested_state(v, &head, c->arg) : vmx_set_nested_state(v, &head, c->arg);
 }
 
 int x86_nested_state_size(struct vm *vm)
@@ -51,5 +52,7 @@ int x86_nested_state_size(struct vm *vm)
 	struct x86_model m;
 
 	x86_model_get(&m);
-	return x86_model_has(&m, X86_F_SVM) ? (int)svm_nested_state_size() : 0;
+	if (x86_model_has(&m, X86_F_SVM))
+		return (int)svm_nested_state_size();
+	return x86_model_has(&m, X86_F_VMX) ? (int)vmx_nested_state_size() : 0;
 }

@@ -18,6 +18,7 @@
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 #include "x86/svm/svm.h"
+#include "x86/vmx/vmx.h"
 
 #define STATE_OFFSET 0xfe00
 #define ENTRY_OFFSET 0x8000
@@ -288,6 +289,7 @@ void x86_smm_enter(struct x86_vcpu *v)
 		m.w64.svm[0] = 1;
 		m.w64.svm[1] = vmcb;
 	}
+	vmx_suspend(v);
 	x86_smm_changed(v, true);
 	/* Without memory there the state is lost, which RSM will find out; as KVM. */
 	(void)!x86_guest_write(v, v->msr.smbase + STATE_OFFSET, &m, sizeof(m));
@@ -323,7 +325,7 @@ int x86_smm_leave(struct x86_cpu *cpu)
 	x86_dr7_changed(cpu);
 	if (x86_has(cpu, X86_F_LM) && x86_has(cpu, X86_F_SVM) && m.w64.svm[0])
 		return svm_resume(v, m.w64.svm[1]);
-	return 0;
+	return vmx_resume(v);
 }
 
 /* --- asking for it --- */

@@ -58,10 +58,11 @@ static void release(struct x86_vcpu *v)
 	v->vmx->current = VMX_NONE;
 }
 
-static void leave_operation(struct x86_vcpu *v)
+void vmx_set_operation(struct x86_vcpu *v, bool on)
 {
-	v->vmx->on = false;
-	v->cpu.nested.cr0_fixed = v->cpu.nested.cr4_fixed = 0;
+	v->vmx->on = on;
+	v->cpu.nested.cr0_fixed = on ? vmx_cap(v, CAP_CR0_FIXED0) : 0;
+	v->cpu.nested.cr4_fixed = on ? vmx_cap(v, CAP_CR4_FIXED0) : 0;
 }
 
 /* --- VMXON, VMXOFF -------------------------------------------------------------------------------------------- */
@@ -92,18 +93,16 @@ static void vmxon(struct x86_vcpu *v, const struct insn *i)
 		vmx_fail_invalid(v);
 		return;
 	}
-	v->vmx->on = true;
 	v->vmx->vmxon = region;
 	v->vmx->current = VMX_NONE;
-	v->cpu.nested.cr0_fixed = vmx_cap(v, CAP_CR0_FIXED0);
-	v->cpu.nested.cr4_fixed = vmx_cap(v, CAP_CR4_FIXED0);
+	vmx_set_operation(v, true);
 	vmx_succeed(v);
 }
 
 static void vmxoff(struct x86_vcpu *v, const struct insn *i)
 {
 	release(v);
-	leave_operation(v);
+	vmx_set_operation(v, false);
 	/* An INIT that was held back. */
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	vmx_succeed(v);
@@ -412,7 +411,22 @@ void vmx_reset(struct x86_vcpu *v)
 
 	if (!v->vmx)
 		return;
-	v->vmx->on = false;
+	v->vmx->on = v->vmx->smm_on = v->vmx->smm_guest = false;
+	v->vmx->run_pending = v->vmx->reentered = v->vmx->woken = v->vmx->mtf_due = false;
+	v->vmx->after = 0;
 	v->vmx->current = VMX_NONE;
 	v->cpu.nested = (struct x86_nested){ .ops = own };
+}
+
+void vmx_forget(struct x86_vcpu *v)
+{
+	struct x86_vmx *x = v->vmx;
+
+	if (v->cpu.nested.in_guest)
+		vmx_leave_guest(v);
+	x->smm_on = x->smm_guest = x->run_pending = false;
+	x->current = VMX_NONE;
+	vmx_set_operation(v, false);
+	mmu_flush_all(&v->cpu);
+	x86_update_mode(&v->cpu);
 }
