@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Nested VMX: a guest enters one of its own, and hears of what that does.  SDM 3C. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "guest.h"
@@ -163,6 +164,57 @@ static void test_bad_state(void **state)
 	guest_each_model(bad_state);
 }
 
-static const struct CMUnitTest tests[] = { cmocka_unit_test(test_exits), cmocka_unit_test(test_bad_state) };
+/* Each row but the last is wrong by its one field; api.rst 4.115. */
+static void set_state(bool amd)
+{
+	const uint64_t none = ~0ULL, on = VMXON_REGION;
+	const struct {
+		uint64_t vmxon, vmcs;
+		uint16_t format, flags, smm;
+		uint32_t vmx_flags;
+		int error;
+	} rows[] = {
+		{ on, none, KVM_STATE_NESTED_FORMAT_SVM, 0, 0, 0, EINVAL },
+		{ on + 1, none, 0, 0, 0, 0, EINVAL },
+		{ none, VMCS_REGION, 0, 0, 0, 0, EINVAL },
+		{ none, none, 0, KVM_STATE_NESTED_GUEST_MODE, 0, 0, EINVAL },
+		{ none, none, 0, 0, KVM_STATE_NESTED_SMM_VMXON, 0, EINVAL },
+		{ on, none, 0, 0, KVM_STATE_NESTED_SMM_VMXON, 0, EINVAL },
+		{ on, none, 0, 0, 0, 1u << 1, EINVAL },
+		{ on, VMCS_REGION, 0, 0, 0, 0, EINVAL },       /* and no room for it */
+		{ on, none, 0, 0, 0, 0, 0 },
+	};
+	struct kvm_nested_state n;
+	struct guest g;
+
+	if (amd)
+		return;
+	g = hypervisor(2);
+	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		n = (struct kvm_nested_state){ .size = sizeof(n), .format = rows[i].format, .flags = rows[i].flags };
+		n.hdr.vmx.vmxon_pa = rows[i].vmxon;
+		n.hdr.vmx.vmcs12_pa = rows[i].vmcs;
+		n.hdr.vmx.smm.flags = rows[i].smm;
+		n.hdr.vmx.flags = rows[i].vmx_flags;
+		errno = 0;
+		assert_int_equal(api_ioctl(g.vcpu, KVM_SET_NESTED_STATE, &n), rows[i].error ? -1 : 0);
+		assert_int_equal(errno, rows[i].error);
+	}
+	n = (struct kvm_nested_state){ .size = sizeof(n) };
+	api_ok(api_ioctl(g.vcpu, KVM_GET_NESTED_STATE, &n));
+	assert_int_equal(n.size, sizeof(n));
+	assert_int_equal(n.hdr.vmx.vmxon_pa, VMXON_REGION);
+	assert_int_equal(n.hdr.vmx.vmcs12_pa, ~0ULL);
+	guest_end(&g);
+}
+
+static void test_set_state(void **state)
+{
+	guest_each_model(set_state);
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(test_exits), cmocka_unit_test(test_bad_state), cmocka_unit_test(test_set_state),
+};
 
 API_MAIN(tests)

@@ -27,7 +27,7 @@ struct x86_exception;
 enum x86_icpt {
 	ICPT_NONE,
 	/* Instructions; insn/icpt.c says which. */
-	ICPT_CPUID, ICPT_HLT, ICPT_PAUSE, ICPT_RDTSC, ICPT_RDTSCP, ICPT_RDPMC, ICPT_RDPRU,
+	ICPT_CPUID, ICPT_HLT, ICPT_PAUSE, ICPT_RDTSC, ICPT_RDTSCP, ICPT_RDPID, ICPT_RDPMC, ICPT_RDPRU,
 	ICPT_INVD, ICPT_WBINVD, ICPT_INVLPG, ICPT_INVPCID,
 	ICPT_MONITOR, ICPT_MWAIT, ICPT_XSETBV, ICPT_XSAVES, ICPT_XRSTORS, ICPT_RDRAND, ICPT_RDSEED,
 	ICPT_LGDT, ICPT_LIDT, ICPT_SGDT, ICPT_SIDT, ICPT_LLDT, ICPT_LTR, ICPT_SLDT, ICPT_STR,
@@ -89,7 +89,7 @@ struct x86_slat_fault {
 	bool present;           /* NPT: there was an entry */
 	bool reserved;          /* NPT: with reserved bits */
 	bool user;              /* of CPL 3, for mode-based execute */
-	bool apic_page;         /* no fault: code in the APIC-access page, at L1's address @gpa */
+	bool apic_page;         /* no fault: code, or a table, in the APIC-access page, at L1's address @gpa */
 	bool log_full;          /* it would set a dirty flag, and there is no room to log that */
 	uint8_t access;         /* enum mmu_access */
 	uint8_t rwxu;           /* EPT: rights that all entries on the way give: bits 0 to 2 and, of bit 10, 3 */
@@ -140,11 +140,19 @@ struct x86_nested {
 	uint64_t cr0_fixed, cr4_fixed;          /* VMX operation: bits that must stay 1.  SDM 3C 23.8. */
 	/* What L2 sees is L1's * tsc_mul >> tsc_shift, where the latter is not 0, + tsc_offset. */
 	uint64_t tsc_offset, tsc_mul;
+	uint64_t tsc_deadline;                  /* VMX: when L1's counter is there L2 is left; 0: never.  SDM 3C 25.5.1. */
+	bool monitor_trap;                      /* VMX: events are looked at behind each instruction.  SDM 3C 25.5.2. */
 	uint8_t tsc_shift;
 	bool log_dirty;         /* L1 wants to hear of dirty flags */
 	struct x86_slat slat;                   /* in force; all zero while L1 runs */
 	struct x86_slat_fault fault;            /* the last one */
 };
+
+/** x86_nested_tsc_due - L1's time-stamp counter is @tsc: is it time to leave L2? */
+static inline bool x86_nested_tsc_due(const struct x86_nested *n, uint64_t tsc)
+{
+	return n->tsc_deadline && tsc >= n->tsc_deadline;
+}
 
 /** x86_nested_tsc - L1's time-stamp counter as who is running sees it. */
 uint64_t x86_nested_tsc(const struct x86_nested *n, uint64_t tsc);

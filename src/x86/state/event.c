@@ -85,10 +85,10 @@ static bool nmi_allowed(const struct x86_vcpu *v)
 	return !svm_nmi_blocked(v) && !v->cpu.shadow;
 }
 
-/* INIT is latched in SMM, and wherever SVM says so: SIPIs are lost there. */
+/* INIT is latched in SMM, in VMX root operation, and wherever SVM says so: SIPIs are lost there. */
 static bool init_allowed(const struct x86_vcpu *v)
 {
-	return !v->cpu.smm && !svm_holds_init(v);
+	return !v->cpu.smm && !svm_holds_init(v) && !vmx_blocks_init(v);
 }
 
 bool x86_has_event(struct x86_vcpu *v)
@@ -122,6 +122,8 @@ static void start_at(struct x86_vcpu *v, uint8_t vector)
 void x86_accept_events(struct x86_vcpu *v)
 {
 	if (!v->has_lapic || !lapic_events(&v->lapic))
+		return;
+	if (v->vmx && v->cpu.nested.in_guest && !vmx_accept_events(v))
 		return;
 	if (!init_allowed(v)) {
 		lapic_take_event(&v->lapic, LAPIC_EVENT_SIPI);

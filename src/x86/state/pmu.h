@@ -73,6 +73,10 @@ void x86_pmu_slice(struct x86_vcpu *v);
 /** x86_pmu_rdpmc - 0; 1: there is no counter of that number. */
 int x86_pmu_rdpmc(struct x86_vcpu *v, uint32_t index, uint64_t *value);
 
+/** x86_pmu_has_global, x86_pmu_valid_global - is there IA32_PERF_GLOBAL_CTRL, may that be its value? */
+bool x86_pmu_has_global(const struct x86_vcpu *v);
+bool x86_pmu_valid_global(const struct x86_vcpu *v, uint64_t value);
+
 /* --- pmu_msr.c: for rows of the table of MSRs --- */
 int x86_pmu_get(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host);
 int x86_pmu_set(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host);

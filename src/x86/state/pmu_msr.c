@@ -113,6 +113,16 @@ static int set_fixed_ctrl(struct x86_vcpu *v, uint64_t value)
 	return 0;
 }
 
+bool x86_pmu_has_global(const struct x86_vcpu *v)
+{
+	return v->cpuid.vendor == V_INTEL && v->pmu.version > 1;
+}
+
+bool x86_pmu_valid_global(const struct x86_vcpu *v, uint64_t value)
+{
+	return !(value & ~counters(&v->pmu));
+}
+
 static int set_control(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
 	struct x86_pmu *p = &v->pmu;

@@ -8,7 +8,6 @@
 #include "x86/state/regs.h"
 #include "x86/state/state.h"
 #include "x86/svm/svm.h"
-#include "x86/vmx/vmx.h"
 
 /* kvm_regs lists the registers in an order of its own. */
 static const uint8_t reg_order[] = {
@@ -170,8 +169,6 @@ static int put_common(struct x86_vcpu *v, const struct kvm_sregs *s, bool with_p
 		atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
 	mmu_flush_all(cpu);
 	x86_update_mode(cpu);
-	if (v->vmx)
-		v->vmx->recheck = true;
 	x86_request(cpu, X86_REQ_EVENT);
 	return 0;
 }

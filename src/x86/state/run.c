@@ -255,6 +255,8 @@ static int env_slice(struct x86_cpu *cpu)
 	if (unlikely(v->steal.msr))
 		x86_request(cpu, X86_REQ_STEAL);
 	x86_pmu_slice(v);
+	if (unlikely(v->cpu.nested.tsc_deadline) && vmx_timer_due(v))
+		x86_request(cpu, X86_REQ_EVENT);
 	return kvm_vcpu_interrupted(v->vcpu) ? X86_RUN_INTR : 0;
 }
 
@@ -377,6 +379,8 @@ static bool runnable(struct x86_vcpu *v)
 	v->apf.halted = false;
 	atomic_store(&v->unhalted, false);
 	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
+	if (v->vmx && v->cpu.nested.in_guest)
+		v->vmx->woken = true;
 	return true;
 }
 
@@ -411,7 +415,7 @@ static int wait_runnable(struct x86_vcpu *v)
 			return -EINTR;
 		atomic_fetch_and(&v->cpu.requests, ~(uint32_t)(X86_REQ_EVENT | X86_REQ_TIMER));
 		x86_stats_engine(v->vcpu);
-		r = kvm_vcpu_block(v->vcpu, awake, first_deadline(v));
+		r = kvm_vcpu_block(v->vcpu, awake, vmx_wake_time(v, first_deadline(v)));
 		if (r)
 			return r;
 		x86_steal_update(v);
@@ -486,6 +490,16 @@ static bool window_exit(struct x86_vcpu *v)
 	return true;
 }
 
+/* L1 may want to hear of what comes behind an event of L2's and before its handler's first instruction. */
+static void inject(struct x86_vcpu *v)
+{
+	uint64_t rip = v->cpu.regs[R_RIP];
+
+	x86_inject(v);
+	if (v->vmx && v->cpu.nested.in_guest && v->cpu.regs[R_RIP] != rip)
+		x86_inject(v);
+}
+
 static int env_service(struct x86_cpu *cpu)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
@@ -504,6 +518,7 @@ static int env_service(struct x86_cpu *cpu)
 		x86_pmu_sync(v);
 	if (v->triple_fault || (req & X86_REQ_TRIPLE_FAULT)) {
 		v->triple_fault = false;
+		/* L2's may be L1's to hear of. */
 		if (!svm_triple_fault_now(v) && !vmx_triple_fault_now(v))
 			return X86_RUN_SHUTDOWN;
 	}
@@ -522,7 +537,7 @@ static int env_service(struct x86_cpu *cpu)
 	cpu->if_unwatched = !*(volatile uint8_t *)&v->vcpu->run->request_interrupt_window &&
 			    !(v->guest_debug & KVM_GUESTDBG_BLOCKIRQ);
 	x86_vapic_publish(v);
-	x86_inject(v);
+	inject(v);
 	return 0;
 }
 
@@ -633,6 +648,7 @@ static void save_run_state(struct x86_vcpu *v)
 {
 	struct kvm_run *run = v->vcpu->run;
 
+	vmx_settle(v);
 	x86_vapic_collect(v);
 	run->flags = v->cpu.smm ? KVM_RUN_X86_SMM : 0;
 	if (unlikely(v->cpu.split_locked)) {
@@ -700,6 +716,8 @@ static int run_guest(struct x86_vcpu *v)
 	v->cpu.reports_unknown = v->vm->exit_on_emulation_failure;
 	if (unlikely(v->quirks_seen != v->vm->disabled_quirks))
 		x86_cpuid_update_mwait(v);
+	if (unlikely(!vmx_guest_possible(v)))
+		v->triple_fault = true;
 	run->exit_reason = KVM_EXIT_UNKNOWN;
 	/* As with SVM, where the guest goes on behind its HLT after whatever has interrupted it. */
 	v->halted_inside = false;

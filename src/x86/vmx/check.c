@@ -197,6 +197,11 @@ static bool exit_reserved(struct x86_vcpu *v, const struct vmcs *m)
 	return bad_control(v, CAP_TRUE_EXIT, m->exit_controls);
 }
 
+static bool timer_saved_without_timer(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return (m->exit_controls & EXIT_SAVE_TIMER) && !(m->pin & PIN_TIMER);
+}
+
 static bool entry_reserved(struct x86_vcpu *v, const struct vmcs *m)
 {
 	return bad_control(v, CAP_TRUE_ENTRY, m->entry_controls);
@@ -219,12 +224,13 @@ static bool has_error_code(unsigned int vector)
 	return vector == X86_DF || (vector >= X86_TS && vector <= X86_PF) || vector == X86_AC;
 }
 
-/* The type MTF (7) comes with a control that is not offered. */
+/* The type of a monitor trap comes with its control. */
 static bool event_type(struct x86_vcpu *v, const struct vmcs *m)
 {
 	unsigned int type = EVT_TYPE(m->entry_event);
+	bool monitor_trap = vmx_cap(v, CAP_TRUE_PROC) >> 32 & PROC_MONITOR_TRAP;
 
-	return (m->entry_event & EVT_VALID) && (type == 1 || type == EVT_OTHER);
+	return (m->entry_event & EVT_VALID) && (type == 1 || (type == EVT_OTHER && !monitor_trap));
 }
 
 static bool event_vector(struct x86_vcpu *v, const struct vmcs *m)
@@ -232,7 +238,8 @@ static bool event_vector(struct x86_vcpu *v, const struct vmcs *m)
 	unsigned int type = EVT_TYPE(m->entry_event), vector = m->entry_event & 0xff;
 
 	return (m->entry_event & EVT_VALID) &&
-	       ((type == EVT_NMI && vector != X86_NMI) || (type == EVT_HARD && vector > 31));
+	       ((type == EVT_NMI && vector != X86_NMI) || (type == EVT_HARD && vector > 31) ||
+		(type == EVT_OTHER && vector));
 }
 
 static bool event_error_code(struct x86_vcpu *v, const struct vmcs *m)
@@ -266,7 +273,7 @@ static wrong_fn *const controls[] = {
 	shadow_bitmaps, dirty_log_address, vm_functions, ve_information, mode_exec_without_ept,
 	virtual_apic_address, virtual_apic_missing, threshold_reserved, threshold_above_tpr, without_tpr_shadow, two_apics,
 	virtual_interrupts_without_exiting, apic_access_address, posted_interrupts,
-	exit_reserved, entry_reserved, msr_areas,
+	exit_reserved, timer_saved_without_timer, entry_reserved, msr_areas,
 	event_type, event_vector, event_error_code, event_reserved, event_insn_length,
 };
 
@@ -325,6 +332,11 @@ static bool host_pat(struct x86_vcpu *v, const struct vmcs *m)
 	return (m->exit_controls & EXIT_LOAD_PAT) && vmx_bad_pat(m->host_pat);
 }
 
+static bool host_perf(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return (m->exit_controls & EXIT_LOAD_PERF) && !x86_pmu_valid_global(v, m->host_perf_global);
+}
+
 static bool host_efer(struct x86_vcpu *v, const struct vmcs *m)
 {
 	uint64_t both = m->exit_controls & EXIT_HOST_64 ? EFER_LMA | EFER_LME : 0;
@@ -343,7 +355,7 @@ static bool host_selectors(struct x86_vcpu *v, const struct vmcs *m)
 }
 
 static wrong_fn *const host[] = {
-	host_size, host_cr0, host_cr4, host_cr3, host_mode, host_addresses, host_pat, host_efer, host_selectors,
+	host_size, host_cr0, host_cr4, host_cr3, host_mode, host_addresses, host_pat, host_perf, host_efer, host_selectors,
 };
 
 enum vmx_error vmx_check_host(struct x86_vcpu *v)

@@ -60,6 +60,11 @@ static bool pat(struct x86_vcpu *v, const struct vmcs *m)
 	return (m->entry_controls & ENTRY_LOAD_PAT) && vmx_bad_pat(m->guest_pat);
 }
 
+static bool perf(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return (m->entry_controls & ENTRY_LOAD_PERF) && !x86_pmu_valid_global(v, m->guest_perf_global);
+}
+
 static bool efer(struct x86_vcpu *v, const struct vmcs *m)
 {
 	uint64_t e = m->guest_efer;
@@ -230,7 +235,11 @@ static bool rflags(struct x86_vcpu *v, const struct vmcs *m)
 
 static bool activity(struct x86_vcpu *v, const struct vmcs *m)
 {
-	if (m->guest_activity > ACTIVITY_HLT)
+	if (m->guest_activity != ACTIVITY_ACTIVE && m->guest_activity != ACTIVITY_HLT &&
+	    m->guest_activity != ACTIVITY_WAIT_SIPI)
+		return true;
+	/* Nothing can be injected into one that waits for a SIPI. */
+	if ((m->entry_event & EVT_VALID) && m->guest_activity == ACTIVITY_WAIT_SIPI)
 		return true;
 	return m->guest_activity == ACTIVITY_HLT &&
 	       (DPL(m->guest_access[SEG_SS]) || (m->guest_interruptibility & (BLOCKED_STI | BLOCKED_MOV_SS)));
@@ -285,7 +294,7 @@ static const struct {
 	bool (*wrong)(struct x86_vcpu *v, const struct vmcs *m);
 	uint8_t qualification;
 } rows[] = {
-	{ cr0, 0 }, { cr4, 0 }, { cr3, 0 }, { mode, 0 }, { debug, 0 }, { pat, 0 }, { link_pointer, FAIL_LINK }, { efer, 0 },
+	{ cr0, 0 }, { cr4, 0 }, { cr3, 0 }, { mode, 0 }, { debug, 0 }, { pat, 0 }, { perf, 0 }, { link_pointer, FAIL_LINK }, { efer, 0 },
 	{ addresses, 0 }, { vm86_segments, 0 }, { segment_bases, 0 }, { segment_common, 0 }, { code_segment, 0 },
 	{ stack_segment, 0 }, { data_segments, 0 }, { task_register, 0 }, { local_descriptors, 0 },
 	{ descriptor_tables, 0 }, { rip, 0 }, { rflags, 0 }, { activity, 0 }, { event_for_halted, 0 },
@@ -299,5 +308,24 @@ bool vmx_check_guest(struct x86_vcpu *v, uint64_t *qualification)
 			*qualification = rows[n].qualification;
 			return false;
 		}
+	return true;
+}
+
+/*
+ * What the client has put in: a processor whose guests are restricted cannot run it, and KVM emulates none of L2.  The
+ * segments alone can be so wrong, KVM_SET_SREGS looks at the rest.
+ */
+bool vmx_guest_possible(struct x86_vcpu *v)
+{
+	static bool (*const segments[])(struct x86_vcpu *v, const struct vmcs *m) = {
+		vm86_segments, segment_common, code_segment, stack_segment, data_segments, task_register, local_descriptors,
+	};
+
+	if (likely(!v->vmx || !v->cpu.nested.in_guest) || unrestricted(v))
+		return true;
+	vmx_store_guest(v);
+	for (unsigned int n = 0; n < ARRAY_SIZE(segments); n++)
+		if (segments[n](v, &v->vmx->m))
+			return false;
 	return true;
 }

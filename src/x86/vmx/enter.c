@@ -58,15 +58,31 @@ static void set_activity(struct x86_vcpu *v)
 	/* An event that is injected wakes it. */
 	if (m->guest_activity == ACTIVITY_HLT && !(m->entry_event & EVT_VALID))
 		atomic_store(&v->mp_state, KVM_MP_STATE_HALTED);
+	if (m->guest_activity == ACTIVITY_WAIT_SIPI)
+		atomic_store(&v->mp_state, KVM_MP_STATE_INIT_RECEIVED);
 }
 
-void vmx_enter_nested(struct x86_vcpu *v)
+/* What holds while L2 runs, beside its registers. */
+static void begin(struct x86_vcpu *v)
 {
+	v->vmx->mtf_insns = v->cpu.insns;
 	v->cpu.nested.in_guest = true;
 	vmx_set_intercepts(v);
 	set_translation(v);
-	v->vmx->pausing = false;
+}
+
+void vmx_reenter(struct x86_vcpu *v)
+{
+	begin(v);
+	vmx_load_guest(v, false);
+	/* Without EPT they are what is in the registers already. */
+	if (vmx_proc2(v->vmx, PROC2_EPT))
+		(void)!vmx_load_pdptes(v);
+	v->vmx->mtf_rip = v->cpu.regs[R_RIP];
+	v->vmx->reentered = true;
+	mmu_flush_all(&v->cpu);
 	v->cpu.if_unwatched = false;
+	x86_request(&v->cpu, X86_REQ_EVENT);
 }
 
 static void enter(struct x86_vcpu *v)
@@ -75,8 +91,8 @@ static void enter(struct x86_vcpu *v)
 	struct x86_cpu *cpu = &v->cpu;
 	uint32_t bad;
 
-	vmx_enter_nested(v);
-	vmx_load_guest(v);
+	begin(v);
+	vmx_load_guest(v, true);
 	if (!vmx_load_pdptes(v)) {
 		vmx_fail_entry(v, REASON_GUEST_STATE, FAIL_PDPTE);
 		return;
@@ -88,9 +104,17 @@ static void enter(struct x86_vcpu *v)
 	}
 	m->launched = 1;
 	vmx_evmcs_entered(v);
-	vmx_queue_event(v);
+	v->vmx->run_pending = true;
+	v->vmx->mtf_rip = m->guest_rip;
+	/* Behind an event that is injected; 25.5.2. */
+	v->vmx->mtf_due = (m->entry_event & EVT_VALID) &&
+			  (vmx_proc(v->vmx, PROC_MONITOR_TRAP) || EVT_TYPE(m->entry_event) == EVT_OTHER);
+	v->vmx->has_deadline = false;
+	vmx_timer_start(v);
+	v->vmx->pausing = false;
 	vmx_apic_enter(v);
 	set_activity(v);
+	cpu->if_unwatched = false;
 	x86_request(cpu, X86_REQ_EVENT);
 	x86_stat_inc(v->vcpu, X86_STAT_NESTED_RUN);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Events of L2: those that VM entry injects, and those that make VM exits.  SDM 3C, 25.2, 26.6, 27.2. */
 #include "x86/cpu/exception.h"
+#include "x86/cpu/debug.h"
 #include "x86/vmx/vmx.h"
 
 /* --- injection; 26.6 ------------------------------------------------------------------------------------------ */
@@ -16,17 +17,18 @@ static void queue_interrupt(struct x86_vcpu *v, uint32_t e)
 	v->interrupt.soft_len = v->interrupt.soft ? (uint8_t)v->vmx->m.entry_insn_len : 0;
 }
 
-void vmx_queue_event(struct x86_vcpu *v)
+/* What VM entry injects, for x86_inject() to deliver. */
+static void queue_event(struct x86_vcpu *v)
 {
 	const struct vmcs *m = &v->vmx->m;
 	uint32_t e = m->entry_event;
 
+	if (!v->vmx->run_pending)
+		return;
+	v->vmx->run_pending = false;
 	if (!(e & EVT_VALID)) {
 		/* A trap that was due when L2 was left; behind MOV SS it waits for one more instruction, 26.7.3. */
-		if (m->guest_interruptibility & BLOCKED_MOV_SS) {
-			v->cpu.pending_db = m->guest_pending_db & 0xf;
-			x86_request(&v->cpu, X86_REQ_STEP);
-		} else if (m->guest_pending_db & (1u << 12 | 1u << 14)) {
+		if (!(m->guest_interruptibility & BLOCKED_MOV_SS) && (m->guest_pending_db & (PENDING_ENABLED | DR6_BS))) {
 			v->exception = (struct x86_queued){
 				.pending = true, .vector = X86_DB, .has_payload = true,
 				.payload = m->guest_pending_db & 0x400f,
@@ -34,6 +36,8 @@ void vmx_queue_event(struct x86_vcpu *v)
 		}
 		return;
 	}
+	if (EVT_TYPE(e) == EVT_OTHER)
+		return;         /* the monitor trap, which is due */
 	if (EVT_TYPE(e) == EVT_NMI)
 		v->nmi_injected = true;
 	else if (EVT_TYPE(e) == EVT_HARD)
@@ -85,6 +89,11 @@ void vmx_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 {
 	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 
+	/* A trap waits for its turn behind the monitor's. */
+	if (exc->vector == X86_DB && exc->trap && exc->payload && cpu->nested.monitor_trap) {
+		cpu->pending_db = exc->payload;
+		vmx_exit(v, &(const struct vmx_exit){ .reason = REASON_MONITOR_TRAP });
+	}
 	/* INT n is no exception, whatever its vector. */
 	if (exc->vector > 31 || exc->intn || !wanted(v->vmx, exc->vector, exc->error_code))
 		return;
@@ -102,8 +111,8 @@ void vmx_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 static bool take_exception(struct x86_vcpu *v)
 {
 	struct x86_queued *q = &v->exception;
-	/* A processor has 16 bits of it; a client may say more. */
-	struct vmx_exit e = { .reason = REASON_EXCEPTION, .error = (uint16_t)q->error_code };
+	/* Of an error code 16 bits are kept, whatever the client has put in; as KVM. */
+	struct vmx_exit e = { .reason = REASON_EXCEPTION, .error = q->has_error_code ? (uint16_t)q->error_code : 0 };
 
 	if (!q->pending || !wanted(v->vmx, q->vector & 31, q->error_code))
 		return false;
@@ -146,7 +155,7 @@ static void take_posted(struct x86_vcpu *v)
 {
 	vmx_take_posted(v);
 	x86_request(&v->cpu, X86_REQ_EVENT);
-	if (!v->vmx->slept || (v->vmx->virtual_intr && x86_interrupt_allowed(v)))
+	if (!v->vmx->woken || (v->vmx->virtual_intr && x86_interrupt_allowed(v)))
 		return;
 	atomic_store(&v->mp_state, KVM_MP_STATE_HALTED);
 	x86_leave(&v->cpu, X86_LEAVE_BREAK);
@@ -206,50 +215,136 @@ static bool take_virtual_interrupt(struct x86_vcpu *v)
 {
 	if (!v->vmx->virtual_intr || !window_open(v, v->cpu.rflags & FL_IF, v->cpu.shadow))
 		return false;
-	v->vmx->slept = false;
+	v->vmx->woken = false;
 	vmx_take_virtual_interrupt(v);
 	return true;
 }
 
-/* Registers that the client has set and VM entry would not take: L2 does not go on with them, as with KVM. */
-static bool take_bad_state(struct x86_vcpu *v)
+/* A trap that the exit comes before stays pending in the VMCS. */
+static void keep_trap(struct x86_vcpu *v)
 {
-	struct vmcs *m = &v->vmx->m;
-	uint32_t event = m->entry_event;
-	uint64_t ignored;
-	bool valid;
+	if (v->exception.pending && v->exception.vector == X86_DB)
+		v->cpu.pending_db |= v->exception.payload;
+}
 
-	if (likely(!v->vmx->recheck))
+/* INIT, and SIPI for one that waits for it. */
+static bool take_signal(struct x86_vcpu *v)
+{
+	bool waits = atomic_load(&v->mp_state) == KVM_MP_STATE_INIT_RECEIVED;
+
+	if (!v->has_lapic || likely(!lapic_events(&v->lapic)))
 		return false;
-	v->vmx->recheck = false;
-	m->entry_event &= ~EVT_VALID;
-	vmx_store_guest(v);
-	valid = vmx_check_guest(v, &ignored);
-	m->entry_event = event;
-	return !valid && vmx_triple_fault_now(v);
+	/* Waiting for a SIPI an INIT is of no consequence. */
+	if (lapic_take_event(&v->lapic, LAPIC_EVENT_INIT) && !waits) {
+		keep_trap(v);
+		vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_INIT });
+		return true;
+	}
+	if (!lapic_take_event(&v->lapic, LAPIC_EVENT_SIPI) || !waits)
+		return false;
+	vmx_exit_now(v, &(const struct vmx_exit){
+		.reason = REASON_SIPI, .qualification = lapic_sipi_vector(&v->lapic),
+	});
+	return true;
+}
+
+bool vmx_accept_events(struct x86_vcpu *v)
+{
+	queue_event(v);
+	if (x86_event_injected(v))
+		return false;
+	(void)take_signal(v);
+	return true;
+}
+
+/* Behind an instruction that has been executed, or an event that has been delivered; 25.5.2. */
+static bool take_monitor_trap(struct x86_vcpu *v)
+{
+	struct x86_vmx *x = v->vmx;
+	bool on = vmx_proc(x, PROC_MONITOR_TRAP);
+
+	if (likely(!on && !x->mtf_due))
+		return false;
+	if (x->mtf_due || v->cpu.insns != x->mtf_insns || v->cpu.regs[R_RIP] != x->mtf_rip) {
+		keep_trap(v);
+		vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_MONITOR_TRAP });
+		return true;
+	}
+	x86_request(&v->cpu, X86_REQ_EVENT | X86_REQ_STEP);
+	return false;
+}
+
+static bool take_timer(struct x86_vcpu *v)
+{
+	if (likely(!v->cpu.nested.tsc_deadline) || !vmx_timer_due(v))
+		return false;
+	vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_TIMER });
+	return true;
+}
+
+/* Those that come before the instruction, not behind it: all but data breakpoints and single steps. */
+static bool is_fault(const struct x86_queued *q)
+{
+	return q->vector != X86_DB || !(q->payload & (DR6_BS | 0xf));
+}
+
+/* In the order of SDM 3A, table 6-2, and 3C, 25.2; what is L2's own ends the search. */
+static bool take_event(struct x86_vcpu *v)
+{
+	if (take_signal(v) || take_after(v))
+		return true;
+	if (v->exception.pending && is_fault(&v->exception))
+		return take_exception(v);
+	if (take_monitor_trap(v))
+		return true;
+	if (v->exception.pending)
+		return take_exception(v);
+	if (take_timer(v))
+		return true;
+	if (v->smi_pending && !v->cpu.smm)
+		return false;
+	return take_nmi_window(v) || take_nmi(v) || take_interrupt_window(v) || take_interrupt(v) ||
+	       take_virtual_interrupt(v);
 }
 
 bool vmx_inject(struct x86_vcpu *v)
 {
-	struct x86_vmx *x = v->vmx;
 	bool taken;
 
-	if (!x || !v->cpu.nested.in_guest || x86_event_injected(v))
+	if (!v->vmx || !v->cpu.nested.in_guest)
 		return false;
-	taken = take_bad_state(v) || take_after(v) || take_exception(v) || take_nmi(v) || take_nmi_window(v) || take_interrupt(v) ||
-		take_interrupt_window(v) || take_virtual_interrupt(v);
-	x->slept = false;
+	queue_event(v);
+	if (unlikely(v->vmx->reentered)) {
+		v->vmx->reentered = false;
+		vmx_apic_enter(v);
+		vmx_timer_start(v);
+	}
+	taken = !x86_event_injected(v) && take_event(v);
+	v->vmx->woken = false;
 	return taken;
+}
+
+void vmx_settle(struct x86_vcpu *v)
+{
+	if (v->vmx && v->cpu.nested.in_guest && !v->cpu.replay.count)
+		(void)take_after(v);
+}
+
+bool vmx_triple_fault_now(struct x86_vcpu *v)
+{
+	if (!v->vmx || !v->cpu.nested.in_guest)
+		return false;
+	vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_TRIPLE_FAULT });
+	return true;
 }
 
 bool vmx_wakes(struct x86_vcpu *v)
 {
-	struct x86_vmx *x = v->vmx;
+	const struct x86_vmx *x = v->vmx;
 
 	if (!x || !v->cpu.nested.in_guest)
 		return false;
-	x->slept = atomic_load(&v->mp_state) == KVM_MP_STATE_HALTED;
-	return x->after || ((x->m.pin & PIN_EXT_INTR) && x86_has_interrupt(v)) || nmi_due(v) ||
+	return x->after || vmx_timer_due(v) || ((x->m.pin & PIN_EXT_INTR) && x86_has_interrupt(v)) || nmi_due(v) ||
 	       ((vmx_proc(x, PROC_INTR_WINDOW) || x->virtual_intr) && x86_interrupt_allowed(v)) ||
 	       (vmx_proc(x, PROC_NMI_WINDOW) && !v->cpu.nmi_blocked);
 }

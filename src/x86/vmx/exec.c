@@ -59,19 +59,11 @@ void vmx_release(struct x86_vcpu *v)
 	v->vmx->current = VMX_NONE;
 }
 
-void vmx_enter_operation(struct x86_vcpu *v, gpa_t region)
+void vmx_set_operation(struct x86_vcpu *v, bool on)
 {
-	v->vmx->on = true;
-	v->vmx->vmxon = region;
-	v->cpu.nested.cr0_fixed = vmx_cap(v, CAP_CR0_FIXED0);
-	v->cpu.nested.cr4_fixed = vmx_cap(v, CAP_CR4_FIXED0);
-}
-
-void vmx_leave_operation(struct x86_vcpu *v)
-{
-	v->vmx->on = false;
-	vmx_evmcs_release(v);
-	v->cpu.nested.cr0_fixed = v->cpu.nested.cr4_fixed = 0;
+	v->vmx->on = on;
+	v->cpu.nested.cr0_fixed = on ? vmx_cap(v, CAP_CR0_FIXED0) : 0;
+	v->cpu.nested.cr4_fixed = on ? vmx_cap(v, CAP_CR4_FIXED0) : 0;
 }
 
 /* --- VMXON, VMXOFF -------------------------------------------------------------------------------------------- */
@@ -102,15 +94,17 @@ static void vmxon(struct x86_vcpu *v, const struct insn *i)
 		vmx_fail_invalid(v);
 		return;
 	}
-	vmx_enter_operation(v, region);
-	v->vmx->current = v->vmx->evmcs = VMX_NONE;
+	v->vmx->vmxon = region;
+	v->vmx->current = VMX_NONE;
+	vmx_set_operation(v, true);
 	vmx_succeed(v);
 }
 
 static void vmxoff(struct x86_vcpu *v, const struct insn *i)
 {
 	vmx_release(v);
-	vmx_leave_operation(v);
+	vmx_evmcs_release(v);
+	vmx_set_operation(v, false);
 	/* An INIT that was held back. */
 	x86_request(&v->cpu, X86_REQ_EVENT);
 	vmx_succeed(v);
@@ -432,9 +426,24 @@ void vmx_reset(struct x86_vcpu *v)
 
 	if (!v->vmx)
 		return;
-	v->vmx->on = false;
+	v->vmx->on = v->vmx->smm_on = v->vmx->smm_guest = false;
+	v->vmx->run_pending = v->vmx->reentered = v->vmx->woken = v->vmx->mtf_due = false;
+	v->vmx->after = 0;
 	v->vmx->current = VMX_NONE;
-	v->vmx->smm_on = v->vmx->smm_in_guest = false;
 	vmx_evmcs_release(v);
 	v->cpu.nested = (struct x86_nested){ .ops = own };
+}
+
+void vmx_forget(struct x86_vcpu *v)
+{
+	struct x86_vmx *x = v->vmx;
+
+	if (v->cpu.nested.in_guest)
+		vmx_leave_guest(v);
+	x->smm_on = x->smm_guest = x->run_pending = false;
+	x->current = VMX_NONE;
+	vmx_evmcs_release(v);
+	vmx_set_operation(v, false);
+	mmu_flush_all(&v->cpu);
+	x86_update_mode(&v->cpu);
 }

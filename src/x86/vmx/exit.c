@@ -41,8 +41,11 @@ void vmx_leave_guest(struct x86_vcpu *v)
 	struct x86_nested *n = &v->cpu.nested;
 	bool untagged = !n->slat.tag;
 
+	v->vmx->run_pending = v->vmx->reentered = v->vmx->woken = v->vmx->mtf_due = false;
 	n->in_guest = false;
-	n->tsc_offset = 0;
+	n->tsc_offset = n->tsc_mul = n->tsc_deadline = 0;
+	n->tsc_shift = 0;
+	n->monitor_trap = false;
 	n->cr0_mask = n->cr0_shadow = n->cr4_mask = n->cr4_shadow = 0;
 	n->cr0_fixed = vmx_cap(v, CAP_CR0_FIXED0);
 	n->cr4_fixed = vmx_cap(v, CAP_CR4_FIXED0);
@@ -52,10 +55,9 @@ void vmx_leave_guest(struct x86_vcpu *v)
 	n->log_dirty = false;
 	v->vmx->virtual_intr = false;
 	v->vmx->after = 0;
-	v->vmx->slept = false;
+	v->vmx->woken = false;
 	if (untagged)
 		mmu_flush_tag(&v->cpu, 0);
-	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
 }
 
 /* A VMX abort, 27.7: L1 does not go on. */
@@ -76,6 +78,7 @@ static void to_host(struct x86_vcpu *v)
 
 	forget_events(v);
 	vmx_leave_guest(v);
+	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
 	vmx_evmcs_store(v);
 	vmx_load_host(v);
 	x86_request(cpu, X86_REQ_EVENT);
@@ -97,6 +100,33 @@ static void set_nmi_blocking(struct x86_vcpu *v)
 		v->cpu.nmi_blocked = false;
 }
 
+/* Of exceptions, those that save RF: faults.  SDM 3B, 17.3.1.1. */
+static bool is_fault(uint32_t event)
+{
+	const uint32_t others = 1u << X86_DB | 1u << X86_NMI | 1u << X86_BP | 1u << X86_OF | 1u << X86_DF | 1u << X86_MC;
+
+	return EVT_TYPE(event) == EVT_HARD && !(others >> (event & 31) & 1);
+}
+
+static bool is_violation(uint32_t reason)
+{
+	return reason == REASON_EPT_VIOLATION || reason == REASON_EPT_MISCONFIG || reason == REASON_APIC_ACCESS ||
+	       reason == REASON_PML_FULL;
+}
+
+/* What would have been pushed, had the event been delivered; an instruction that exits saves none.  27.3.3. */
+static void store_rf(struct x86_vcpu *v)
+{
+	struct vmcs *m = &v->vmx->m;
+	const struct vmx_exit *e = &v->vmx->exit;
+	bool vectoring = m->vectoring_event & EVT_VALID;
+
+	if (e->reason == REASON_EXCEPTION ? is_fault(e->event) : is_violation(e->reason) && !vectoring)
+		m->guest_rflags |= FL_RF;
+	else if (e->insn_len && !vectoring)
+		m->guest_rflags &= ~(uint64_t)FL_RF;
+}
+
 static void do_exit(struct x86_vcpu *v)
 {
 	const struct vmcs *m = &v->vmx->m;
@@ -104,6 +134,7 @@ static void do_exit(struct x86_vcpu *v)
 
 	vmx_store_guest(v);
 	store_reason(v);
+	store_rf(v);
 	set_nmi_blocking(v);
 	stored = vmx_store_msrs(v, m->exit_msr_store, m->exit_msr_stores);
 	to_host(v);

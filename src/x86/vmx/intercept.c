@@ -9,7 +9,7 @@
 
 /* --- instructions: the controls that ask for each; 25.1 ------------------------------------------------------- */
 
-enum { ALWAYS, PROC, PROC2 };
+enum { ALWAYS, PROC, PROC2, EXCEPTIONS };
 
 static const struct {
 	uint8_t icpt, word;
@@ -19,7 +19,7 @@ static const struct {
 	{ ICPT_CPUID, ALWAYS, REASON_CPUID, 0 }, { ICPT_INVD, ALWAYS, REASON_INVD, 0 },
 	{ ICPT_XSETBV, ALWAYS, REASON_XSETBV, 0 }, { ICPT_HYPERCALL, ALWAYS, REASON_VMCALL, 0 },
 	{ ICPT_TASK_SWITCH, ALWAYS, REASON_TASK_SWITCH, 0 }, { ICPT_MSR, ALWAYS, 0, 0 },
-	{ ICPT_HLT, PROC, REASON_HLT, PROC_HLT }, { ICPT_INVLPG, PROC, REASON_INVLPG, PROC_INVLPG },
+	{ ICPT_ICEBP, EXCEPTIONS, REASON_EXCEPTION, 1u << X86_DB }, { ICPT_HLT, PROC, REASON_HLT, PROC_HLT }, { ICPT_INVLPG, PROC, REASON_INVLPG, PROC_INVLPG },
 	{ ICPT_RDPMC, PROC, REASON_RDPMC, PROC_RDPMC }, { ICPT_RDTSC, PROC, REASON_RDTSC, PROC_RDTSC },
 	{ ICPT_RDTSCP, PROC, REASON_RDTSCP, PROC_RDTSC }, { ICPT_MWAIT, PROC, REASON_MWAIT, PROC_MWAIT },
 	{ ICPT_MONITOR, PROC, REASON_MONITOR, PROC_MONITOR }, { ICPT_PAUSE, PROC, REASON_PAUSE, PROC_PAUSE },
@@ -41,7 +41,7 @@ static const struct {
 	uint8_t icpt;
 	uint32_t control;
 } enabled[] = {
-	{ ICPT_RDTSCP, PROC2_RDTSCP }, { ICPT_INVPCID, PROC2_INVPCID }, { ICPT_XSAVES, PROC2_XSAVES },
+	{ ICPT_RDTSCP, PROC2_RDTSCP }, { ICPT_RDPID, PROC2_RDTSCP }, { ICPT_INVPCID, PROC2_INVPCID }, { ICPT_XSAVES, PROC2_XSAVES },
 	{ ICPT_XRSTORS, PROC2_XSAVES },
 };
 
@@ -54,8 +54,12 @@ static bool asked(const struct x86_vmx *x, unsigned int row)
 {
 	if (exits[row].word == ALWAYS)
 		return true;
+	if (exits[row].word == EXCEPTIONS)
+		return x->m.exceptions & exits[row].controls;
 	return exits[row].word == PROC ? vmx_proc(x, exits[row].controls) : vmx_proc2(x, exits[row].controls);
 }
+
+#define TSC_MULTIPLIER_FRAC 48          /* bits of fraction; 25.3 */
 
 static void set_masks(struct x86_vcpu *v)
 {
@@ -69,6 +73,9 @@ static void set_masks(struct x86_vcpu *v)
 	n->cr0_fixed = vmx_cap(v, CAP_CR0_FIXED0) & ~(vmx_proc2(v->vmx, PROC2_UNRESTRICTED) ? CR0_PE | CR0_PG : 0);
 	n->cr4_fixed = vmx_cap(v, CAP_CR4_FIXED0);
 	n->tsc_offset = m->proc & PROC_TSC_OFFSET ? m->tsc_offset : 0;
+	n->tsc_mul = m->tsc_multiplier;
+	n->tsc_shift = (m->proc & PROC_TSC_OFFSET) && vmx_proc2(v->vmx, PROC2_TSC_SCALING) ? TSC_MULTIPLIER_FRAC : 0;
+	n->monitor_trap = m->proc & PROC_MONITOR_TRAP;
 }
 
 void vmx_set_intercepts(struct x86_vcpu *v)
@@ -192,6 +199,14 @@ static void task_switch(struct x86_vcpu *v, const struct insn *i, enum x86_icpt 
 	});
 }
 
+/* INT1: the #DB that it is by its own name. */
+static void int1(struct x86_vcpu *v, const struct insn *i, enum x86_icpt which, uint64_t info)
+{
+	vmx_exit(v, &(const struct vmx_exit){
+		.reason = REASON_EXCEPTION, .event = X86_DB | EVT_INT1 << EVT_TYPE_SHIFT | EVT_VALID, .insn_len = i->len,
+	});
+}
+
 static void invlpg(struct x86_vcpu *v, const struct insn *i, enum x86_icpt which, uint64_t info)
 {
 	vmx_exit_insn(v, i, REASON_INVLPG, ea_offset(&v->cpu, i) + v->cpu.regs[i->segbase]);
@@ -213,7 +228,7 @@ static void with_operand(struct x86_vcpu *v, const struct insn *i, enum x86_icpt
 
 static void (*const special[ICPT_COUNT])(struct x86_vcpu *v, const struct insn *i, enum x86_icpt which, uint64_t info) = {
 	[ICPT_CR_READ] = cr_read, [ICPT_DR] = dr_access, [ICPT_IO] = port_access, [ICPT_MSR] = msr_access,
-	[ICPT_TASK_SWITCH] = task_switch, [ICPT_INVLPG] = invlpg, [ICPT_PAUSE] = pause_insn,
+	[ICPT_TASK_SWITCH] = task_switch, [ICPT_ICEBP] = int1, [ICPT_INVLPG] = invlpg, [ICPT_PAUSE] = pause_insn,
 };
 
 static bool has_operand(enum x86_icpt which)
@@ -307,14 +322,6 @@ uint64_t vmx_cr_write(struct x86_cpu *cpu, unsigned int n, uint64_t value, enum 
 
 /* --- what happens to L2 otherwise --------------------------------------------------------------------------------------------- */
 
-bool vmx_triple_fault_now(struct x86_vcpu *v)
-{
-	if (!v->vmx || !v->cpu.nested.in_guest)
-		return false;
-	vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_TRIPLE_FAULT });
-	return true;
-}
-
 void vmx_triple_fault(struct x86_cpu *cpu)
 {
 	vmx_exit(x86_vcpu_of_cpu(cpu), &(const struct vmx_exit){ .reason = REASON_TRIPLE_FAULT });
@@ -336,7 +343,7 @@ void vmx_slat_fault(struct x86_cpu *cpu)
 	struct vmx_exit e;
 
 	if (f->apic_page)
-		vmx_apic_fetch(x86_vcpu_of_cpu(cpu), f->gpa);
+		vmx_apic_not_data(x86_vcpu_of_cpu(cpu), f->gpa, f->table);
 	if (f->log_full)
 		vmx_exit(x86_vcpu_of_cpu(cpu), &(const struct vmx_exit){
 			.reason = REASON_PML_FULL, .has_physical = true, .physical = f->gpa,

@@ -75,6 +75,15 @@ static void set_dr7(struct x86_cpu *cpu, uint64_t value)
 		x86_dr7_changed(cpu);
 }
 
+#define MSR_PERF_GLOBAL_CTRL 0x38f
+
+/* Its value was judged with the rest. */
+static void set_perf_global(struct x86_vcpu *v, uint64_t value)
+{
+	if (x86_pmu_has_global(v))
+		(void)!x86_pmu_set(v, MSR_PERF_GLOBAL_CTRL, value, false);
+}
+
 static bool pae_paging(const struct x86_cpu *cpu)
 {
 	return (cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !x86_long_mode(cpu);
@@ -82,9 +91,9 @@ static bool pae_paging(const struct x86_cpu *cpu)
 
 /* --- entry, 26.3.2 -------------------------------------------------------------------------------------------------- */
 
-static uint64_t guest_efer(const struct x86_cpu *cpu, const struct vmcs *m)
+static uint64_t guest_efer(const struct x86_cpu *cpu, const struct vmcs *m, bool entry)
 {
-	if (m->entry_controls & ENTRY_LOAD_EFER)
+	if (entry && (m->entry_controls & ENTRY_LOAD_EFER))
 		return m->guest_efer;
 	if (m->entry_controls & ENTRY_GUEST_64)
 		return cpu->efer | EFER_LMA | EFER_LME;
@@ -101,15 +110,16 @@ static void load_interruptibility(struct x86_vcpu *v, const struct vmcs *m)
 	if (m->guest_interruptibility & BLOCKED_MOV_SS)
 		x86_set_shadow(cpu, SHADOW_MOV_SS);
 	cpu->nmi_blocked = m->guest_interruptibility & BLOCKED_NMI;
-	cpu->pending_db = 0;
+	/* Behind MOV SS a trap waits for one more instruction; else it comes at once, as an event.  26.7.3. */
+	cpu->pending_db = m->guest_interruptibility & BLOCKED_MOV_SS ? m->guest_pending_db & 0xf : 0;
 }
 
-void vmx_load_guest(struct x86_vcpu *v)
+void vmx_load_guest(struct x86_vcpu *v, bool entry)
 {
 	const struct vmcs *m = &v->vmx->m;
 	struct x86_cpu *cpu = &v->cpu;
 
-	cpu->efer = guest_efer(cpu, m);
+	cpu->efer = guest_efer(cpu, m, entry);
 	cpu->cr0 = m->guest_cr0 | CR0_ET;
 	cpu->cr3 = m->guest_cr3;
 	cpu->cr4 = m->guest_cr4;
@@ -117,13 +127,15 @@ void vmx_load_guest(struct x86_vcpu *v)
 	cpu->sysenter_cs = m->guest_sysenter_cs;
 	cpu->sysenter_esp = m->guest_sysenter_esp;
 	cpu->sysenter_eip = m->guest_sysenter_eip;
-	if (m->entry_controls & ENTRY_LOAD_PAT)
+	if (entry && (m->entry_controls & ENTRY_LOAD_PAT))
 		v->msr.pat = m->guest_pat;
+	if (entry && (m->entry_controls & ENTRY_LOAD_PERF))
+		set_perf_global(v, m->guest_perf_global);
 	cpu->regs[R_RSP] = m->guest_rsp;
 	cpu->regs[R_RIP] = m->guest_rip;
 	load_interruptibility(v, m);
 	x86_set_rflags(cpu, m->guest_rflags);
-	if (m->entry_controls & ENTRY_LOAD_DEBUG)
+	if (entry && (m->entry_controls & ENTRY_LOAD_DEBUG))
 		set_dr7(cpu, m->guest_dr7);
 	x86_update_mode(cpu);
 }
@@ -165,6 +177,8 @@ static void store_controls(struct x86_vcpu *v, struct vmcs *m)
 		m->guest_pat = v->msr.pat;
 	if (m->exit_controls & EXIT_SAVE_EFER)
 		m->guest_efer = cpu->efer;
+	if (m->exit_controls & EXIT_SAVE_TIMER)
+		m->preemption_timer = vmx_timer_value(v);
 	if (vmx_proc2(v->vmx, PROC2_EPT) && pae_paging(cpu))
 		for (unsigned int n = 0; n < 4; n++)
 			m->guest_pdpte[n] = cpu->pdpte[n];
@@ -174,6 +188,16 @@ static uint32_t interruptibility(const struct x86_cpu *cpu)
 {
 	return (cpu->shadow & SHADOW_STI ? BLOCKED_STI : 0) | (cpu->shadow & SHADOW_MOV_SS ? BLOCKED_MOV_SS : 0) |
 	       (cpu->nmi_blocked ? BLOCKED_NMI : 0);
+}
+
+/* As it was before what has made the exit. */
+static uint32_t activity(const struct x86_vcpu *v)
+{
+	uint32_t state = atomic_load(&v->mp_state);
+
+	if (state == KVM_MP_STATE_HALTED || v->vmx->woken)
+		return ACTIVITY_HLT;
+	return state == KVM_MP_STATE_INIT_RECEIVED ? ACTIVITY_WAIT_SIPI : ACTIVITY_ACTIVE;
 }
 
 void vmx_store_guest(struct x86_vcpu *v)
@@ -192,8 +216,8 @@ void vmx_store_guest(struct x86_vcpu *v)
 	m->guest_rip = cpu->regs[R_RIP];
 	m->guest_rflags = x86_get_rflags(cpu);
 	m->guest_interruptibility = interruptibility(cpu);
-	m->guest_activity = v->vmx->slept || atomic_load(&v->mp_state) == KVM_MP_STATE_HALTED ? ACTIVITY_HLT : ACTIVITY_ACTIVE;
-	m->guest_pending_db = cpu->pending_db & (0xf | DR6_BS) ? (cpu->pending_db & (0xf | DR6_BS)) | 1u << 12 : 0;
+	m->guest_activity = activity(v);
+	m->guest_pending_db = (cpu->pending_db & (0xf | DR6_BS)) | (cpu->pending_db & 0xf ? PENDING_ENABLED : 0);
 	if (vmx_step_deferred(m))
 		m->guest_pending_db = (m->guest_pending_db & ~(uint64_t)DR6_BS) | (vmx_single_steps(m) ? DR6_BS : 0);
 	store_controls(v, m);
@@ -255,6 +279,8 @@ void vmx_load_host(struct x86_vcpu *v)
 	cpu->sysenter_eip = m->host_sysenter_eip;
 	if (m->exit_controls & EXIT_LOAD_PAT)
 		v->msr.pat = m->host_pat;
+	if (m->exit_controls & EXIT_LOAD_PERF)
+		set_perf_global(v, m->host_perf_global);
 	cpu->regs[R_RSP] = m->host_rsp;
 	cpu->regs[R_RIP] = m->host_rip;
 	cpu->shadow = 0;

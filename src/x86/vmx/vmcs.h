@@ -92,7 +92,7 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define PIN_EXT_INTR (1u << 0)
 #define PIN_NMI (1u << 3)
 #define PIN_VIRTUAL_NMI (1u << 5)
-#define PIN_TIMER (1u << 6)
+#define PIN_TIMER (1u << 6)             /* the VMX-preemption timer */
 #define PIN_POSTED (1u << 7)
 
 /* Processor-based controls, 24.6.2. */
@@ -112,6 +112,7 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define PROC_MOV_DR (1u << 23)
 #define PROC_IO (1u << 24)
 #define PROC_IO_BITMAPS (1u << 25)
+#define PROC_MONITOR_TRAP (1u << 27)
 #define PROC_MSR_BITMAPS (1u << 28)
 #define PROC_MONITOR (1u << 29)
 #define PROC_PAUSE (1u << 30)
@@ -148,8 +149,10 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define EXIT_SAVE_EFER (1u << 20)
 #define EXIT_LOAD_EFER (1u << 21)
 #define EXIT_SAVE_TIMER (1u << 22)
+#define EXIT_LOAD_PERF (1u << 12)       /* IA32_PERF_GLOBAL_CTRL */
 #define ENTRY_LOAD_DEBUG (1u << 2)
 #define ENTRY_GUEST_64 (1u << 9)
+#define ENTRY_LOAD_PERF (1u << 13)
 #define ENTRY_LOAD_PAT (1u << 14)
 #define ENTRY_LOAD_EFER (1u << 15)
 
@@ -161,7 +164,10 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define BLOCKED_SMI (1u << 2)
 #define BLOCKED_NMI (1u << 3)
 
-enum { ACTIVITY_ACTIVE, ACTIVITY_HLT };
+enum { ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, ACTIVITY_WAIT_SIPI };
+
+/* guest_pending_db, 24.4.2: as DR6, and */
+#define PENDING_ENABLED (1u << 12)      /* a breakpoint of bits 3:0 is one that DR7 enables */
 
 /* guest_access, 24.4.1: as a descriptor has them, and */
 #define ACCESS_UNUSABLE (1u << 16)
@@ -179,16 +185,16 @@ enum { EVT_INTR, EVT_NMI = 2, EVT_HARD = 3, EVT_SOFT = 4, EVT_INT1 = 5, EVT_SOFT
 /* Exit reasons; SDM 3D, appendix C. */
 #define REASON_FAILED_ENTRY (1u << 31)
 enum vmx_reason {
-	REASON_EXCEPTION = 0, REASON_EXT_INTR = 1, REASON_TRIPLE_FAULT = 2, REASON_INIT = 3, REASON_INTR_WINDOW = 7,
+	REASON_EXCEPTION = 0, REASON_EXT_INTR = 1, REASON_TRIPLE_FAULT = 2, REASON_INIT = 3, REASON_SIPI = 4, REASON_INTR_WINDOW = 7,
 	REASON_NMI_WINDOW = 8, REASON_TASK_SWITCH = 9, REASON_CPUID = 10, REASON_HLT = 12, REASON_INVD = 13,
 	REASON_INVLPG = 14, REASON_RDPMC = 15, REASON_RDTSC = 16, REASON_RSM = 17, REASON_VMCALL = 18,
 	REASON_VMCLEAR = 19, REASON_VMLAUNCH = 20, REASON_VMPTRLD = 21, REASON_VMPTRST = 22, REASON_VMREAD = 23,
 	REASON_VMRESUME = 24, REASON_VMWRITE = 25, REASON_VMXOFF = 26, REASON_VMXON = 27, REASON_CR = 28, REASON_DR = 29,
 	REASON_IO = 30, REASON_RDMSR = 31, REASON_WRMSR = 32, REASON_GUEST_STATE = 33, REASON_MSR_LOAD = 34,
-	REASON_MWAIT = 36, REASON_MONITOR = 39, REASON_PAUSE = 40, REASON_TPR = 43, REASON_APIC_ACCESS = 44,
+	REASON_MWAIT = 36, REASON_MONITOR_TRAP = 37, REASON_MONITOR = 39, REASON_PAUSE = 40, REASON_TPR = 43, REASON_APIC_ACCESS = 44,
 	REASON_EOI = 45, REASON_GDT_IDT = 46, REASON_LDT_TR = 47,
 	REASON_EPT_VIOLATION = 48, REASON_EPT_MISCONFIG = 49, REASON_INVEPT = 50, REASON_RDTSCP = 51,
-	REASON_INVVPID = 53, REASON_WBINVD = 54, REASON_XSETBV = 55, REASON_APIC_WRITE = 56, REASON_RDRAND = 57, REASON_INVPCID = 58,
+	REASON_TIMER = 52, REASON_INVVPID = 53, REASON_WBINVD = 54, REASON_XSETBV = 55, REASON_APIC_WRITE = 56, REASON_RDRAND = 57, REASON_INVPCID = 58,
 	REASON_VMFUNC = 59,
 	REASON_RDSEED = 61, REASON_PML_FULL = 62,
 };

@@ -27,8 +27,14 @@ struct vmx_exit {
 
 struct x86_vmx {
 	bool on;                        /* in VMX operation */
-	bool recheck;                   /* the client has set registers of L2's */
-	bool smm_on, smm_in_guest;      /* in SMM: what is to be again after RSM */
+	bool smm_on, smm_guest;         /* in SMM: VMX operation, and L2, that RSM goes back to */
+	bool run_pending;               /* L2 was entered, and what the entry injects is still to be queued */
+	bool reentered;                 /* L2 runs again, and what its virtual APIC has to say is still to be looked at */
+	bool mtf_due;                   /* a monitor trap comes before the next instruction */
+	bool has_deadline;              /* the preemption timer's is known */
+	uint64_t deadline;              /* in its own ticks of L1's TSC */
+	uint64_t mtf_insns, mtf_rip;    /* what had been executed when L2's next instruction began, and where it is */
+	bool woken;                     /* L2 was halted until this moment */
 	gpa_t vmxon;                    /* its region */
 	gpa_t current;                  /* of the VMCS in `m`, or VMX_NONE */
 	gpa_t evmcs;                    /* of the enlightened VMCS in `m`, or VMX_NONE; then none is current */
@@ -42,7 +48,6 @@ struct x86_vmx {
 	struct vmx_exit exit;
 	bool pausing;                   /* L2 has executed PAUSE at CPL 0; first in its loop, and last: when, by L1's TSC */
 	uint64_t first_pause, last_pause;
-	bool slept;                     /* L2 was in HLT when it was last asked whether something wakes it */
 	bool virtual_intr;              /* recognized: L2 takes it as soon as it can */
 	uint32_t after;                 /* reason of the exit that follows the instruction just done, or 0 */
 	uint64_t after_qualification;
@@ -53,6 +58,10 @@ int vmx_create(struct x86_vcpu *v) must_check;
 void vmx_destroy(struct x86_vcpu *v);
 /** vmx_reset - power-on and INIT: VMX operation ends. */
 void vmx_reset(struct x86_vcpu *v);
+/** vmx_set_operation - VMX operation begins or ends, with all that it asks of the control registers. */
+void vmx_set_operation(struct x86_vcpu *v, bool on);
+/** vmx_forget - outside VMX operation, whatever was before; the registers stay. */
+void vmx_forget(struct x86_vcpu *v);
 
 static inline bool vmx_proc(const struct x86_vmx *x, uint32_t control)
 {
@@ -65,12 +74,6 @@ static inline bool vmx_proc2(const struct x86_vmx *x, uint32_t control)
 	return (x->m.proc & PROC_SECONDARY) && (x->m.proc2 & control);
 }
 
-/** vmx_has_vmcs - is there one in `m`? */
-static inline bool vmx_has_vmcs(const struct x86_vmx *x)
-{
-	return x->current != VMX_NONE || x->evmcs != VMX_NONE;
-}
-
 /* A trap of single-stepping that has been put off is in the pending debug exceptions, and must be; SDM 3C, 26.3.1.5. */
 static inline bool vmx_step_deferred(const struct vmcs *m)
 {
@@ -80,6 +83,12 @@ static inline bool vmx_step_deferred(const struct vmcs *m)
 static inline bool vmx_single_steps(const struct vmcs *m)
 {
 	return (m->guest_rflags & FL_TF) && !(m->guest_debugctl & DEBUGCTL_BTF);
+}
+
+/** vmx_has_vmcs - is there one in `m`? */
+static inline bool vmx_has_vmcs(const struct x86_vmx *x)
+{
+	return x->current != VMX_NONE || x->evmcs != VMX_NONE;
 }
 
 /* --- caps.c: IA32_VMX_*, SDM 3D, appendix A --- */
@@ -131,9 +140,6 @@ bool vmx_evmcs_read(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t 
 /* --- exec.c --- */
 /** vmx_release - the current VMCS goes back to memory. */
 void vmx_release(struct x86_vcpu *v);
-/** vmx_enter_operation, vmx_leave_operation - what VMXON and VMXOFF do. */
-void vmx_enter_operation(struct x86_vcpu *v, gpa_t region);
-void vmx_leave_operation(struct x86_vcpu *v);
 void vmx_exec(struct x86_cpu *cpu, const struct insn *i);
 /* How a VMX instruction ends; SDM 3C, 31.2. */
 void vmx_succeed(struct x86_vcpu *v);
@@ -163,7 +169,8 @@ bool vmx_set_cr8(struct x86_vcpu *v, uint64_t value);
 /* --- apic_access.c --- */
 /** vmx_apic_mmio - a device access of L2; false: not one to the APIC-access page.  May leave. */
 bool vmx_apic_mmio(struct x86_vcpu *v, gpa_t gpa, void *data, unsigned int len, bool write);
-void vmx_apic_fetch(struct x86_vcpu *v, gpa_t gpa) __attribute__((noreturn));
+/** vmx_apic_not_data - code is fetched there, or it holds one of L2's page tables. */
+void vmx_apic_not_data(struct x86_vcpu *v, gpa_t gpa, bool table) __attribute__((noreturn));
 /** vmx_x2apic - L2's access to this MSR may be virtualized; vmx_x2apic_read - false: it is not. */
 bool vmx_x2apic(const struct x86_vcpu *v, uint32_t index);
 bool vmx_x2apic_read(struct x86_vcpu *v, uint32_t index, uint64_t *value);
@@ -180,26 +187,15 @@ enum vmx_error vmx_check_controls(struct x86_vcpu *v) must_check;
 enum vmx_error vmx_check_host(struct x86_vcpu *v) must_check;
 /** vmx_check_guest - false: the entry fails, *qualification says how. */
 bool vmx_check_guest(struct x86_vcpu *v, uint64_t *qualification) must_check;
+/** vmx_guest_possible - is there a processor that runs L2 with these segments? */
+bool vmx_guest_possible(struct x86_vcpu *v);
 bool vmx_check_eptp(const struct x86_vcpu *v, uint64_t eptp) must_check;
 
-/* --- nested_state.c --- */
-uint32_t vmx_nested_state_size(void);
-/** vmx_get_nested_state - to the client's @user, as far as there is @room; the bytes needed, or -EFAULT. */
-long vmx_get_nested_state(struct x86_vcpu *v, unsigned long user, uint32_t room);
-long vmx_set_nested_state(struct x86_vcpu *v, const struct kvm_nested_state *head, unsigned long user);
-
-/* --- smm.c --- */
-/** vmx_suspend - SMM is about to be entered.  vmx_resume - RSM has loaded the registers; -EINVAL: no state to go on with. */
-void vmx_suspend(struct x86_vcpu *v);
-int vmx_resume(struct x86_vcpu *v) must_check;
-void vmx_leave_operation_for_smm(struct x86_vcpu *v);
-
 /* --- enter.c --- */
-/** vmx_enter_nested - what holds while L2 runs, beside its registers.  vmx_leave_guest - the reverse. */
-void vmx_enter_nested(struct x86_vcpu *v);
-void vmx_leave_guest(struct x86_vcpu *v);
 /** vmx_launch - VMLAUNCH, VMRESUME, the privilege judged: fails, or enters L2 and leaves. */
 void vmx_launch(struct x86_vcpu *v, const struct insn *i);
+/** vmx_reenter - L2 runs, as the VMCS has it, and this is no VM entry: after RSM, or as the client says. */
+void vmx_reenter(struct x86_vcpu *v);
 
 /** vmx_set_ept - cpu->nested.slat follows EPTP. */
 void vmx_set_ept(struct x86_vcpu *v);
@@ -214,7 +210,8 @@ void vmx_convert_violation(struct x86_vcpu *v, const struct vmx_exit *e);
 bool vmx_pause_loops(struct x86_vcpu *v);
 
 /* --- state.c --- */
-void vmx_load_guest(struct x86_vcpu *v);
+/** vmx_load_guest - @entry: with what the entry controls ask for. */
+void vmx_load_guest(struct x86_vcpu *v, bool entry);
 /** vmx_load_pdptes - PAE's four top entries; false: they cannot be. */
 bool vmx_load_pdptes(struct x86_vcpu *v) must_check;
 void vmx_store_guest(struct x86_vcpu *v);
@@ -233,6 +230,8 @@ void vmx_exit_insn(struct x86_vcpu *v, const struct insn *i, uint32_t reason, ui
 	__attribute__((noreturn));
 /** vmx_exit_now - the same between instructions: on return L1 runs. */
 void vmx_exit_now(struct x86_vcpu *v, const struct vmx_exit *e);
+/** vmx_leave_guest - what holds while L2 runs holds no more; registers and VMCS stay. */
+void vmx_leave_guest(struct x86_vcpu *v);
 /** vmx_exit_after - the exit comes behind the instruction in hand, or behind VM entry. */
 void vmx_exit_after(struct x86_vcpu *v, uint32_t reason, uint64_t qualification);
 /** vmx_fail_entry - L2's state has been loaded in part: L1's takes its place. */
@@ -246,8 +245,6 @@ void vmx_set_intercepts(struct x86_vcpu *v);
 void vmx_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, uint64_t info);
 uint64_t vmx_cr_write(struct x86_cpu *cpu, unsigned int n, uint64_t value, enum x86_cr_how how, unsigned int gpr);
 void vmx_triple_fault(struct x86_cpu *cpu);
-/** vmx_triple_fault_now - the same between instructions; true: L1 runs. */
-bool vmx_triple_fault_now(struct x86_vcpu *v);
 void vmx_slat_fault(struct x86_cpu *cpu) __attribute__((noreturn));
 
 /* --- info.c: the instruction-information field, SDM 3C, 27.2.5 --- */
@@ -260,13 +257,46 @@ uint64_t vmx_displacement(const struct x86_cpu *cpu, const struct insn *i);
 
 /* --- event.c --- */
 void vmx_exception(struct x86_cpu *cpu, const struct x86_exception *exc);
-/** vmx_queue_event - what VM entry injects, for x86_inject() to deliver. */
-void vmx_queue_event(struct x86_vcpu *v);
 /** vmx_vectoring - the event whose delivery was under way, or 0. */
 uint32_t vmx_vectoring(const struct x86_vcpu *v);
 /** vmx_inject - events while L2 runs; true: nothing else is to be looked at. */
 bool vmx_inject(struct x86_vcpu *v);
+/** vmx_settle - KVM_RUN ends: an exit that is due behind the last instruction happens, for the client to see. */
+void vmx_settle(struct x86_vcpu *v);
+/** vmx_triple_fault_now - one that waits, between instructions; false: it is not L2's. */
+bool vmx_triple_fault_now(struct x86_vcpu *v);
+/** vmx_blocks_init - is a CPU in VMX root operation, where an INIT waits and a SIPI is lost?  SDM 3C, 23.8. */
+static inline bool vmx_blocks_init(const struct x86_vcpu *v)
+{
+	return v->vmx && v->vmx->on && !v->cpu.nested.in_guest;
+}
+
+/** vmx_accept_events - INIT and SIPI while L2 runs: VM exits.  false: they have to wait. */
+bool vmx_accept_events(struct x86_vcpu *v);
 /** vmx_wakes - has L2, halted, something to wake for that x86_has_event() does not know? */
 bool vmx_wakes(struct x86_vcpu *v);
+
+/* --- timer.c: the VMX-preemption timer, SDM 3C, 25.5.1 --- */
+#define VMX_TIMER_RATE 5                /* IA32_VMX_MISC 4:0: it counts down once in 32 ticks of the TSC; as KVM */
+/** vmx_timer_start - L2 is entered, or entered again with a deadline that is known. */
+void vmx_timer_start(struct x86_vcpu *v);
+/** vmx_timer_due - has it expired? */
+bool vmx_timer_due(const struct x86_vcpu *v);
+/** vmx_timer_value - what it would be saved as. */
+uint32_t vmx_timer_value(const struct x86_vcpu *v);
+/** vmx_wake_time - the earlier of @deadline_ns, UINT64_MAX if never, and the timer's; CLOCK_MONOTONIC. */
+uint64_t vmx_wake_time(const struct x86_vcpu *v, uint64_t deadline_ns);
+
+/* --- smm.c --- */
+/** vmx_suspend - SMM is about to be entered, and L2's registers are saved. */
+void vmx_suspend(struct x86_vcpu *v);
+/** vmx_resume - RSM, the registers loaded: back to VMX operation and L2.  -EINVAL: the VMCS cannot be entered. */
+int vmx_resume(struct x86_vcpu *v) must_check;
+
+/* --- nested_state.c: KVM_GET_NESTED_STATE, KVM_SET_NESTED_STATE --- */
+uint32_t vmx_nested_state_size(void);
+/** vmx_get_nested_state - to the client's @user, if there is @room; the bytes needed, or -EFAULT. */
+long vmx_get_nested_state(struct x86_vcpu *v, unsigned long user, uint32_t room);
+long vmx_set_nested_state(struct x86_vcpu *v, const struct kvm_nested_state *s, unsigned long user);
 
 #endif

@@ -134,7 +134,13 @@ static void read_tsc(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt ic
 		x86_raise_ec(cpu, X86_GP, 0);
 	x86_intercept(cpu, i, icpt, 0);
 	x86_vec_put(cpu);
-	tsc = x86_nested_tsc(&cpu->nested, cpu->env->tsc(cpu));
+	tsc = cpu->env->tsc(cpu);
+	/* L2 sees no time that it is not to live to. */
+	if (unlikely(x86_nested_tsc_due(&cpu->nested, tsc))) {
+		x86_request(cpu, X86_REQ_EVENT);
+		x86_leave(cpu, X86_LEAVE_RETRY);
+	}
+	tsc = x86_nested_tsc(&cpu->nested, tsc);
 	cpu->regs[R_RAX] = (uint32_t)tsc;
 	cpu->regs[R_RDX] = tsc >> 32;
 }

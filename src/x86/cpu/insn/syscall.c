@@ -199,6 +199,9 @@ static void replace_hypercall(struct x86_cpu *cpu, const struct insn *i)
 	gva_t gva = insn_rip(cpu, i);
 	uint8_t *p;
 
+	/* That it is unknown to the processor may be what L1 wants to hear of. */
+	if (cpu->nested.in_guest)
+		cpu->nested.ops->exception(cpu, &(const struct x86_exception){ .vector = X86_UD });
 	if (!cpu->env->replaces_hypercall || !cpu->env->replaces_hypercall(cpu))
 		x86_raise(cpu, X86_UD);
 	if (cpu->mode != CODE64)
