@@ -340,7 +340,7 @@ bool vmx_triple_fault_now(struct x86_vcpu *v)
 
 bool vmx_wakes(struct x86_vcpu *v)
 {
-	struct x86_vmx *x = v->vmx;
+	const struct x86_vmx *x = v->vmx;
 
 	if (!x || !v->cpu.nested.in_guest)
 		return false;

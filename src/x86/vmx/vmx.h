@@ -129,7 +129,8 @@ bool vmx_set_cr8(struct x86_vcpu *v, uint64_t value);
 /* --- apic_access.c --- */
 /** vmx_apic_mmio - a device access of L2; false: not one to the APIC-access page.  May leave. */
 bool vmx_apic_mmio(struct x86_vcpu *v, gpa_t gpa, void *data, unsigned int len, bool write);
-void vmx_apic_fetch(struct x86_vcpu *v, gpa_t gpa) __attribute__((noreturn));
+/** vmx_apic_not_data - code is fetched there, or it holds one of L2's page tables. */
+void vmx_apic_not_data(struct x86_vcpu *v, gpa_t gpa, bool table) __attribute__((noreturn));
 /** vmx_x2apic - L2's access to this MSR may be virtualized; vmx_x2apic_read - false: it is not. */
 bool vmx_x2apic(const struct x86_vcpu *v, uint32_t index);
 bool vmx_x2apic_read(struct x86_vcpu *v, uint32_t index, uint64_t *value);
