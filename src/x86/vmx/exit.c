@@ -55,7 +55,6 @@ void vmx_leave_guest(struct x86_vcpu *v)
 	n->log_dirty = false;
 	v->vmx->virtual_intr = false;
 	v->vmx->after = 0;
-	v->vmx->woken = false;
 	if (untagged)
 		mmu_flush_tag(&v->cpu, 0);
 }
