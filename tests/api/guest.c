@@ -208,14 +208,23 @@ bool guest_runs_long_mode(void)
 
 uint64_t guest_stat(int fd, const char *name)
 {
-	struct kvm_stats_header h;
 	int stats = api_ioctl(fd, KVM_GET_STATS_FD, NULL);
+	uint64_t value;
+
+	api_ok(stats);
+	value = guest_stat_of(stats, name);
+	api_close(stats);
+	return value;
+}
+
+uint64_t guest_stat_of(int stats, const char *name)
+{
+	struct kvm_stats_header h;
 	struct kvm_stats_desc *d;
 	uint64_t value = 0;
 	bool found = false;
 	size_t size;
 
-	api_ok(stats);
 	assert_int_equal(pread(stats, &h, sizeof(h), 0), sizeof(h));
 	size = sizeof(*d) + h.name_size;
 	d = malloc(size);
@@ -226,7 +235,6 @@ uint64_t guest_stat(int fd, const char *name)
 	if (found)
 		assert_int_equal(pread(stats, &value, 8, h.data_offset + d->offset), 8);
 	free(d);
-	api_close(stats);
 	if (!found)
 		fail_msg("no counter %s", name);
 	return value;

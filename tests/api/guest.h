@@ -71,6 +71,8 @@ bool guest_runs_long_mode(void);
 
 /** guest_stat - the counter @name of a VM or vCPU; the test fails where there is none. */
 uint64_t guest_stat(int fd, const char *name);
+/** guest_stat_of - the same of a descriptor of KVM_GET_STATS_FD, which can be read while the vCPU runs. */
+uint64_t guest_stat_of(int stats, const char *name);
 
 /**
  * guest_each_model - calls @body for each CPU model: both of the library that the test is linked with, of any other

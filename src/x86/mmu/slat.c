@@ -65,9 +65,14 @@ void slat_forget(struct x86_cpu *cpu, uint64_t root)
 
 void slat_forget_tag(struct x86_cpu *cpu, uint16_t tag)
 {
-	for (unsigned int n = 0; n < SLAT_ENTRIES && tag; n++)
-		if (cpu->mmu->slat[n].tag == tag)
-			cpu->mmu->slat[n].rights = 0;
+	for (unsigned int n = 0; n < SLAT_ENTRIES; n++) {
+		struct slat_entry *e = &cpu->mmu->slat[n];
+
+		if (e->tag == tag && tag)
+			e->rights = 0;
+		else if (e->tag == tag && (e->flags & SLAT_AD))
+			e->rights &= (uint8_t)~RIGHT_W;
+	}
 }
 
 /* ------------------------------------------------------------------ EPT */

@@ -71,7 +71,10 @@ bool slat_table_writable(struct x86_cpu *cpu, gpa_t gpa);
 bool slat_translate_table(struct x86_cpu *cpu, gpa_t *gpa);
 /** slat_forget - drops translations of guest-physical addresses: those below @root, or below any (~0). */
 void slat_forget(struct x86_cpu *cpu, uint64_t root);
-/** slat_forget_tag - those of nested paging in the ASID @tag; EPT's belong to no VPID. */
+/**
+ * slat_forget_tag - those of nested paging in the ASID @tag.  EPT's belong to no VPID; but where there is none (0), and
+ * entries and exits drop what is above, L1 may clear dirty flags and expect to see them set again, as with KVM.
+ */
 void slat_forget_tag(struct x86_cpu *cpu, uint16_t tag);
 
 #endif

@@ -67,11 +67,6 @@ bool x86_has_interrupt(struct x86_vcpu *v)
 	return has_extint(v) || (lapic_has_pending(&v->lapic) && lapic_pending_vector(&v->lapic) >= 0);
 }
 
-int x86_pending_vector(struct x86_vcpu *v)
-{
-	return has_extint(v) ? -1 : lapic_pending_vector(&v->lapic);
-}
-
 int x86_ack_interrupt(struct x86_vcpu *v)
 {
 	int vector;

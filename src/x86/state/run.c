@@ -403,7 +403,6 @@ static int wait_runnable(struct x86_vcpu *v)
 		if (v->has_lapic)
 			serve_timers(v);
 		x86_accept_events(v);
-		vmx_take_posted(v);
 		if (unlikely(take_async_pf(v)))
 			x86_async_pf_tell(v);
 		if (runnable(v))

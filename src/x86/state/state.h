@@ -321,8 +321,6 @@ bool x86_event_injected(const struct x86_vcpu *v);
 void x86_process_nmi(struct x86_vcpu *v);
 /** x86_interrupt_allowed - RFLAGS.IF, and no shadow. */
 bool x86_interrupt_allowed(const struct x86_vcpu *v);
-/** x86_pending_vector - of the local APIC; -1: none, or the PIC's comes first. */
-int x86_pending_vector(struct x86_vcpu *v);
 /** x86_ack_interrupt - takes the vector that waits: x86_has_interrupt(). */
 int x86_ack_interrupt(struct x86_vcpu *v);
 /** x86_has_interrupt - is there one for the CPU, RFLAGS.IF aside? */

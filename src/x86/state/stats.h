@@ -37,6 +37,10 @@ enum x86_vcpu_stat {
 	X86_STAT_NESTED_RUN,                    /* entries to L2 by L1; KVM's name */
 	X86_STAT_NESTED_EXITS,                  /* from L2 to L1 */
 	X86_STAT_SLAT_WALKS,                    /* of L1's second-level tables */
+	X86_STAT_VAPIC_ACCESSES,                /* of L2 to its local APIC, without an exit to L1 */
+	X86_STAT_VIRTUAL_INTERRUPTS,            /* that L2 took from its virtual-APIC page */
+	X86_STAT_POSTED_INTERRUPTS,             /* notifications that L2 took */
+	X86_STAT_PML_ENTRIES,                   /* dirty flags of second-level tables that were logged for L1 */
 	X86_STAT_BRANCH_RECORDS,                /* by DebugCtl.LBR */
 	X86_STAT_SVM_INSN_BYTES,                /* exits that told an instruction's bytes */
 	X86_STAT_SVM_PAUSES,                    /* PAUSEs that the filter let pass */
@@ -45,10 +49,6 @@ enum x86_vcpu_stat {
 	X86_STAT_SVM_VIRTUAL_IRQS,
 	X86_STAT_SVM_VIRTUAL_NMIS,
 	X86_STAT_SVM_TSC_SCALED,                /* entries with a TSC ratio */
-	X86_STAT_VAPIC_ACCESSES,                /* of L2 to its local APIC, without an exit to L1 */
-	X86_STAT_VIRTUAL_INTERRUPTS,            /* that L2 took from its virtual-APIC page */
-	X86_STAT_POSTED_INTERRUPTS,             /* notifications that L2 took */
-	X86_STAT_PML_ENTRIES,                   /* dirty flags of second-level tables that were logged for L1 */
 	X86_STAT_HV_TLB_FLUSHES,                /* Hyper-V's hypercalls, by the vCPU that asks */
 	X86_STAT_HV_IPIS,                       /* interrupts that they sent */
 	X86_STAT_HV_SPIN_WAITS,

@@ -111,12 +111,6 @@ static bool nested_cr3_reserved(struct x86_vcpu *v, const struct vmcb *m)
 	return (m->control.nested_ctl & NESTED_NP) && m->control.nested_cr3 >> v->cpu.maxphyaddr;
 }
 
-/* The tables have the format of L1's own, which then has none; APM 2, 15.25.4. */
-static bool nested_paging_of_unpaged_host(struct x86_vcpu *v, const struct vmcb *m)
-{
-	return (m->control.nested_ctl & NESTED_NP) && !(v->svm->host.cr0 & CR0_PG);
-}
-
 /* APM 2, table 15-9: all other encodings are reserved; as KVM. */
 static bool tlb_control_reserved(struct x86_vcpu *v, const struct vmcb *m)
 {
@@ -130,9 +124,15 @@ static bool tlb_control_reserved(struct x86_vcpu *v, const struct vmcb *m)
 }
 
 /* APM 2, 15.25.4.  Without nested paging it is not loaded. */
-static bool pat_reserved(struct x86_vcpu *v, const struct vmcb *m)
+static bool guest_pat_reserved(struct x86_vcpu *v, const struct vmcb *m)
 {
 	return (m->control.nested_ctl & NESTED_NP) && !x86_pat_valid(m->save.g_pat);
+}
+
+/* The tables have the format of L1's own, which then has none; APM 2, 15.25.4. */
+static bool nested_paging_of_unpaged_host(struct x86_vcpu *v, const struct vmcb *m)
+{
+	return (m->control.nested_ctl & NESTED_NP) && !(v->svm->host.cr0 & CR0_PG);
 }
 
 /* Without nested paging they are loaded and judged once, here. */
@@ -184,7 +184,7 @@ static rule_fn *const control_rules[] = {
 
 /* Of VMRUN's alone: what they look at is not all in the VMCB. */
 static rule_fn *const entry_rules[] = {
-	pat_reserved, nested_paging_of_unpaged_host, msr_map_unreadable, pdpte_reserved,
+	guest_pat_reserved, nested_paging_of_unpaged_host, msr_map_unreadable, pdpte_reserved,
 };
 
 static bool valid(struct x86_vcpu *v, const struct vmcb *m, rule_fn *const *rule, unsigned int count)

@@ -213,9 +213,10 @@ static bool msr_areas(struct x86_vcpu *v, const struct vmcs *m)
 	       bad_area(v, m->entry_msr_load, m->entry_msr_loads);
 }
 
+/* Not #CP: there is no CET. */
 static bool has_error_code(unsigned int vector)
 {
-	return vector == X86_DF || (vector >= X86_TS && vector <= X86_PF) || vector == X86_AC || vector == X86_CP;
+	return vector == X86_DF || (vector >= X86_TS && vector <= X86_PF) || vector == X86_AC;
 }
 
 /* The type MTF (7) comes with a control that is not offered. */
@@ -340,13 +341,11 @@ static bool host_selectors(struct x86_vcpu *v, const struct vmcs *m)
 }
 
 static wrong_fn *const host[] = {
-	host_cr0, host_cr4, host_cr3, host_mode, host_addresses, host_pat, host_efer, host_selectors,
+	host_size, host_cr0, host_cr4, host_cr3, host_mode, host_addresses, host_pat, host_efer, host_selectors,
 };
 
 enum vmx_error vmx_check_host(struct x86_vcpu *v)
 {
-	if (host_size(v, &v->vmx->m))
-		return ERROR_CONTROLS;
 	for (unsigned int n = 0; n < ARRAY_SIZE(host); n++)
 		if (host[n](v, &v->vmx->m))
 			return ERROR_HOST_STATE;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* What VM entry asks of the guest state.  SDM 3C, 26.3.1.  Each predicate names what would be wrong. */
 #include "x86/cpu/control.h"
+#include "x86/cpu/debug.h"
 #include "x86/vmx/check.h"
 
 /* Qualifications of an entry that fails; 26.7. */
@@ -235,6 +236,16 @@ static bool activity(struct x86_vcpu *v, const struct vmcs *m)
 	       (DPL(m->guest_access[SEG_SS]) || (m->guest_interruptibility & (BLOCKED_STI | BLOCKED_MOV_SS)));
 }
 
+/* What can come to one that is halted: interrupts, NMIs, #DB, #MC, and MTF. */
+static bool event_for_halted(struct x86_vcpu *v, const struct vmcs *m)
+{
+	unsigned int type = EVT_TYPE(m->entry_event), vector = m->entry_event & 0xff;
+
+	if (m->guest_activity != ACTIVITY_HLT || !(m->entry_event & EVT_VALID))
+		return false;
+	return type >= EVT_SOFT ? type != EVT_OTHER : type == EVT_HARD && vector != X86_DB && vector != X86_MC;
+}
+
 static bool interruptibility(struct x86_vcpu *v, const struct vmcs *m)
 {
 	uint32_t i = m->guest_interruptibility, event = m->entry_event;
@@ -252,6 +263,11 @@ static bool interruptibility(struct x86_vcpu *v, const struct vmcs *m)
 static bool pending_debug(struct x86_vcpu *v, const struct vmcs *m)
 {
 	return m->guest_pending_db & ~0x500fULL;
+}
+
+static bool pending_step(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return vmx_step_deferred(m) && !!(m->guest_pending_db & DR6_BS) != vmx_single_steps(m);
 }
 
 /* What is linked is a shadow VMCS or must not be one, as the control says. */
@@ -272,7 +288,8 @@ static const struct {
 	{ cr0, 0 }, { cr4, 0 }, { cr3, 0 }, { mode, 0 }, { debug, 0 }, { pat, 0 }, { link_pointer, FAIL_LINK }, { efer, 0 },
 	{ addresses, 0 }, { vm86_segments, 0 }, { segment_bases, 0 }, { segment_common, 0 }, { code_segment, 0 },
 	{ stack_segment, 0 }, { data_segments, 0 }, { task_register, 0 }, { local_descriptors, 0 },
-	{ descriptor_tables, 0 }, { rip, 0 }, { rflags, 0 }, { activity, 0 }, { interruptibility, 0 }, { pending_debug, 0 },
+	{ descriptor_tables, 0 }, { rip, 0 }, { rflags, 0 }, { activity, 0 }, { event_for_halted, 0 },
+	{ interruptibility, 0 }, { pending_debug, 0 }, { pending_step, 0 },
 };
 
 bool vmx_check_guest(struct x86_vcpu *v, uint64_t *qualification)

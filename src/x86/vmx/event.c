@@ -22,12 +22,16 @@ void vmx_queue_event(struct x86_vcpu *v)
 	uint32_t e = m->entry_event;
 
 	if (!(e & EVT_VALID)) {
-		/* A trap that was due when L2 was left. */
-		if (m->guest_pending_db & (1u << 12 | 1u << 14))
+		/* A trap that was due when L2 was left; behind MOV SS it waits for one more instruction, 26.7.3. */
+		if (m->guest_interruptibility & BLOCKED_MOV_SS) {
+			v->cpu.pending_db = m->guest_pending_db & 0xf;
+			x86_request(&v->cpu, X86_REQ_STEP);
+		} else if (m->guest_pending_db & (1u << 12 | 1u << 14)) {
 			v->exception = (struct x86_queued){
 				.pending = true, .vector = X86_DB, .has_payload = true,
 				.payload = m->guest_pending_db & 0x400f,
 			};
+		}
 		return;
 	}
 	if (EVT_TYPE(e) == EVT_NMI)
@@ -136,14 +140,33 @@ static bool take_after(struct x86_vcpu *v)
 	return true;
 }
 
+/* A notification is no exit.  Where it brings nothing that L2 can take, L2 sleeps on. */
+static void take_posted(struct x86_vcpu *v)
+{
+	vmx_take_posted(v);
+	x86_request(&v->cpu, X86_REQ_EVENT);
+	if (!v->vmx->slept || (v->vmx->virtual_intr && x86_interrupt_allowed(v)))
+		return;
+	atomic_store(&v->mp_state, KVM_MP_STATE_HALTED);
+	x86_leave(&v->cpu, X86_LEAVE_BREAK);
+}
+
 static bool take_interrupt(struct x86_vcpu *v)
 {
+	const struct vmcs *m = &v->vmx->m;
 	struct vmx_exit e = { .reason = REASON_EXT_INTR };
+	uint8_t vector;
 
-	if (!(v->vmx->m.pin & PIN_EXT_INTR) || !x86_has_interrupt(v))
+	if (!(m->pin & PIN_EXT_INTR) || !x86_has_interrupt(v))
 		return false;
-	if (v->vmx->m.exit_controls & EXIT_ACK_INTR)
-		e.event = (uint8_t)x86_ack_interrupt(v) | EVT_INTR << EVT_TYPE_SHIFT | EVT_VALID;
+	if (m->exit_controls & EXIT_ACK_INTR) {
+		vector = (uint8_t)x86_ack_interrupt(v);
+		if ((m->pin & PIN_POSTED) && vector == m->posted_vector) {
+			take_posted(v);
+			return false;
+		}
+		e.event = vector | EVT_INTR << EVT_TYPE_SHIFT | EVT_VALID;
+	}
 	vmx_exit_now(v, &e);
 	return true;
 }
@@ -182,24 +205,31 @@ static bool take_virtual_interrupt(struct x86_vcpu *v)
 {
 	if (!v->vmx->virtual_intr || !window_open(v, v->cpu.rflags & FL_IF, v->cpu.shadow))
 		return false;
+	v->vmx->slept = false;
 	vmx_take_virtual_interrupt(v);
 	return true;
 }
 
 bool vmx_inject(struct x86_vcpu *v)
 {
-	if (!v->vmx || !v->cpu.nested.in_guest || x86_event_injected(v))
+	struct x86_vmx *x = v->vmx;
+	bool taken;
+
+	if (!x || !v->cpu.nested.in_guest || x86_event_injected(v))
 		return false;
-	return take_after(v) || take_exception(v) || take_nmi(v) || take_nmi_window(v) || take_interrupt(v) ||
-	       take_interrupt_window(v) || take_virtual_interrupt(v);
+	taken = take_after(v) || take_exception(v) || take_nmi(v) || take_nmi_window(v) || take_interrupt(v) ||
+		take_interrupt_window(v) || take_virtual_interrupt(v);
+	x->slept = false;
+	return taken;
 }
 
 bool vmx_wakes(struct x86_vcpu *v)
 {
-	const struct x86_vmx *x = v->vmx;
+	struct x86_vmx *x = v->vmx;
 
 	if (!x || !v->cpu.nested.in_guest)
 		return false;
+	x->slept = atomic_load(&v->mp_state) == KVM_MP_STATE_HALTED;
 	return x->after || ((x->m.pin & PIN_EXT_INTR) && x86_has_interrupt(v)) || nmi_due(v) ||
 	       ((vmx_proc(x, PROC_INTR_WINDOW) || x->virtual_intr) && x86_interrupt_allowed(v)) ||
 	       (vmx_proc(x, PROC_NMI_WINDOW) && !v->cpu.nmi_blocked);

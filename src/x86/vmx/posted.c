@@ -6,12 +6,6 @@
 #define REQUESTS 4              /* 64-bit words of PIR */
 #define OUTSTANDING 32          /* the byte that ON is bit 0 of */
 
-/* Is what L1's local APIC has for us the notification? */
-static bool notified(struct x86_vcpu *v)
-{
-	return (v->vmx->m.pin & PIN_POSTED) && x86_has_interrupt(v) && x86_pending_vector(v) == v->vmx->m.posted_vector;
-}
-
 /* Takes the requests; what the descriptor loses by that, it loses at once.  false: it is not there. */
 static bool take_requests(struct x86_vcpu *v)
 {
@@ -37,12 +31,9 @@ static bool take_requests(struct x86_vcpu *v)
 
 void vmx_take_posted(struct x86_vcpu *v)
 {
-	if (likely(!v->vmx || !v->cpu.nested.in_guest) || !notified(v))
-		return;
 	/* As KVM: L1 is not to go on as if there were nothing. */
 	if (!take_requests(v))
 		x86_internal(&v->cpu, "a posted-interrupt descriptor outside memory slots");
-	x86_ack_interrupt(v);
 	lapic_eoi(&v->lapic);
 	x86_stat_inc(v->vcpu, X86_STAT_POSTED_INTERRUPTS);
 	vapic_evaluate(v);

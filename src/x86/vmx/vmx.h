@@ -36,6 +36,7 @@ struct x86_vmx {
 	struct vmx_exit exit;
 	bool pausing;                   /* L2 has executed PAUSE at CPL 0; first in its loop, and last: when, by L1's TSC */
 	uint64_t first_pause, last_pause;
+	bool slept;                     /* L2 was in HLT when it was last asked whether something wakes it */
 	bool virtual_intr;              /* recognized: L2 takes it as soon as it can */
 	uint32_t after;                 /* reason of the exit that follows the instruction just done, or 0 */
 	uint64_t after_qualification;
@@ -56,6 +57,17 @@ static inline bool vmx_proc(const struct x86_vmx *x, uint32_t control)
 static inline bool vmx_proc2(const struct x86_vmx *x, uint32_t control)
 {
 	return (x->m.proc & PROC_SECONDARY) && (x->m.proc2 & control);
+}
+
+/* A trap of single-stepping that has been put off is in the pending debug exceptions, and must be; SDM 3C, 26.3.1.5. */
+static inline bool vmx_step_deferred(const struct vmcs *m)
+{
+	return (m->guest_interruptibility & (BLOCKED_STI | BLOCKED_MOV_SS)) || m->guest_activity == ACTIVITY_HLT;
+}
+
+static inline bool vmx_single_steps(const struct vmcs *m)
+{
+	return (m->guest_rflags & FL_TF) && !(m->guest_debugctl & DEBUGCTL_BTF);
 }
 
 /* --- caps.c: IA32_VMX_*, SDM 3D, appendix A --- */
@@ -114,7 +126,7 @@ bool vmx_x2apic_read(struct x86_vcpu *v, uint32_t index, uint64_t *value);
 int vmx_x2apic_write(struct x86_vcpu *v, uint32_t index, uint64_t value);
 
 /* --- posted.c --- */
-/** vmx_take_posted - between instructions, or in HLT: is there a notification? */
+/** vmx_take_posted - L1's local APIC has been acknowledged, and it was the notification. */
 void vmx_take_posted(struct x86_vcpu *v);
 
 /* --- check.c --- */
