@@ -269,7 +269,8 @@ static void test_not_there(void **state)
 
 static void test_unknown(void **state)
 {
-	static const uint32_t none[] = { 0x40000004, 0x4000000f, 0x40000024, 0x40000074, 0x400000f0, 0x40000109, 0x40000117 };
+	static const uint32_t none[] = { 0x40000004, 0x4000000f, 0x40000024, 0x40000074, 0x400000f0, 0x40000109,
+					 0x40000117 };
 	struct guest g;
 	uint64_t value;
 

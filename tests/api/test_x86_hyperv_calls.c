@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Hyper-V's hypercalls: their input and statuses, flushes and interrupts by sets of virtual processors; TLFS 3, 10.5, 11.6. */
+/* Hyper-V's hypercalls: input and statuses, flushes and interrupts by sets of virtual processors; TLFS 3, 10.5, 11.6. */
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -12,10 +12,14 @@
 
 enum {
 	FLUSH_SPACE = 2, FLUSH_LIST = 3, SPIN = 8, SEND_IPI = 0xb, FLUSH_SPACE_EX = 0x13, FLUSH_LIST_EX = 0x14,
-	SEND_IPI_EX = 0x15, POST_MESSAGE = 0x5c, SIGNAL_EVENT = 0x5d, POST_DEBUG = 0x69, RESET_DEBUG = 0x6b, QUERY = 0x8001,
+	SEND_IPI_EX = 0x15, POST_MESSAGE = 0x5c, SIGNAL_EVENT = 0x5d, POST_DEBUG = 0x69, RESET_DEBUG = 0x6b,
+	QUERY = 0x8001,
 };
 
-enum { SUCCESS = 0, INVALID_CODE = 2, INVALID_INPUT = 3, INVALID_PARAMETER = 5, ACCESS_DENIED = 6, OPERATION_DENIED = 8 };
+enum {
+	SUCCESS = 0, INVALID_CODE = 2, INVALID_INPUT = 3, INVALID_PARAMETER = 5, ACCESS_DENIED = 6,
+	OPERATION_DENIED = 8,
+};
 
 #define UNDEFINED (~0ULL)
 
@@ -66,7 +70,8 @@ static const struct {
 	{ SEND_IPI | REPS(1), INVALID_INPUT }, { SEND_IPI_EX | REPS(1), INVALID_INPUT },
 	/* A header of variable size. */
 	{ FLUSH_SPACE | VAR(1), INVALID_INPUT }, { FLUSH_LIST | REPS(1) | VAR(1), INVALID_INPUT },
-	{ SEND_IPI | VAR(1), INVALID_INPUT }, { FLUSH_SPACE_EX | VAR(1), INVALID_INPUT }, { SEND_IPI_EX | VAR(1), INVALID_INPUT },
+	{ SEND_IPI | VAR(1), INVALID_INPUT }, { FLUSH_SPACE_EX | VAR(1), INVALID_INPUT },
+	{ SEND_IPI_EX | VAR(1), INVALID_INPUT },
 	/* Waiting. */
 	{ SPIN, SUCCESS }, { SPIN | FAST, SUCCESS }, { SPIN | VAR(1), INVALID_INPUT }, { SPIN | REPS(1), INVALID_INPUT },
 	/* SynIC is off. */
@@ -659,7 +664,8 @@ SMP_GUEST(
 "4:	decq %r10\n	jnz 1b\n	movq $1, 0x140208\n	" DONE
 "hv_visitor:\n"
 "	movq $1, 0x140210\n"
-"1:	cmpq $1, " PAGE_VA "\n	jne 2f\n	.rept 60\n	incq " PAGE_VA "+8\n	.endr\n	cmpq $1, " PAGE_VA "+16\n	je 3f\n"
+"1:	cmpq $1, " PAGE_VA "\n	jne 2f\n	.rept 60\n	incq " PAGE_VA "+8\n	.endr\n"
+"	cmpq $1, " PAGE_VA "+16\n	je 3f\n"
 "2:	incq 16(%rdi)\n"
 "3:	incq 24(%rdi)\n	cmpq $0, 0x140208\n	je 1b\n	" DONE
 /* LOCKed accesses across two pages that lie apart, for which all others are stopped. */

@@ -91,7 +91,19 @@ static void test_msr_bitmap(void **state)
 	changed(false, true);
 }
 
+/* A hypercall of L2 is L1's to answer. */
+static void test_hypercall(void **state)
+{
+	struct svm s = start(true);
+
+	svm_expect(&s, EXIT_VMMCALL);
+	if (!api_real())
+		assert_int_equal(guest_stat(s.g.vcpu, "hypercalls") + guest_stat(s.g.vcpu, "hv_tlb_flushes"), 0);
+	svm_end(&s);
+}
+
 static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(test_hypercall),
 	cmocka_unit_test(test_msr_bitmap),
 };
 

@@ -157,6 +157,18 @@ static void test_access(void **state)
 	vmx_end(&s);
 }
 
+/* One of L2's page tables is there. */
+static void test_table(void **state)
+{
+	struct vmx s = VMX(P2_APIC_ACCESS, HLT);
+
+	with_shadow(&s, P2_APIC_ACCESS);
+	*vmx_ept_entry(&s, GUEST_TABLES) = ACCESS | EPT_ALL | EPT_WB;
+	vmx_expect(&s, R_APIC_ACCESS);
+	assert_int_equal(vmx_get(&s, F_QUALIFICATION) >> 12, 15);
+	vmx_end(&s);
+}
+
 static void test_registers(void **state)
 {
 	struct vmx s = VMX(P2_APIC_ACCESS | P2_APIC_REGS, MOV_RBX_APIC, LOAD32(0x30), STORE32_AT(0x310, 0x12345678),
@@ -171,6 +183,23 @@ static void test_registers(void **state)
 	assert_int_equal(*vapic(&s, 0x310), 0x12000000);
 	assert_int_equal(*vapic(&s, 0xf0), 0x1ff);
 	expect_qualified(&s, R_APIC_ACCESS, 0x40);
+	vmx_end(&s);
+}
+
+/* The client's log shows the page that was written, and not the one that stands for it. */
+static void test_dirty_log(void **state)
+{
+	struct vmx s = VMX(P2_APIC_ACCESS, MOV_RBX_APIC, STORE32_AT(0x80, 0x20), HLT);
+	uint64_t map[(VMX_MEM_SIZE >> 12) / 64 + 1] = { 0 };
+	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = map };
+
+	with_shadow(&s, P2_APIC_ACCESS);
+	vmx_get(&s, F_RIP);
+	api_ok(api_set_slot(s.g.vm, 1, KVM_MEM_LOG_DIRTY_PAGES, VMX_MEM, VMX_MEM_SIZE, s.mem));
+	vmx_expect(&s, R_HLT);
+	api_ok(api_ioctl(s.g.vm, KVM_GET_DIRTY_LOG, &log));
+	assert_true(map[0] >> ((VAPIC - VMX_MEM) >> 12) & 1);
+	assert_false(map[0] >> ((ACCESS - VMX_MEM) >> 12) & 1);
 	vmx_end(&s);
 }
 
@@ -448,7 +477,8 @@ static void test_controls(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_cr8), cmocka_unit_test(test_threshold), cmocka_unit_test(test_threshold_entry),
-	cmocka_unit_test(test_access), cmocka_unit_test(test_registers), cmocka_unit_test(test_x2apic),
+	cmocka_unit_test(test_access), cmocka_unit_test(test_table), cmocka_unit_test(test_dirty_log),
+	cmocka_unit_test(test_registers), cmocka_unit_test(test_x2apic),
 	cmocka_unit_test(test_interrupt), cmocka_unit_test(test_priority), cmocka_unit_test(test_halted),
 	cmocka_unit_test(test_eoi_exit), cmocka_unit_test(test_self_ipi), cmocka_unit_test(test_posted),
 	cmocka_unit_test(test_controls),

@@ -208,9 +208,45 @@ static void test_pause_loop(void **state)
 	vmx_end(&s);
 }
 
+/* --- a trap that waits behind MOV SS; 26.3.1.5, 26.7.3 ---------------------------------------------------------- */
+
+#define F_EXCEPTIONS 0x4004
+#define F_PENDING_DEBUG 0x6822
+#define RFLAGS_TF 0x102
+#define BY_MOV_SS 2
+#define BS 0x4000
+
+static void test_deferred_step(void **state)
+{
+	/* mov ss,[0x8000]; cpuid; nop; hlt */
+	struct vmx s = VMX(0, 0x8e, 0x14, 0x25, ABS(0x8000), 0x0f, 0xa2, 0x90, HLT);
+
+	vmx_put(&s, F_EXCEPTIONS, 1 << 1);
+	vmx_put(&s, F_RFLAGS, RFLAGS_TF);
+	vmx_expect(&s, R_CPUID);
+	assert_int_equal(vmx_get(&s, F_RIP), VMX_L2 + 7);
+	assert_int_equal(vmx_get(&s, F_INTERRUPTIBILITY), BY_MOV_SS);
+	assert_int_equal(vmx_get(&s, F_PENDING_DEBUG), BS);
+	/* What was saved is taken again, and still waits. */
+	vmx_expect(&s, R_CPUID);
+	assert_int_equal(vmx_get(&s, F_PENDING_DEBUG), BS);
+	/* Without it entry fails. */
+	vmx_put(&s, F_PENDING_DEBUG, 0);
+	vmx_expect(&s, 33 | VMX_ENTRY_FAILED);
+	/* Behind the instruction, whose end it has waited for, it is due. */
+	vmx_put(&s, F_PENDING_DEBUG, BS);
+	vmx_put(&s, F_INTERRUPTIBILITY, 0);
+	vmx_put(&s, F_RIP, VMX_L2 + 9);
+	vmx_expect(&s, R_EXCEPTION);
+	assert_int_equal(vmx_get(&s, F_RIP), VMX_L2 + 9);
+	assert_int_equal(vmx_get(&s, F_QUALIFICATION), BS);
+	vmx_end(&s);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_switch), cmocka_unit_test(test_func_exits), cmocka_unit_test(test_func_controls),
 	cmocka_unit_test(test_exception), cmocka_unit_test(test_mode_exec), cmocka_unit_test(test_pause_loop),
+	cmocka_unit_test(test_deferred_step),
 };
 
 API_MAIN(tests)

@@ -89,7 +89,7 @@ struct x86_slat_fault {
 	bool present;           /* NPT: there was an entry */
 	bool reserved;          /* NPT: with reserved bits */
 	bool user;              /* of CPL 3, for mode-based execute */
-	bool apic_page;         /* no fault: code in the APIC-access page, at L1's address @gpa */
+	bool apic_page;         /* no fault: code, or a table, in the APIC-access page, at L1's address @gpa */
 	bool log_full;          /* it would set a dirty flag, and there is no room to log that */
 	uint8_t access;         /* enum mmu_access */
 	uint8_t rwxu;           /* EPT: rights that all entries on the way give: bits 0 to 2 and, of bit 10, 3 */

@@ -22,7 +22,7 @@ struct leaf_row {
 	uint32_t lapic;                 /* bits beside them where there are local APICs of ours */
 };
 
-/* What KVM of Linux 6.1 offers, and of 6.3 extended hypercalls, which are the client's, and control of invariant TSCs. */
+/* What KVM of Linux 6.1 offers, and 6.3's extended hypercalls, which are the client's, and control of invariant TSCs. */
 static const struct leaf_row leaves[] = {
 	{ HV_LEAF_VENDOR, KIND_SIGNATURE, .eax = HV_LEAF_SYNDBG_CAPS },
 	{ HV_LEAF_INTERFACE, .eax = HV_INTERFACE },

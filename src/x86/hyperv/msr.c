@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The MSRs; those of SynIC and its timers lead to synic.c and stimer.c.  TLFS, appendix D; api.rst 4.118 says where they come from. */
+/* The MSRs; those of SynIC and its timers lead to synic.c and stimer.c.  TLFS, appendix D; api.rst 4.118. */
 #include <errno.h>
 
 #include "host/clock.h"

@@ -228,6 +228,11 @@ static bool guest_entry(struct x86_cpu *cpu, struct walk *w, unsigned int level,
 			return false;
 		}
 		at = s.gpa;
+		if (unlikely(mmu_is_apic_page(cpu, at))) {
+			cpu->nested.fault = (struct x86_slat_fault){ .gpa = at, .apic_page = true, .table = true };
+			*r = slat_failed();
+			return false;
+		}
 	}
 	return walk_fetch(cpu, w, level, at, entry);
 }

@@ -377,6 +377,8 @@ static bool runnable(struct x86_vcpu *v)
 	v->apf.halted = false;
 	atomic_store(&v->unhalted, false);
 	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);
+	if (v->vmx && v->cpu.nested.in_guest)
+		v->vmx->woken = true;
 	return true;
 }
 

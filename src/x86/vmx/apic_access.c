@@ -8,7 +8,8 @@
 
 /* --- the APIC-access page ------------------------------------------------------------------------------------ */
 
-enum { TYPE_READ, TYPE_WRITE, TYPE_FETCH, TYPE_EVENT };
+/* Of the exit qualification; table 27-6. */
+enum { TYPE_READ, TYPE_WRITE, TYPE_FETCH, TYPE_EVENT, TYPE_TABLE_EVENT = 10, TYPE_TABLE = 15 };
 
 #define R(offset) (1ULL << ((offset) >> 4))
 #define R8(offset) (0xffULL << ((offset) >> 4))
@@ -37,16 +38,16 @@ static __attribute__((noreturn)) void access_exit(struct x86_vcpu *v, unsigned i
 	const struct x86_cpu *cpu = &v->cpu;
 
 	if (cpu->is_delivering)
-		type = TYPE_EVENT;
+		type = type == TYPE_TABLE ? TYPE_TABLE_EVENT : TYPE_EVENT;
 	vmx_exit(v, &(const struct vmx_exit){
 		.reason = REASON_APIC_ACCESS, .qualification = at | (uint64_t)type << 12,
 		.insn_len = cpu->is_delivering ? cpu->delivering.insn_len : cpu->cur->len,
 	});
 }
 
-void vmx_apic_fetch(struct x86_vcpu *v, gpa_t gpa)
+void vmx_apic_not_data(struct x86_vcpu *v, gpa_t gpa, bool table)
 {
-	access_exit(v, gpa & 0xfff, TYPE_FETCH);
+	access_exit(v, gpa & 0xfff, table ? TYPE_TABLE : TYPE_FETCH);
 }
 
 bool vmx_apic_mmio(struct x86_vcpu *v, gpa_t gpa, void *data, unsigned int len, bool write)

@@ -145,7 +145,7 @@ static void take_posted(struct x86_vcpu *v)
 {
 	vmx_take_posted(v);
 	x86_request(&v->cpu, X86_REQ_EVENT);
-	if (!v->vmx->slept || (v->vmx->virtual_intr && x86_interrupt_allowed(v)))
+	if (!v->vmx->woken || (v->vmx->virtual_intr && x86_interrupt_allowed(v)))
 		return;
 	atomic_store(&v->mp_state, KVM_MP_STATE_HALTED);
 	x86_leave(&v->cpu, X86_LEAVE_BREAK);
@@ -205,31 +205,29 @@ static bool take_virtual_interrupt(struct x86_vcpu *v)
 {
 	if (!v->vmx->virtual_intr || !window_open(v, v->cpu.rflags & FL_IF, v->cpu.shadow))
 		return false;
-	v->vmx->slept = false;
+	v->vmx->woken = false;
 	vmx_take_virtual_interrupt(v);
 	return true;
 }
 
 bool vmx_inject(struct x86_vcpu *v)
 {
-	struct x86_vmx *x = v->vmx;
 	bool taken;
 
-	if (!x || !v->cpu.nested.in_guest || x86_event_injected(v))
+	if (!v->vmx || !v->cpu.nested.in_guest || x86_event_injected(v))
 		return false;
 	taken = take_after(v) || take_exception(v) || take_nmi(v) || take_nmi_window(v) || take_interrupt(v) ||
 		take_interrupt_window(v) || take_virtual_interrupt(v);
-	x->slept = false;
+	v->vmx->woken = false;
 	return taken;
 }
 
 bool vmx_wakes(struct x86_vcpu *v)
 {
-	struct x86_vmx *x = v->vmx;
+	const struct x86_vmx *x = v->vmx;
 
 	if (!x || !v->cpu.nested.in_guest)
 		return false;
-	x->slept = atomic_load(&v->mp_state) == KVM_MP_STATE_HALTED;
 	return x->after || ((x->m.pin & PIN_EXT_INTR) && x86_has_interrupt(v)) || nmi_due(v) ||
 	       ((vmx_proc(x, PROC_INTR_WINDOW) || x->virtual_intr) && x86_interrupt_allowed(v)) ||
 	       (vmx_proc(x, PROC_NMI_WINDOW) && !v->cpu.nmi_blocked);

@@ -52,7 +52,7 @@ static void leave_guest(struct x86_vcpu *v)
 	n->log_dirty = false;
 	v->vmx->virtual_intr = false;
 	v->vmx->after = 0;
-	v->vmx->slept = false;
+	v->vmx->woken = false;
 	if (untagged)
 		mmu_flush_tag(&v->cpu, 0);
 	atomic_store(&v->mp_state, KVM_MP_STATE_RUNNABLE);

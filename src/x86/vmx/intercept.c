@@ -328,7 +328,7 @@ void vmx_slat_fault(struct x86_cpu *cpu)
 	struct vmx_exit e;
 
 	if (f->apic_page)
-		vmx_apic_fetch(x86_vcpu_of_cpu(cpu), f->gpa);
+		vmx_apic_not_data(x86_vcpu_of_cpu(cpu), f->gpa, f->table);
 	if (f->log_full)
 		vmx_exit(x86_vcpu_of_cpu(cpu), &(const struct vmx_exit){
 			.reason = REASON_PML_FULL, .has_physical = true, .physical = f->gpa,

@@ -176,6 +176,12 @@ static uint32_t interruptibility(const struct x86_cpu *cpu)
 	       (cpu->nmi_blocked ? BLOCKED_NMI : 0);
 }
 
+/* As it was before what has made the exit. */
+static uint32_t activity(const struct x86_vcpu *v)
+{
+	return atomic_load(&v->mp_state) == KVM_MP_STATE_HALTED || v->vmx->woken ? ACTIVITY_HLT : ACTIVITY_ACTIVE;
+}
+
 void vmx_store_guest(struct x86_vcpu *v)
 {
 	struct vmcs *m = &v->vmx->m;
@@ -192,7 +198,7 @@ void vmx_store_guest(struct x86_vcpu *v)
 	m->guest_rip = cpu->regs[R_RIP];
 	m->guest_rflags = x86_get_rflags(cpu);
 	m->guest_interruptibility = interruptibility(cpu);
-	m->guest_activity = v->vmx->slept || atomic_load(&v->mp_state) == KVM_MP_STATE_HALTED ? ACTIVITY_HLT : ACTIVITY_ACTIVE;
+	m->guest_activity = activity(v);
 	m->guest_pending_db = cpu->pending_db & (0xf | DR6_BS) ? (cpu->pending_db & (0xf | DR6_BS)) | 1u << 12 : 0;
 	if (vmx_step_deferred(m))
 		m->guest_pending_db = (m->guest_pending_db & ~(uint64_t)DR6_BS) | (vmx_single_steps(m) ? DR6_BS : 0);

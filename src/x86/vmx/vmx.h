@@ -40,7 +40,7 @@ struct x86_vmx {
 	struct vmx_exit exit;
 	bool pausing;                   /* L2 has executed PAUSE at CPL 0; first in its loop, and last: when, by L1's TSC */
 	uint64_t first_pause, last_pause;
-	bool slept;                     /* L2 was in HLT when it was last asked whether something wakes it */
+	bool woken;                     /* L2 was halted until this moment */
 	bool virtual_intr;              /* recognized: L2 takes it as soon as it can */
 	uint32_t after;                 /* reason of the exit that follows the instruction just done, or 0 */
 	uint64_t after_qualification;
@@ -155,7 +155,8 @@ bool vmx_set_cr8(struct x86_vcpu *v, uint64_t value);
 /* --- apic_access.c --- */
 /** vmx_apic_mmio - a device access of L2; false: not one to the APIC-access page.  May leave. */
 bool vmx_apic_mmio(struct x86_vcpu *v, gpa_t gpa, void *data, unsigned int len, bool write);
-void vmx_apic_fetch(struct x86_vcpu *v, gpa_t gpa) __attribute__((noreturn));
+/** vmx_apic_not_data - code is fetched there, or it holds one of L2's page tables. */
+void vmx_apic_not_data(struct x86_vcpu *v, gpa_t gpa, bool table) __attribute__((noreturn));
 /** vmx_x2apic - L2's access to this MSR may be virtualized; vmx_x2apic_read - false: it is not. */
 bool vmx_x2apic(const struct x86_vcpu *v, uint32_t index);
 bool vmx_x2apic_read(struct x86_vcpu *v, uint32_t index, uint64_t *value);
