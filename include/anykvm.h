@@ -97,7 +97,10 @@ ANYKVM_PUBLIC int anykvm_set_cpu(const char *spec);
  * "kvm.report_ignored_msrs=N": without the line on standard error that tells of
  * each such access, ten in five seconds at most (default Y);
  * "kvm.global_tdp=Y" makes all memory of a slot resident when the slot is made,
- * and leaves system management mode out (default N).
+ * and leaves system management mode out (default N);
+ * "anykvm.hyperv_nested=Y": a guest that has VMX or SVM, and whose client gives it
+ * no leaves of Hyper-V's, finds Hyper-V in CPUID instead of KVM, with what is there
+ * for a hypervisor inside, such as the enlightened VMCS (default N).
  * Returns 0, or -1 with errno and nothing set: ENOENT, there is no such
  * parameter that can be set; EINVAL, a value is neither true nor false.
  */

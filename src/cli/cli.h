@@ -29,7 +29,7 @@ struct option_row {
 	/* Take the argument into the command's own struct; 0, or -errno with @err set. */
 	int (*set)(void *args, const char *value, struct vmm_err *err);
 	bool file;		 /* the argument is a file name: for completion */
-	const char *values[4];	 /* what it may be: for completion */
+	const char *values[5];	 /* what it may be: for completion */
 };
 
 struct command {

@@ -235,6 +235,14 @@ static int set_cpu(void *args, const char *v, struct vmm_err *err)
 	return 0;
 }
 
+static int set_hyperv(void *args, const char *v, struct vmm_err *err)
+{
+	if (strcmp(v, "nested"))
+		return bad(err, "--hyperv", v, "unknown: give nested");
+	((struct run_args *)args)->cfg.hyperv_nested = true;
+	return 0;
+}
+
 static int set_accel(void *args, const char *v, struct vmm_err *err)
 {
 	static const struct kvm_ops *const all[] = { &kvm_ops_soft, &kvm_ops_host };
@@ -323,6 +331,11 @@ const struct option_row run_options[] = {
 	  .set = set_cpu,
 	  .values = { "intel", "amd" },
 	  .help = "CPU vendor and features (the host's vendor)" },
+	{ .name = "hyperv",
+	  .arg = "nested",
+	  .set = set_hyperv,
+	  .values = { "nested" },
+	  .help = "a guest with VMX or SVM finds Hyper-V below, not KVM" },
 	{ .name = "accel",
 	  .arg = "soft|host",
 	  .set = set_accel,

@@ -167,6 +167,10 @@ static int open_kvm(struct machine *m)
 		return vmm_fail(m->err, EINVAL,
 				"--cpu %s: works with --accel soft only: the host's KVM has its own CPU",
 				m->cfg->cpu);
+	if (m->cfg->hyperv_nested && vm->ops != &kvm_ops_soft)
+		return vmm_fail(m->err, EINVAL, "--hyperv nested: works with --accel soft only");
+	if (anykvm_set_parameters(m->cfg->hyperv_nested ? "anykvm.hyperv_nested=Y" : "anykvm.hyperv_nested=N"))
+		return vmm_fail(m->err, errno, "--hyperv nested: %s", strerror(errno));
 	/* Chosen in any case: who does not choose is offered what an unsuspecting client can take. */
 	if (vm->ops == &kvm_ops_soft && anykvm_set_cpu(m->cfg->cpu ? m->cfg->cpu : "host"))
 		return vmm_fail(m->err, errno,

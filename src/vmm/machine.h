@@ -31,6 +31,7 @@ enum machine_console { CONSOLE_SERIAL, CONSOLE_VIRTIO };
 /* Strings are the caller's and outlive the run. */
 struct machine_config {
 	const struct kvm_ops *accel;
+	bool hyperv_nested;             /* a hypervisor inside finds Hyper-V below, not KVM */
 	const char *cpu;      /* anykvm_set_cpu()'s, or NULL */
 	const char *kernel, *initrd; /* initrd may be NULL */
 	const char *params;   /* the user's kernel parameters, or NULL */

@@ -2,6 +2,7 @@
 /* Hyper-V's interface: its leaves, and its MSRs but for SynIC's; TLFS chapters 2, 10 and 12, api.rst 4.118. */
 #include <stdlib.h>
 
+#include "anykvm.h"
 #include "hyperv.h"
 
 static void skip_without(void)
@@ -76,6 +77,73 @@ static void test_leaves(void **state)
 	g = GUEST(false, 0xf4);
 	check_leaves(g.vcpu, false);
 	guest_end(&g);
+}
+
+/* What a vCPU has whose client sets @t, which is freed. */
+static struct cpuid_table *set_and_get(struct cpuid_table *t)
+{
+	struct guest g = GUEST(true, 0xf4);
+
+	api_ok(api_ioctl(g.vcpu, KVM_SET_CPUID2, t));
+	free(t);
+	t = guest_cpuid(g.vcpu);
+	/* What it has it may be given again. */
+	api_ok(api_ioctl(g.vcpu, KVM_SET_CPUID2, t));
+	guest_end(&g);
+	return t;
+}
+
+static void has_vendor(struct cpuid_table *t, const char *name)
+{
+	assert_memory_equal(&guest_leaf(t, 0x40000000, 0)->ebx, name, 12);
+}
+
+static struct cpuid_table *without_nested(void)
+{
+	struct cpuid_table *t = guest_supported();
+
+	guest_leaf(t, 1, 0)->ecx &= ~(1U << 5);
+	guest_leaf(t, 0x80000001, 0)->ecx &= ~(1U << 2);
+	return t;
+}
+
+static void offered(bool amd)
+{
+	struct cpuid_table *t;
+	unsigned int n = 0;
+
+	assert_int_equal(anykvm_set_parameters("anykvm.hyperv_nested=Y"), 0);
+	t = set_and_get(guest_supported());
+	has_vendor(t, "Microsoft Hv");
+	for (uint32_t i = 0; i < t->head.nent; i++)
+		n += t->e[i].function >> 16 == 0x4000;
+	assert_int_equal(n, 7);
+	assert_int_equal(guest_leaf(t, 0x40000001, 0)->eax, 0x31237648);
+	assert_int_equal(guest_leaf(t, 0x4000000a, 0)->eax, amd ? 1 << 19 : 1 << 19 | 1 << 18 | 0x101);
+	assert_int_equal(guest_leaf(t, HV_HINTS, 0)->eax >> 14 & 1, !amd);
+	/* Nothing that exits to a client which does not know of it: SynIC and timers, reset, messages, crash. */
+	assert_int_equal(guest_leaf(t, HV_FEATURES, 0)->eax & 0x8c, 0);
+	assert_int_equal(guest_leaf(t, HV_FEATURES, 0)->ebx, 0);
+	assert_int_equal(guest_leaf(t, HV_FEATURES, 0)->edx & 1 << 10, 0);
+	free(t);
+	/* Neither for who cannot be a hypervisor, nor over what the client says of Hyper-V, nor without the parameter. */
+	t = set_and_get(without_nested());
+	has_vendor(t, "KVMKVMKVM\0\0\0");
+	free(t);
+	t = set_and_get(hv_leaves());
+	has_vendor(t, "Linux KVM Hv");
+	free(t);
+	assert_int_equal(anykvm_set_parameters("anykvm.hyperv_nested=N"), 0);
+	t = set_and_get(guest_supported());
+	has_vendor(t, "KVMKVMKVM\0\0\0");
+	free(t);
+}
+
+static void test_offered(void **state)
+{
+	if (!api_linked())      /* the parameter is anykvm's */
+		skip();
+	guest_each_model(offered);
 }
 
 static void test_enable(void **state)
@@ -672,6 +740,7 @@ static void test_debugger(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_leaves),
+	cmocka_unit_test(test_offered),
 	cmocka_unit_test(test_enable),
 	cmocka_unit_test(test_enforced),
 	cmocka_unit_test(test_not_there),

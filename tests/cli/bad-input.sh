@@ -3,7 +3,7 @@
 # Whatever is wrong with what the user gives is named, in one line, without a crash.
 . "$(dirname "$0")/lib.sh"
 tests=$(cd "$(dirname "$0")" && pwd)
-echo 1..51
+echo 1..53
 cd "$work" || exit 1
 
 python3 "$tests/kernels.py"
@@ -68,6 +68,10 @@ run -k kernel -n none,hostfwd=tcp::1234-:80
 is 'a forward without a network' 2 'anykvm: -n none,*: unknown network*'
 run -k kernel --accel quantum
 is 'an unknown engine' 2 'anykvm: --accel quantum: unknown*'
+run -k kernel --hyperv full
+is 'an unknown way to be Hyper-V' 2 'anykvm: --hyperv full: unknown*'
+run -k kernel --accel host --hyperv nested
+is 'Hyper-V where the KVM is the host'\''s' 1 'anykvm: --hyperv nested: *--accel soft only*'
 run -k kernel --console vga
 is 'an unknown console' 2 'anykvm: --console vga: unknown*'
 run -k kernel -n bridge

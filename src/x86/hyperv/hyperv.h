@@ -113,6 +113,14 @@ void hv_complete(struct x86_vcpu *v);
 void hv_cpuid_changed(struct x86_vcpu *v);
 long hv_ioctl_get_supported_cpuid(struct kvm_call *c);
 
+/* --- offer.c --- */
+/**
+ * hv_offer_nested - with the parameter anykvm.hyperv_nested: *@entries, *@count of them, of a client that knows nothing
+ * of Hyper-V, get its leaves.  -1: no memory, and nothing changed.
+ */
+int hv_offer_nested(struct x86_vcpu *v, struct kvm_cpuid_entry2 **entries, uint32_t *count);
+
+
 /**
  * hv_hides_invariant_tsc - a guest is not told that its TSC is invariant before it has said that it knows what that
  * means after a move.

@@ -416,6 +416,10 @@ static long set_from_client(struct kvm_call *c, int (*take)(struct kvm_cpuid_ent
 			return -EFAULT;
 		}
 	}
+	if (hv_offer_nested(x86_vcpu_of(c->vcpu), &e, &head.nent)) {
+		free(e);
+		return -ENOMEM;
+	}
 	return set_entries(x86_vcpu_of(c->vcpu), e, head.nent);
 }
 

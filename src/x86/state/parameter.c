@@ -12,6 +12,7 @@ static const char *const names[X86_PARAM_COUNT] = {
 	[X86_PARAM_IGNORE_MSRS] = "kvm.ignore_msrs",
 	[X86_PARAM_REPORT_IGNORED_MSRS] = "kvm.report_ignored_msrs",
 	[X86_PARAM_GLOBAL_TDP] = "kvm.global_tdp",
+	[X86_PARAM_HYPERV_NESTED] = "anykvm.hyperv_nested",
 };
 
 /* What anykvm_set_parameters() has set. */

@@ -10,6 +10,7 @@ enum x86_parameter {
 	X86_PARAM_IGNORE_MSRS,          /* ignore_msrs: those that do not exist read as zero and take any value */
 	X86_PARAM_REPORT_IGNORED_MSRS,  /* report_ignored_msrs: and a line says so */
 	X86_PARAM_GLOBAL_TDP,           /* global_tdp: memory is made resident with its slot; there is no SMM */
+	X86_PARAM_HYPERV_NESTED,        /* anykvm.hyperv_nested: a hypervisor inside finds Hyper-V below, not KVM */
 	X86_PARAM_COUNT
 };
 
