@@ -111,12 +111,13 @@ void vmx_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 static bool take_exception(struct x86_vcpu *v)
 {
 	struct x86_queued *q = &v->exception;
-	/* Of an error code 16 bits are kept, whatever the client has put in; as KVM. */
-	struct vmx_exit e = { .reason = REASON_EXCEPTION, .error = q->has_error_code ? (uint16_t)q->error_code : 0 };
+	/* Of an error code 16 bits are kept, whatever the client has put in, and #BP and #OF are instructions'; as KVM. */
+	bool code = q->has_error_code && x86_protected(&v->cpu), soft = q->vector == X86_BP || q->vector == X86_OF;
+	struct vmx_exit e = { .reason = REASON_EXCEPTION, .error = code ? (uint16_t)q->error_code : 0 };
 
 	if (!q->pending || !wanted(v->vmx, q->vector & 31, q->error_code))
 		return false;
-	e.event = q->vector | EVT_HARD << EVT_TYPE_SHIFT | (q->has_error_code ? EVT_ERROR : 0) | EVT_VALID;
+	e.event = q->vector | (soft ? EVT_SOFT_EXC : EVT_HARD) << EVT_TYPE_SHIFT | (code ? EVT_ERROR : 0) | EVT_VALID;
 	e.qualification = q->has_payload ? q->payload : q->vector == X86_PF ? v->cpu.cr2 : 0;
 	vmx_exit_now(v, &e);
 	return true;

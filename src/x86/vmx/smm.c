@@ -18,6 +18,8 @@ void vmx_suspend(struct x86_vcpu *v)
 	x->smm_guest = v->cpu.nested.in_guest;
 	if (x->smm_guest) {
 		vmx_store_guest(v);
+		/* What VM entry has injected is delivered by now. */
+		x->m.entry_event &= ~EVT_VALID;
 		vmx_leave_guest(v);
 	}
 	x->smm_on = x->on;
