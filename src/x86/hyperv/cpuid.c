@@ -45,7 +45,7 @@ static const struct leaf_row leaves[] = {
 	{ HV_LEAF_SYNDBG_VENDOR, KIND_SIGNATURE, .eax = 0 },
 	{ HV_LEAF_SYNDBG_INTERFACE, .eax = HV_SYNDBG_INTERFACE },
 	{ HV_LEAF_SYNDBG_CAPS, .eax = HV_SYNDBG_KERNEL_DEBUGGING },
-	{ HV_LEAF_NESTED, KIND_NESTED, .eax = HV_NESTED_MSR_BITMAP, .ebx = HV_NESTED_PERF_GLOBAL_CTRL },
+	{ HV_LEAF_NESTED, KIND_NESTED, .eax = HV_NESTED_DIRECT_FLUSH | HV_NESTED_MSR_BITMAP, .ebx = HV_NESTED_PERF_GLOBAL_CTRL },
 };
 
 /* Two vCPUs share a core only by being threads of the host's that do: never where those are off for good. */

@@ -61,7 +61,7 @@ bool hv_flush_wait(struct x86_vcpu *v, const struct hv_vp_set *set)
 
 	atomic_store(&v->hv.flushing, true);
 	kvm_for_each_vcpu(i, vcpu, v->vm->vm)
-		if (all && vcpu != v->vcpu && hv_vp_set_has(set, x86_vcpu_of(vcpu)))
+		if (all && vcpu != v->vcpu && hv_flush_reaches(v, set, x86_vcpu_of(vcpu)))
 			all = wait_for(v, x86_vcpu_of(vcpu));
 	atomic_store(&v->hv.flushing, false);
 	return all;
@@ -73,7 +73,7 @@ static bool flush_set(struct x86_vcpu *v, const struct hv_vp_set *set)
 	unsigned int i;
 
 	kvm_for_each_vcpu(i, vcpu, v->vm->vm)
-		if (hv_vp_set_has(set, x86_vcpu_of(vcpu)))
+		if (hv_flush_reaches(v, set, x86_vcpu_of(vcpu)))
 			x86_request(&x86_vcpu_of(vcpu)->cpu, X86_REQ_TLB_FLUSH);
 	return hv_flush_wait(v, set);
 }

@@ -15,6 +15,7 @@
 #include "host/lock.h"
 #include "kvm/trace.h"
 #include "x86/cpu/vec_state.h"
+#include "x86/mmu/mmu.h"
 #include "x86/state/state.h"
 #include "x86/state/stats.h"
 
@@ -226,9 +227,14 @@ int hv_hypercall(struct x86_vcpu *v)
 		kvm_trace("kvm_hv_hypercall", "code 0x%x %s var_cnt 0x%x rep_cnt 0x%x idx 0x%x in 0x%llx out 0x%llx",
 			  h.code, h.fast ? "fast" : "slow", h.var_count, h.rep_count, h.rep_index,
 			  (unsigned long long)h.in, (unsigned long long)h.out);
+	/* L2's address of it is not ours. */
+	if (unlikely(v->cpu.nested.in_guest) && v->cpu.nested.slat.kind && !h.fast)
+		h.in = mmu_slat_gpa(&v->cpu, h.in, MMU_READ);
 	r = dispatch(v, &h, &undefined);
 	if (undefined)
 		return 1;
+	if (unlikely(v->cpu.nested.in_guest))
+		r = hv_after_l2_call(v, r);
 	if (r == HV_ASK_CLIENT) {
 		v->completion = X86_COMPLETE_HYPERV;
 		return 2;

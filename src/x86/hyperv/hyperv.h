@@ -80,6 +80,10 @@ struct hv_vcpu {
 	/* The vCPU's index, until the client says something else; KVM_MAX_VCPUS while it is being made: nobody's. */
 	_Atomic uint32_t vp_index;
 	uint64_t vp_assist_page;
+	/* Of the L2 that ran last, where L1 has said so: see direct.c. */
+	_Atomic bool l2_known;
+	_Atomic uint32_t l2_vp;
+	_Atomic uint64_t l2_vm;
 	uint64_t runtime_offset;        /* 100 ns */
 	_Atomic bool flushing;          /* waits for others' flushes, with nothing of its own translations in hand */
 	/* Exits that an MSR has asked for, once its instruction is complete. */
@@ -209,6 +213,23 @@ int hv_vp_set_read(struct x86_vcpu *v, const struct hv_hcall *h, uint64_t valid,
 		   struct hv_vp_set *set);
 /** hv_vp_set_has - is @v in the set? */
 bool hv_vp_set_has(const struct hv_vp_set *set, const struct x86_vcpu *v);
+/** hv_flush_reaches - is @to meant by a flush of @v's, by L1's numbers or, for L2's, by those of its virtual machine? */
+bool hv_flush_reaches(const struct x86_vcpu *v, const struct hv_vp_set *set, const struct x86_vcpu *to);
+
+/* --- direct.c --- */
+/* What a hypervisor inside says of its guest. */
+struct hv_l2 {
+	uint64_t vm;
+	uint32_t vp;
+	bool direct_flush;
+	gpa_t partition_assist;         /* whose first word counts reasons to hear of flushes */
+};
+/** hv_note_l2 - L2 is entered. */
+void hv_note_l2(struct x86_vcpu *v);
+/** hv_takes_l2_call - the hypercall that L2 is about to make is none of L1's. */
+bool hv_takes_l2_call(struct x86_vcpu *v);
+/** hv_after_l2_call - the result of such a one, which is done; L1 may be told behind the instruction. */
+uint64_t hv_after_l2_call(struct x86_vcpu *v, uint64_t result);
 
 /* --- flush.c, mappings.c, ipi.c --- */
 uint64_t hv_flush(struct x86_vcpu *v, struct hv_hcall *h);

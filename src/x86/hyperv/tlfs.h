@@ -57,6 +57,7 @@
 #define HV_HINT_NO_CORE_SHARING (1u << 18)      /* no two virtual processors share a core, but siblings */
 
 /* Nested features: EAX (the enlightened VMCS's versions in its low half) and EBX. */
+#define HV_NESTED_DIRECT_FLUSH (1u << 17)
 #define HV_NESTED_MAPPING_FLUSH (1u << 18)
 #define HV_NESTED_MSR_BITMAP (1u << 19)
 #define HV_NESTED_PERF_GLOBAL_CTRL (1u << 0)
@@ -105,6 +106,15 @@
 #define HV_TSC_INVARIANT_SHOWN 1ULL             /* of TSC_INVARIANT: CPUID says that the TSC is invariant */
 #define HV_CRASH_PARAMETERS 5
 #define HV_SYNDBG_USE_HYPERCALLS (1u << 2)      /* of SYNDBG_OPTIONS */
+
+/* The VP assist page, chapter 7.8.7.1: nested control, and its bit for direct virtual flush. */
+#define HV_ASSIST_NESTED_CONTROL 0x20
+#define HV_ASSIST_DIRECT_HYPERCALL 1u
+
+/* Exits that no processor makes: behind a flush by L2 that L1 wants to hear of.  Chapter 16.8. */
+#define HV_VMX_TRAP_AFTER_FLUSH 0x10000031u
+#define HV_SVM_ENLIGHTENED 0xf0000000ULL        /* exit code; EXITINFO1 says which */
+#define HV_SVM_TRAP_AFTER_FLUSH 1
 
 /* --- hypercalls, chapters 3 and 17 --- */
 #define HV_CALL_FLUSH_SPACE 0x0002

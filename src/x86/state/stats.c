@@ -54,6 +54,7 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("hv_spin_waits"),
 	KVM_STAT_COUNTER("hv_msr_maps_kept"),
 	KVM_STAT_COUNTER("hv_evmcs_entries"),
+	KVM_STAT_COUNTER("hv_l2_calls"),
 	KVM_STAT_COUNTER("hv_mapping_flushes"),
 	KVM_STAT_COUNTER("hv_mapping_ranges"),
 	KVM_STAT_COUNTER("hv_messages"),

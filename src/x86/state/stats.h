@@ -54,6 +54,7 @@ enum x86_vcpu_stat {
 	X86_STAT_HV_SPIN_WAITS,
 	X86_STAT_HV_MSR_MAPS_KEPT,              /* VM entries that did not read L1's map of MSRs again */
 	X86_STAT_HV_EVMCS_ENTRIES,              /* VM entries by an enlightened VMCS */
+	X86_STAT_HV_L2_CALLS,                   /* of L2's that L1 does not hear of */
 	X86_STAT_HV_MAPPING_FLUSHES,            /* of a nested guest's memory: hypercalls 0xaf and 0xb0 */
 	X86_STAT_HV_MAPPING_RANGES,             /* that 0xb0 named */
 	X86_STAT_HV_MESSAGES,                   /* put into the guest's message page */

@@ -10,10 +10,34 @@
 
 #define CLEAN_ENLIGHTENED (1ULL << 31)
 
+/* Does L1 know Hyper-V, and is the VMCB's software part of that form? */
+static bool enlightened(const struct x86_vcpu *v)
+{
+	return v->hv.enabled && atomic_load(&v->vm->hv.guest_os_id);
+}
+
 static bool asked(const struct x86_vcpu *v)
 {
-	return v->hv.enabled && atomic_load(&v->vm->hv.guest_os_id) &&
-	       (v->svm->vmcb.control.hv.control & HV_SVM_MSR_BITMAP);
+	return enlightened(v) && (v->svm->vmcb.control.hv.control & HV_SVM_MSR_BITMAP);
+}
+
+bool svm_describe_l2(struct x86_vcpu *v, struct hv_l2 *l2)
+{
+	const struct vmcb_control *c = &v->svm->vmcb.control;
+
+	if (!enlightened(v))
+		return false;
+	*l2 = (struct hv_l2){
+		.vm = c->hv.vm_id, .vp = c->hv.vp_id, .direct_flush = c->hv.control & HV_SVM_DIRECT_FLUSH,
+		.partition_assist = c->hv.partition_assist_page,
+	};
+	return true;
+}
+
+void svm_exit_after_flush(struct x86_vcpu *v)
+{
+	v->svm->after_flush = true;
+	x86_request(&v->cpu, X86_REQ_EVENT);
 }
 
 void svm_keep_msr_map(struct x86_vcpu *v)

@@ -324,7 +324,7 @@ void svm_leave_nested(struct x86_vcpu *v)
 	for (unsigned int k = 0; k < X86_ICPT_WORDS; k++)
 		n->icpt[k] = 0;
 	n->slat = (struct x86_slat){ 0 };
-	v->svm->msr_map.used = false;
+	v->svm->msr_map.used = v->svm->after_flush = false;
 	x86_request(&v->cpu, X86_REQ_EVENT);
 }
 
@@ -360,6 +360,7 @@ void svm_vmrun(struct x86_vcpu *v, const struct insn *i)
 	at(cpu, &x86_no_insn);
 	if (vmcb_valid(v)) {
 		svm_keep_msr_map(v);
+		hv_note_l2(v);
 		enter(v);
 		/* PAE's top entries are the guest's memory, and may be out of reach: then L2 has run, and exits. */
 		if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !x86_long_mode(cpu))

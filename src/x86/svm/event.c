@@ -167,11 +167,19 @@ static bool take_exception(struct x86_vcpu *v)
 	return true;
 }
 
+static bool take_after_flush(struct x86_vcpu *v)
+{
+	if (likely(!v->svm->after_flush))
+		return false;
+	svm_exit_now(v, HV_SVM_ENLIGHTENED, HV_SVM_TRAP_AFTER_FLUSH, 0);
+	return true;
+}
+
 bool svm_inject(struct x86_vcpu *v)
 {
 	if (!v->svm || x86_event_injected(v))
 		return false;
-	if (v->cpu.nested.in_guest && (take_init(v) || take_exception(v)))
+	if (v->cpu.nested.in_guest && (take_after_flush(v) || take_init(v) || take_exception(v)))
 		return true;
 	if (!v->svm->gif)
 		return !v->exception.pending;

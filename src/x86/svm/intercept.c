@@ -179,6 +179,8 @@ void svm_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, ui
 	/* What the decoder has planted before an instruction has no length. */
 	while (!i->len)
 		i++;
+	if (which == ICPT_HYPERCALL && hv_takes_l2_call(v))
+		return;
 	switch (which) {
 	case ICPT_CR_READ:
 		if (v->svm->vmcb.control.cr_read >> (info & 15) & 1)

@@ -35,6 +35,7 @@ struct x86_svm {
 	struct vmcb_save host;          /* what VMRUN keeps of L1, and #VMEXIT restores; APM 2, 15.5.1 and 15.6 */
 	/* An exit that x86_vmexit() was called for. */
 	uint64_t exit_code, exit_info1, exit_info2, next_rip;
+	bool after_flush;               /* one that follows the instruction just done: HV_SVM_TRAP_AFTER_FLUSH */
 };
 
 /** svm_create - for a vCPU that may have SVM; -ENOMEM. */
@@ -54,6 +55,11 @@ static inline uint64_t svm_canonical(const struct x86_cpu *cpu, uint64_t address
 /* --- enlightened.c --- */
 /** svm_keep_msr_map - at VMRUN, all of which is valid: the map that L2 runs with. */
 void svm_keep_msr_map(struct x86_vcpu *v);
+/** svm_describe_l2 - what the VMCB's software part says of L2; false: nothing. */
+struct hv_l2;
+bool svm_describe_l2(struct x86_vcpu *v, struct hv_l2 *l2);
+/** svm_exit_after_flush - L1 wants to hear of the flush, behind the instruction. */
+void svm_exit_after_flush(struct x86_vcpu *v);
 
 /* --- state.c --- */
 void svm_load_guest(struct x86_vcpu *v);

@@ -89,6 +89,7 @@ static_assert(offsetof(struct vmcb, save.last_exception_to) == 0x690, "APM 2, ta
 #define MSRPM_USED 0x1800u              /* three ranges of MSRs */
 
 /* hv.control */
+#define HV_SVM_DIRECT_FLUSH 1u
 #define HV_SVM_MSR_BITMAP 2u
 
 /* int_ctl */

@@ -204,7 +204,22 @@ void vmx_evmcs_entered(struct x86_vcpu *v)
 	if (v->vmx->evmcs == VMX_NONE)
 		return;
 	(void)!x86_guest_write(v, v->vmx->evmcs + offsetof(struct evmcs, clean_fields), &clean, sizeof(clean));
+	hv_note_l2(v);
 	x86_stat_inc(v->vcpu, X86_STAT_HV_EVMCS_ENTRIES);
+}
+
+bool vmx_describe_l2(struct x86_vcpu *v, struct hv_l2 *l2)
+{
+	struct evmcs e;
+
+	find_expected(v);
+	if (v->vmx->evmcs == VMX_NONE || x86_guest_read(v, v->vmx->evmcs, &e, sizeof(e)))
+		return false;
+	*l2 = (struct hv_l2){
+		.vm = e.vm_id[0], .vp = e.vp_id[0], .direct_flush = e.enlightenments[0] & EVMCS_DIRECT_FLUSH,
+		.partition_assist = e.partition_assist[0],
+	};
+	return true;
 }
 
 void vmx_evmcs_store(struct x86_vcpu *v)

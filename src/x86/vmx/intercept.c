@@ -252,6 +252,8 @@ void vmx_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, ui
 	while (!i->len && i != &x86_no_insn)
 		i++;
 	check_enabled(v, which);
+	if (which == ICPT_HYPERCALL && hv_takes_l2_call(v))
+		return;
 	if (special[which]) {
 		special[which](v, i, which, info);
 		return;

@@ -132,6 +132,9 @@ void vmx_evmcs_release(struct x86_vcpu *v);
 /** vmx_evmcs_refresh - all that L1 may have written meanwhile.  vmx_evmcs_expect - there is one, whose name is to come. */
 void vmx_evmcs_refresh(struct x86_vcpu *v);
 void vmx_evmcs_expect(struct x86_vcpu *v);
+/** vmx_describe_l2 - what the enlightened VMCS says of L2; false: there is none. */
+struct hv_l2;
+bool vmx_describe_l2(struct x86_vcpu *v, struct hv_l2 *l2);
 /** vmx_evmcs_clear - VMCLEAR's part; false: enlightened VMCSs are not in use, it is an ordinary one. */
 bool vmx_evmcs_clear(struct x86_vcpu *v, gpa_t region);
 /** vmx_evmcs_read - VMREAD from it; false: it has no such field. */
