@@ -54,9 +54,9 @@ static void check_leaves(int fd, bool lapic)
 		} else if (want.function == HV_HINTS) {
 			want.eax |= (lapic ? CLUSTER_IPI : 0) | (e->eax & NO_SHARING);
 		}
-		/* The versions of the enlightened VMCS, and that it is advised. */
+		/* The versions of the enlightened VMCS, and that it is advised; direct flushes, since Linux 6.2. */
 		if (want.function == 0x4000000a)
-			want.eax |= e->eax & 0xffff;
+			want.eax |= e->eax & (1 << 17 | 0xffff);
 		if (want.function == HV_HINTS)
 			want.eax |= e->eax & 1 << 14;
 		assert_memory_equal(e, &want, sizeof(want));
@@ -119,7 +119,7 @@ static void offered(bool amd)
 		n += t->e[i].function >> 16 == 0x4000;
 	assert_int_equal(n, 7);
 	assert_int_equal(guest_leaf(t, 0x40000001, 0)->eax, 0x31237648);
-	assert_int_equal(guest_leaf(t, 0x4000000a, 0)->eax, amd ? 1 << 19 : 1 << 19 | 1 << 18 | 0x101);
+	assert_int_equal(guest_leaf(t, 0x4000000a, 0)->eax, amd ? 7 << 17 | 1 << 22 : 7 << 17 | 0x101);
 	assert_int_equal(guest_leaf(t, HV_HINTS, 0)->eax >> 14 & 1, !amd);
 	/* Nothing that exits to a client which does not know of it: SynIC and timers, reset, messages, crash. */
 	assert_int_equal(guest_leaf(t, HV_FEATURES, 0)->eax & 0x8c, 0);

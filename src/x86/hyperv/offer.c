@@ -28,7 +28,8 @@ static const struct kvm_cpuid_entry2 leaves[] = {
 	  .eax = HV_HINT_REMOTE_FLUSH | HV_HINT_RELAXED_TIMING | HV_HINT_EX_MASKS | HV_HINT_NO_AUTO_EOI,
 	  .ebx = 0xfff },
 	{ .function = HV_LEAF_LIMITS, .eax = KVM_MAX_VCPUS, .ebx = 64 },
-	{ .function = HV_LEAF_NESTED, .eax = HV_NESTED_MSR_BITMAP },
+	{ .function = HV_LEAF_NESTED,
+	  .eax = HV_NESTED_DIRECT_FLUSH | HV_NESTED_MAPPING_FLUSH | HV_NESTED_MSR_BITMAP },
 };
 
 /* Leaf @function of @e, which need not be a vCPU's yet. */
@@ -83,8 +84,8 @@ static void complete(struct x86_vcpu *v, struct kvm_cpuid_entry2 *e, bool vmx)
 		e->eax |= (v->has_lapic ? HV_HINT_APIC_MSRS | HV_HINT_CLUSTER_IPI : 0) | (vmx ? HV_HINT_EVMCS : 0);
 		break;
 	case HV_LEAF_NESTED:
-		if (vmx)
-			e->eax |= HV_NESTED_MAPPING_FLUSH | vmx_evmcs_supported();
+		/* They may be dropped all the same, so that is no more than a promise of L1's to say what it changes. */
+		e->eax |= vmx ? vmx_evmcs_supported() : HV_NESTED_ENLIGHTENED_TLB;
 		break;
 	default:
 		break;

@@ -60,6 +60,7 @@
 #define HV_NESTED_DIRECT_FLUSH (1u << 17)
 #define HV_NESTED_MAPPING_FLUSH (1u << 18)
 #define HV_NESTED_MSR_BITMAP (1u << 19)
+#define HV_NESTED_ENLIGHTENED_TLB (1u << 22)    /* SVM: flushes of an ASID leave nested translations alone */
 #define HV_NESTED_PERF_GLOBAL_CTRL (1u << 0)
 
 #define HV_SYNDBG_KERNEL_DEBUGGING (1u << 1)
