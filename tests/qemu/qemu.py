@@ -206,20 +206,20 @@ class Test:
             out.write(data if isinstance(data, bytes) else data.encode())
         return path
 
-    def initramfs(self, command, flavour, modules):
-        """The test guest's, with that command to run, and modules of the kernel's in its root."""
+    def initramfs(self, command, flavour, modules, more=''):
+        """The test guest's, with that command to run, modules of the kernel's in its root, and a list of more files."""
         self.file('cmd', command)
         whole = '%s/initramfs.%d' % (self.work, len(self.qemus))
         found = [glob.glob('%s/**/%s.ko' % (guest(flavour, 'lib'), name), recursive=True) for name in modules]
-        more = self.file('modules', ''.join('file\t%s\t%s\t644\n' % (os.path.basename(path), path) for path, in found))
-        subprocess.run([SOURCE + '/tools/guest-command.sh', guest(flavour, 'initramfs'), self.work + '/cmd', whole, more],
+        files = self.file('modules', more + ''.join('file\t%s\t%s\t644\n' % (os.path.basename(path), path) for path, in found))
+        subprocess.run([SOURCE + '/tools/guest-command.sh', guest(flavour, 'initramfs'), self.work + '/cmd', whole, files],
                        check=True)
         return whole
 
-    def linux(self, command, *options, flavour='cloud-amd64', modules=(), append='', reboot=False, **kind):
+    def linux(self, command, *options, flavour='cloud-amd64', modules=(), append='', reboot=False, more='', **kind):
         """A QEMU whose guest is Debian's kernel with the test guest's userland, and runs that command."""
         return Qemu(self, *([] if reboot else ['-no-reboot']), '-kernel', guest(flavour, 'vmlinuz'),
-                    '-initrd', self.initramfs(command, flavour, modules),
+                    '-initrd', self.initramfs(command, flavour, modules, more),
                     '-append', 'console=ttyS0 panic=-1 quiet loglevel=1 ' + append, *options, **kind)
 
 
