@@ -38,7 +38,7 @@ static int expected(long cap)
 
 static bool may_be_zero(long cap)
 {
-	return cap == KVM_CAP_X86_BUS_LOCK_EXIT || cap == KVM_CAP_NESTED_STATE;
+	return cap == KVM_CAP_X86_BUS_LOCK_EXIT || cap == KVM_CAP_NESTED_STATE || cap == KVM_CAP_HYPERV_ENLIGHTENED_VMCS;
 }
 
 /* What depends on the machine. */

@@ -47,9 +47,11 @@ static void ask(struct x86_vcpu *v, const struct mmu_slat_range *r, unsigned int
 
 	for (unsigned int n = 0; n < count; n++)
 		mmu_flush_slat(&v->cpu, &r[n]);
+	pthread_mutex_lock(&v->vm->hv.lock);
 	kvm_for_each_vcpu(i, vcpu, v->vm->vm)
 		if (vcpu != v->vcpu)
 			mmu_ask_flush_slat(&x86_vcpu_of(vcpu)->cpu, r, count);
+	pthread_mutex_unlock(&v->vm->hv.lock);
 }
 
 /* Also with the client wanting this vCPU back: the instruction runs again then, which flushes no less. */

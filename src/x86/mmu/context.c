@@ -135,7 +135,6 @@ struct mmu *mmu_create(struct x86_cpu *cpu)
 
 	if (!m)
 		return NULL;
-	pthread_mutex_init(&m->asked.lock, NULL);
 	for (unsigned int i = 0; i < MMU_SPARES; i++) {
 		m->spare[i] = ctx_alloc();
 		if (!m->spare[i]) {
@@ -155,7 +154,6 @@ void mmu_destroy(struct mmu *m)
 			free(m->space[s].ctx[c]);
 	for (unsigned int i = 0; i < MMU_SPARES; i++)
 		free(m->spare[i]);
-	pthread_mutex_destroy(&m->asked.lock);
 	free(m);
 }
 
@@ -431,13 +429,16 @@ void mmu_ask_flush_slat(struct x86_cpu *cpu, const struct mmu_slat_range *r, uns
 {
 	struct slat_queue *q = &cpu->mmu->asked;
 
-	pthread_mutex_lock(&q->lock);
-	for (unsigned int i = 0; i < count && q->count <= SLAT_ASKED; i++) {
-		if (q->count < SLAT_ASKED)
-			q->range[q->count] = r[i];
-		q->count++;
+	for (unsigned int i = 0; i < count; i++) {
+		uint32_t tail = atomic_load_explicit(&q->tail, memory_order_relaxed);
+
+		if (tail - atomic_load_explicit(&q->head, memory_order_acquire) == SLAT_ASKED) {
+			atomic_store(&q->all, true);
+			break;
+		}
+		q->range[tail % SLAT_ASKED] = r[i];
+		atomic_store_explicit(&q->tail, tail + 1, memory_order_release);
 	}
-	pthread_mutex_unlock(&q->lock);
 	x86_request(cpu, X86_REQ_SLAT_FLUSH);
 }
 
@@ -445,14 +446,15 @@ void mmu_serve_flush_slat(struct x86_cpu *cpu)
 {
 	const struct mmu_slat_range all = { .root = ~0ULL };
 	struct slat_queue *q = &cpu->mmu->asked;
+	/* What comes in behind this has a request of its own. */
+	uint32_t tail = atomic_load_explicit(&q->tail, memory_order_acquire), head = atomic_load(&q->head);
 
-	pthread_mutex_lock(&q->lock);
-	for (unsigned int i = 0; i < q->count && q->count <= SLAT_ASKED; i++)
-		mmu_flush_slat(cpu, &q->range[i]);
-	if (q->count > SLAT_ASKED)
+	if (atomic_exchange(&q->all, false))
 		mmu_flush_slat(cpu, &all);
-	q->count = 0;
-	pthread_mutex_unlock(&q->lock);
+	else
+		for (; head != tail; head++)
+			mmu_flush_slat(cpu, &q->range[head % SLAT_ASKED]);
+	atomic_store_explicit(&q->head, tail, memory_order_release);
 }
 
 void mmu_flush_current(struct x86_cpu *cpu)

@@ -3,8 +3,6 @@
 #ifndef X86_MMU_INTERNAL_H
 #define X86_MMU_INTERNAL_H
 
-#include <pthread.h>
-
 #include "kvm/dirty_ring.h"
 #include "x86/cpu/cpu.h"
 #include "x86/cpu/vec.h"
@@ -39,11 +37,11 @@ struct slat_entry {
 	uint8_t flags, rights;
 };
 
-/* Ranges that other vCPUs want forgotten: mmu_ask_flush_slat(). */
+/* Ranges that other vCPUs want forgotten: mmu_ask_flush_slat() puts them in, the vCPU's own thread takes them out. */
 #define SLAT_ASKED 64
 struct slat_queue {
-	pthread_mutex_t lock;           /* a leaf */
-	unsigned int count;             /* beyond SLAT_ASKED: everything */
+	_Atomic uint32_t head, tail;
+	_Atomic bool all;               /* there was no room: everything */
 	struct mmu_slat_range range[SLAT_ASKED];
 };
 

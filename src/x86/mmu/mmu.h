@@ -89,7 +89,10 @@ struct mmu_slat_range {
 };
 /** mmu_flush_slat - what depends on these pages, of any VPID or ASID, and little else. */
 void mmu_flush_slat(struct x86_cpu *cpu, const struct mmu_slat_range *r);
-/** mmu_ask_flush_slat - the same of another vCPU's @cpu: before its next instruction, which X86_REQ_SLAT_FLUSH serves. */
+/**
+ * mmu_ask_flush_slat - the same of another vCPU's @cpu: before its next instruction, which X86_REQ_SLAT_FLUSH serves.
+ * The caller sees to it that no two ask at a time.
+ */
 void mmu_ask_flush_slat(struct x86_cpu *cpu, const struct mmu_slat_range *r, unsigned int count);
 /** mmu_serve_flush_slat - X86_REQ_SLAT_FLUSH was taken. */
 void mmu_serve_flush_slat(struct x86_cpu *cpu);
