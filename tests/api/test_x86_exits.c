@@ -255,7 +255,7 @@ static void test_user_failure_again(void **state)
 	s.cs.selector = 0x1b;
 	s.ss.selector = 0x23;
 	s.tr.base = 0x8000;
-	*(uint64_t *)(g.mem + 0x8000 + 4) = GUEST_STACK;
+	memcpy(g.mem + 0x8000 + 4, &(uint64_t){ GUEST_STACK }, 8);
 	api_ok(api_ioctl(g.vcpu, KVM_SET_SREGS, &s));
 	sigaction(SIGALRM, &sa, &old);
 	setitimer(ITIMER_REAL, &on, NULL);

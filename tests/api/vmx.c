@@ -264,7 +264,9 @@ static void make_handlers(struct guest *g)
 /* The device's own leaves for KVM's guests give way. */
 static void add_leaves(struct cpuid_table *t, const struct kvm_cpuid_entry2 *more, size_t count)
 {
-	for (uint32_t leaf = 0x40000000; count && leaf < 0x40000100; leaf++)
+	if (!count)
+		return;
+	for (uint32_t leaf = 0x40000000; leaf < 0x40000100; leaf++)
 		guest_drop_leaf(t, leaf);
 	memmove(t->e + count, t->e, t->head.nent * sizeof(t->e[0]));
 	memcpy(t->e, more, count * sizeof(t->e[0]));
