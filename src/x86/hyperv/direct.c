@@ -28,13 +28,18 @@ static bool describe(struct x86_vcpu *v, struct hv_l2 *l2)
 	return v->vmx ? vmx_describe_l2(v, l2) : svm_describe_l2(v, l2);
 }
 
+bool hv_read_assist(struct x86_vcpu *v, struct hv_assist *a)
+{
+	uint64_t page = v->hv.vp_assist_page;
+
+	return (page & HV_PAGE_ENABLE) && !x86_guest_read(v, (page & GUEST_PAGE_MASK) + HV_ASSIST_NESTED, a, sizeof(*a));
+}
+
 static bool allowed_by_assist(struct x86_vcpu *v)
 {
-	uint64_t page = v->hv.vp_assist_page, control;
+	struct hv_assist a;
 
-	return (page & HV_PAGE_ENABLE) &&
-	       !x86_guest_read(v, (page & GUEST_PAGE_MASK) + HV_ASSIST_NESTED_CONTROL, &control, sizeof(control)) &&
-	       (control & HV_ASSIST_DIRECT_HYPERCALL);
+	return hv_read_assist(v, &a) && (a.nested_control & HV_ASSIST_DIRECT_HYPERCALL);
 }
 
 static void note(struct x86_vcpu *v, const struct hv_l2 *l2)

@@ -217,6 +217,8 @@ bool hv_vp_set_has(const struct hv_vp_set *set, const struct x86_vcpu *v);
 bool hv_flush_reaches(const struct x86_vcpu *v, const struct hv_vp_set *set, const struct x86_vcpu *to);
 
 /* --- direct.c --- */
+/** hv_read_assist - what L1 says in the VP assist page; false: there is none. */
+bool hv_read_assist(struct x86_vcpu *v, struct hv_assist *a);
 /* What a hypervisor inside says of its guest. */
 struct hv_l2 {
 	uint64_t vm;

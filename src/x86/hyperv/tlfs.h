@@ -108,9 +108,14 @@
 #define HV_CRASH_PARAMETERS 5
 #define HV_SYNDBG_USE_HYPERCALLS (1u << 2)      /* of SYNDBG_OPTIONS */
 
-/* The VP assist page, chapter 7.8.7.1: nested control, and its bit for direct virtual flush. */
-#define HV_ASSIST_NESTED_CONTROL 0x20
-#define HV_ASSIST_DIRECT_HYPERCALL 1u
+/* HV_VP_ASSIST_PAGE, chapter 7.8.7.1: what a hypervisor inside says in it. */
+struct hv_assist {
+	uint64_t nested_control;
+	uint8_t enlighten_entry, reserved[7];
+	uint64_t nested_vmcs;
+};
+#define HV_ASSIST_NESTED 0x20                   /* where that begins */
+#define HV_ASSIST_DIRECT_HYPERCALL 1u           /* of nested_control */
 
 /* Exits that no processor makes: behind a flush by L2 that L1 wants to hear of.  Chapter 16.8. */
 #define HV_VMX_TRAP_AFTER_FLUSH 0x10000031u

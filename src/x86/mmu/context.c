@@ -393,12 +393,10 @@ void mmu_flush_eptp(struct x86_cpu *cpu, uint64_t root)
 	slat_forget(cpu, root);
 }
 
-#define REGION_SHIFT 9                  /* pages of slat_bloom's regions */
-
 /* Does an entry of the space depend on a page of the range? */
 static bool depends(const struct mmu_space *s, const struct mmu_slat_range *r)
 {
-	uint64_t region = r->first >> REGION_SHIFT, last = (r->first + r->pages - 1) >> REGION_SHIFT;
+	uint64_t region = r->first / SLAT_LARGE_PAGES, last = (r->first + r->pages - 1) / SLAT_LARGE_PAGES;
 
 	/* Of so many regions one is hit. */
 	if (!r->pages || last - region >= 8 * sizeof(s->slat_bloom))

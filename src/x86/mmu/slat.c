@@ -89,9 +89,7 @@ void slat_forget_range(struct x86_cpu *cpu, const struct mmu_slat_range *r)
 
 void slat_forget(struct x86_cpu *cpu, uint64_t root)
 {
-	for (unsigned int n = 0; n < SLAT_ENTRIES; n++)
-		if (root == ~0ULL || cpu->mmu->slat[n].root == root)
-			cpu->mmu->slat[n].rights = 0;
+	slat_forget_range(cpu, &(const struct mmu_slat_range){ .root = root });
 }
 
 void slat_forget_tag(struct x86_cpu *cpu, uint16_t tag)

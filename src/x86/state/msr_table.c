@@ -532,15 +532,14 @@ static int get_feat_ctl(struct x86_vcpu *v, uint32_t index, uint64_t *value, boo
 
 static int set_feat_ctl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	/* LOCK and, with VMX, what enables it inside and outside SMX, as with KVM, where there is no SMX. */
-	uint64_t valid = x86_has(&v->cpu, X86_F_VMX) ? 7 : 1;
+	/*
+	 * LOCK and, with VMX, what enables it inside and outside SMX, as with KVM, where there is no SMX.  The client may
+	 * set what any guest can have, before or after CPUID (as since Linux 6.2): SGX, LMCE.
+	 */
+	uint64_t valid = host ? 7 | FEAT_CTL_OTHERS : x86_has(&v->cpu, X86_F_VMX) ? 7 : 1;
 
 	if (!has_feat_ctl(v, host))
 		return -ENOENT;
-	/* The client may set what any guest can have, before or after CPUID (as since Linux 6.2): SGX, LMCE. */
-	if (host)
-		valid = 7 | FEAT_CTL_OTHERS;
-
 	if ((value & ~valid) || (!host && (v->msr.feat_ctl & 1)))
 		return -EINVAL;
 	v->msr.feat_ctl = value;

@@ -4,6 +4,7 @@
  * Each predicate names what would be wrong; a new one is a function and a place in the table.
  */
 #include "x86/cpu/control.h"
+#include "x86/state/msr.h"
 #include "x86/vmx/apic.h"
 #include "x86/vmx/check.h"
 
@@ -12,14 +13,6 @@
 bool vmx_bad_page(const struct x86_vcpu *v, gpa_t gpa)
 {
 	return (gpa & ~GUEST_PAGE_MASK) || gpa >> v->cpu.maxphyaddr;
-}
-
-bool vmx_bad_pat(uint64_t pat)
-{
-	for (unsigned int n = 0; n < 64; n += 8)
-		if ((pat >> n & 0xff) > 7 || !(0xf3 >> (pat >> n & 7) & 1))
-			return true;
-	return false;
 }
 
 bool vmx_not_canonical(const struct x86_vcpu *v, uint64_t address)
@@ -279,7 +272,7 @@ static wrong_fn *const controls[] = {
 
 enum vmx_error vmx_check_controls(struct x86_vcpu *v)
 {
-	if (vmx_evmcs_unsupported(v, &v->vmx->m))
+	if (vmx_evmcs_unsupported(v))
 		return ERROR_CONTROLS;
 	for (unsigned int n = 0; n < ARRAY_SIZE(controls); n++)
 		if (controls[n](v, &v->vmx->m))
@@ -329,7 +322,7 @@ static bool host_addresses(struct x86_vcpu *v, const struct vmcs *m)
 
 static bool host_pat(struct x86_vcpu *v, const struct vmcs *m)
 {
-	return (m->exit_controls & EXIT_LOAD_PAT) && vmx_bad_pat(m->host_pat);
+	return (m->exit_controls & EXIT_LOAD_PAT) && !x86_pat_valid(m->host_pat);
 }
 
 static bool host_perf(struct x86_vcpu *v, const struct vmcs *m)

@@ -5,8 +5,8 @@
 
 #include "x86/vmx/vmx.h"
 
+/** vmx_bad_page - no page's address, or beyond the physical addresses of the CPU. */
 bool vmx_bad_page(const struct x86_vcpu *v, gpa_t gpa);
-bool vmx_bad_pat(uint64_t pat);
 bool vmx_not_canonical(const struct x86_vcpu *v, uint64_t address);
 
 #endif

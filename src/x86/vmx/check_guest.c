@@ -2,6 +2,7 @@
 /* What VM entry asks of the guest state.  SDM 3C, 26.3.1.  Each predicate names what would be wrong. */
 #include "x86/cpu/control.h"
 #include "x86/cpu/debug.h"
+#include "x86/state/msr.h"
 #include "x86/vmx/check.h"
 
 /* Qualifications of an entry that fails; 26.7. */
@@ -57,7 +58,7 @@ static bool debug(struct x86_vcpu *v, const struct vmcs *m)
 
 static bool pat(struct x86_vcpu *v, const struct vmcs *m)
 {
-	return (m->entry_controls & ENTRY_LOAD_PAT) && vmx_bad_pat(m->guest_pat);
+	return (m->entry_controls & ENTRY_LOAD_PAT) && !x86_pat_valid(m->guest_pat);
 }
 
 static bool perf(struct x86_vcpu *v, const struct vmcs *m)

@@ -35,10 +35,17 @@ EVMCS_FIELDS(CHECK, CHECK, NO_ROW)
 /* --- what there is of it --------------------------------------------------------------------- */
 
 /* Controls whose fields it has not got, and TSC scaling; as KVM. */
-#define NO_PIN (PIN_POSTED | PIN_TIMER)
-#define NO_PROC2 (PROC2_VIRTUAL_INTR | PROC2_APIC_ACCESS | PROC2_APIC_REGS | PROC2_PML | PROC2_VMFUNC | \
-		  PROC2_SHADOW_VMCS | PROC2_TSC_SCALING | PROC2_PAUSE_LOOP)
-#define NO_EXIT EXIT_SAVE_TIMER
+static const struct {
+	uint8_t cap, true_cap;          /* enum vmx_cap: where they are offered */
+	uint16_t vmcs;                  /* offset of the control */
+	uint32_t missing;
+} controls[] = {
+	{ CAP_PIN, CAP_TRUE_PIN, offsetof(struct vmcs, pin), PIN_POSTED | PIN_TIMER },
+	{ CAP_PROC2, CAP_PROC2, offsetof(struct vmcs, proc2),
+	  PROC2_VIRTUAL_INTR | PROC2_APIC_ACCESS | PROC2_APIC_REGS | PROC2_PML | PROC2_VMFUNC | PROC2_SHADOW_VMCS |
+	  PROC2_TSC_SCALING | PROC2_PAUSE_LOOP },
+	{ CAP_EXIT, CAP_TRUE_EXIT, offsetof(struct vmcs, exit_controls), EXIT_SAVE_TIMER },
+};
 
 bool vmx_evmcs_offered(const struct x86_vcpu *v)
 {
@@ -47,20 +54,22 @@ bool vmx_evmcs_offered(const struct x86_vcpu *v)
 
 uint64_t vmx_evmcs_cap(enum vmx_cap cap, uint64_t value)
 {
-	switch (cap) {
-	case CAP_PIN:
-	case CAP_TRUE_PIN: return value & ~((uint64_t)NO_PIN << 32);
-	case CAP_PROC2: return value & ~((uint64_t)NO_PROC2 << 32);
-	case CAP_EXIT:
-	case CAP_TRUE_EXIT: return value & ~((uint64_t)NO_EXIT << 32);
-	case CAP_VMFUNC: return 0;
-	default: return value;
-	}
+	for (unsigned int n = 0; n < ARRAY_SIZE(controls); n++)
+		if (controls[n].cap == cap || controls[n].true_cap == cap)
+			return value & ~((uint64_t)controls[n].missing << 32);
+	return cap == CAP_VMFUNC ? 0 : value;
 }
 
-bool vmx_evmcs_unsupported(const struct x86_vcpu *v, const struct vmcs *m)
+bool vmx_evmcs_unsupported(const struct x86_vcpu *v)
 {
-	return vmx_evmcs_offered(v) && ((m->pin & NO_PIN) || (m->proc2 & NO_PROC2) || (m->exit_controls & NO_EXIT));
+	uint32_t control;
+
+	for (unsigned int n = 0; n < ARRAY_SIZE(controls) && vmx_evmcs_offered(v); n++) {
+		memcpy(&control, v->vmx->page + controls[n].vmcs, sizeof(control));
+		if (control & controls[n].missing)
+			return true;
+	}
+	return false;
 }
 
 int vmx_enable_evmcs(struct vcpu *vcpu, const struct kvm_enable_cap *cap)
@@ -87,37 +96,19 @@ uint16_t vmx_evmcs_versions(const struct x86_vcpu *v)
 	return v->vmx && v->vmx->evmcs_enabled ? EVMCS_VERSIONS : 0;
 }
 
-/* --- the VP assist page ---------------------------------------------------------------------- */
-
-/* TLFS 7.8.7.1. */
-struct assist {
-	uint64_t nested_control;
-	uint8_t enlighten_entry, reserved[7];
-	uint64_t current;
-};
-#define ASSIST_NESTED 0x20
-
-static bool read_assist(struct x86_vcpu *v, struct assist *a)
-{
-	uint64_t page = v->hv.vp_assist_page;
-
-	return (page & HV_PAGE_ENABLE) &&
-	       !x86_guest_read(v, (page & GUEST_PAGE_MASK) + ASSIST_NESTED, a, sizeof(*a));
-}
+/* --- in and out ------------------------------------------------------------------------------ */
 
 /* In x86_vmx.evmcs: restored, with the page that names it perhaps not there yet. */
 #define EXPECTED (VMX_NONE - 1)
 
 static gpa_t named(struct x86_vcpu *v)
 {
-	struct assist a;
+	struct hv_assist a;
 
-	if (!vmx_evmcs_offered(v) || !read_assist(v, &a) || !a.enlighten_entry || a.current == VMX_NONE)
+	if (!vmx_evmcs_offered(v) || !hv_read_assist(v, &a) || !a.enlighten_entry || a.nested_vmcs == VMX_NONE)
 		return VMX_NONE;
-	return a.current & GUEST_PAGE_MASK;
+	return a.nested_vmcs & GUEST_PAGE_MASK;
 }
-
-/* --- in and out ------------------------------------------------------------------------------ */
 
 static void take(struct x86_vmx *x, const struct evmcs *e, uint32_t clean)
 {
@@ -153,10 +144,25 @@ void vmx_evmcs_expect(struct x86_vcpu *v)
 	v->vmx->evmcs = EXPECTED;
 }
 
+static void describe(struct x86_vmx *x, const struct evmcs *e)
+{
+	x->l2 = (struct hv_l2){
+		.vm = e->vm_id[0], .vp = e->vp_id[0], .direct_flush = e->enlightenments[0] & EVMCS_DIRECT_FLUSH,
+		.partition_assist = e->partition_assist[0],
+	};
+}
+
+/* What VM entry would have read of it is read now. */
 static void find_expected(struct x86_vcpu *v)
 {
-	if (v->vmx->evmcs == EXPECTED)
-		v->vmx->evmcs = named(v);
+	struct x86_vmx *x = v->vmx;
+	struct evmcs e;
+
+	if (likely(x->evmcs != EXPECTED))
+		return;
+	x->evmcs = named(v);
+	if (x->evmcs != VMX_NONE && !x86_guest_read(v, x->evmcs, &e, sizeof(e)))
+		describe(x, &e);
 }
 
 enum vmx_evmcs vmx_evmcs_load(struct x86_vcpu *v, bool launch)
@@ -191,6 +197,7 @@ enum vmx_evmcs vmx_evmcs_load(struct x86_vcpu *v, bool launch)
 	if (launch || other)
 		e.clean_fields[0] = 0;
 	take(x, &e, e.clean_fields[0]);
+	describe(x, &e);
 	keep_msr_map(v, &e, e.clean_fields[0]);
 	/* VMLAUNCH or VMRESUME, whichever: there is no such state. */
 	x->m.launched = !launch;
@@ -210,31 +217,34 @@ void vmx_evmcs_entered(struct x86_vcpu *v)
 
 bool vmx_describe_l2(struct x86_vcpu *v, struct hv_l2 *l2)
 {
-	struct evmcs e;
-
 	find_expected(v);
-	if (v->vmx->evmcs == VMX_NONE || x86_guest_read(v, v->vmx->evmcs, &e, sizeof(e)))
-		return false;
-	*l2 = (struct hv_l2){
-		.vm = e.vm_id[0], .vp = e.vp_id[0], .direct_flush = e.enlightenments[0] & EVMCS_DIRECT_FLUSH,
-		.partition_assist = e.partition_assist[0],
-	};
-	return true;
+	*l2 = v->vmx->l2;
+	return v->vmx->evmcs != VMX_NONE;
 }
 
+/* L1 may be at work on the rest; where there is no memory any more there is nobody to tell. */
 void vmx_evmcs_store(struct x86_vcpu *v)
 {
 	struct x86_vmx *x = v->vmx;
+	struct x86_part part[ARRAY_SIZE(fields)];
+	unsigned int count = 0;
 	struct evmcs e;
 
 	find_expected(v);
-	/* Where there is no memory any more there is nobody to tell. */
-	if (x->evmcs == VMX_NONE || x86_guest_read(v, x->evmcs, &e, sizeof(e)))
+	if (x->evmcs == VMX_NONE)
 		return;
-	for (unsigned int n = 0; n < ARRAY_SIZE(fields); n++)
-		if (fields[n].way & EVMCS_OUT)
-			memcpy((uint8_t *)&e + fields[n].evmcs, x->page + fields[n].vmcs, fields[n].bytes);
-	(void)!x86_guest_write(v, x->evmcs, &e, sizeof(e));
+	for (unsigned int n = 0; n < ARRAY_SIZE(fields); n++) {
+		const struct field *f = &fields[n];
+
+		if (!(f->way & EVMCS_OUT))
+			continue;
+		memcpy((uint8_t *)&e + f->evmcs, x->page + f->vmcs, f->bytes);
+		if (count && part[count - 1].at + part[count - 1].size == f->evmcs)
+			part[count - 1].size += f->bytes;
+		else
+			part[count++] = (struct x86_part){ f->evmcs, f->bytes };
+	}
+	(void)!x86_guest_write_parts(v, x->evmcs, &e, part, count);
 }
 
 void vmx_evmcs_refresh(struct x86_vcpu *v)
@@ -251,6 +261,7 @@ void vmx_evmcs_release(struct x86_vcpu *v)
 {
 	v->vmx->evmcs = VMX_NONE;
 	v->vmx->msr_map_kept = false;
+	v->vmx->l2 = (struct hv_l2){ 0 };
 }
 
 bool vmx_evmcs_clear(struct x86_vcpu *v, gpa_t region)

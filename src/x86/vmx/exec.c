@@ -7,7 +7,7 @@
 #include "x86/cpu/control.h"
 #include "x86/cpu/mem.h"
 #include "x86/mmu/mmu.h"
-#include "x86/vmx/vmx.h"
+#include "x86/vmx/check.h"
 
 #define FEAT_CTL_VMX (1ULL << 0 | 1ULL << 2)    /* locked, VMX outside SMX */
 
@@ -40,11 +40,6 @@ void vmx_fail(struct x86_vcpu *v, enum vmx_error error)
 }
 
 /* --- regions of memory -------------------------------------------------------------------------------------- */
-
-static bool page_address(const struct x86_vcpu *v, gpa_t gpa)
-{
-	return !(gpa & ~GUEST_PAGE_MASK) && !(gpa >> v->cpu.maxphyaddr);
-}
 
 static gpa_t operand(struct x86_vcpu *v, const struct insn *i)
 {
@@ -89,7 +84,7 @@ static void vmxon(struct x86_vcpu *v, const struct insn *i)
 	if (cr_wrong(v) || (v->msr.feat_ctl & FEAT_CTL_VMX) != FEAT_CTL_VMX)
 		x86_raise_ec(&v->cpu, X86_GP, 0);
 	region = operand(v, i);
-	if (!page_address(v, region) || x86_guest_read(v, region, &revision, sizeof(revision)) ||
+	if (vmx_bad_page(v, region) || x86_guest_read(v, region, &revision, sizeof(revision)) ||
 	    revision != VMCS_REVISION) {
 		vmx_fail_invalid(v);
 		return;
@@ -117,7 +112,7 @@ static void vmclear(struct x86_vcpu *v, const struct insn *i)
 	gpa_t region = operand(v, i);
 	const uint32_t clear = 0;
 
-	if (!page_address(v, region)) {
+	if (vmx_bad_page(v, region)) {
 		vmx_fail(v, ERROR_VMCLEAR_ADDRESS);
 		return;
 	}
@@ -147,7 +142,7 @@ static void vmptrld(struct x86_vcpu *v, const struct insn *i)
 	gpa_t region = operand(v, i);
 	uint32_t revision = 0;
 
-	if (!page_address(v, region)) {
+	if (vmx_bad_page(v, region)) {
 		vmx_fail(v, ERROR_VMPTRLD_ADDRESS);
 		return;
 	}

@@ -9,7 +9,7 @@
 
 #include "kvm/ioctl.h"
 #include "x86/mmu/mmu.h"
-#include "x86/vmx/vmx.h"
+#include "x86/vmx/check.h"
 
 #define SMM_FLAGS (KVM_STATE_NESTED_SMM_GUEST_MODE | KVM_STATE_NESTED_SMM_VMXON)
 #define DATA sizeof(struct kvm_nested_state)
@@ -99,11 +99,6 @@ long vmx_get_nested_state(struct x86_vcpu *v, unsigned long user, uint32_t room)
 
 typedef bool wrong_fn(const struct x86_vcpu *v, const struct kvm_nested_state *s);
 
-static bool bad_address(const struct x86_vcpu *v, gpa_t gpa)
-{
-	return (gpa & ~GUEST_PAGE_MASK) || gpa >> v->cpu.maxphyaddr;
-}
-
 static bool format(const struct x86_vcpu *v, const struct kvm_nested_state *s)
 {
 	return s->format != KVM_STATE_NESTED_FORMAT_VMX;
@@ -118,7 +113,7 @@ static bool outside_operation(const struct x86_vcpu *v, const struct kvm_nested_
 static bool operation(const struct x86_vcpu *v, const struct kvm_nested_state *s)
 {
 	return s->hdr.vmx.vmxon_pa != VMX_NONE &&
-	       (!x86_has(&v->cpu, X86_F_VMX) || bad_address(v, s->hdr.vmx.vmxon_pa));
+	       (!x86_has(&v->cpu, X86_F_VMX) || vmx_bad_page(v, s->hdr.vmx.vmxon_pa));
 }
 
 static bool unknown_flags(const struct x86_vcpu *v, const struct kvm_nested_state *s)
@@ -173,7 +168,7 @@ static int load_vmcs(struct x86_vcpu *v, const struct kvm_nested_state *s, unsig
 
 	if (current == VMX_NONE && (s->flags & KVM_STATE_NESTED_EVMCS))
 		vmx_evmcs_expect(v);
-	else if (current == VMX_NONE || current == s->hdr.vmx.vmxon_pa || bad_address(v, current))
+	else if (current == VMX_NONE || current == s->hdr.vmx.vmxon_pa || vmx_bad_page(v, current))
 		return -EINVAL;
 	v->vmx->current = current;
 	if (s->hdr.vmx.smm.flags & KVM_STATE_NESTED_SMM_VMXON) {

@@ -38,6 +38,7 @@ struct x86_vmx {
 	gpa_t vmxon;                    /* its region */
 	gpa_t current;                  /* of the VMCS in `m`, or VMX_NONE */
 	gpa_t evmcs;                    /* of the enlightened VMCS in `m`, or VMX_NONE; then none is current */
+	struct hv_l2 l2;                /* what it says of L2 */
 	bool evmcs_enabled;             /* KVM_CAP_HYPERV_ENLIGHTENED_VMCS */
 	bool msr_map_kept;              /* msr_map[] is the MSR bitmap */
 	uint8_t msr_map[VMCS_SIZE];
@@ -121,7 +122,7 @@ bool vmx_evmcs_offered(const struct x86_vcpu *v);
 /** vmx_evmcs_cap - what a guest with enlightened VMCSs sees of a capability MSR that is @value. */
 uint64_t vmx_evmcs_cap(enum vmx_cap cap, uint64_t value);
 /** vmx_evmcs_unsupported - a control is set for which it has no field. */
-bool vmx_evmcs_unsupported(const struct x86_vcpu *v, const struct vmcs *m);
+bool vmx_evmcs_unsupported(const struct x86_vcpu *v);
 /** vmx_evmcs_load - on VM entry: what the VP assist page names becomes `m`. */
 enum vmx_evmcs { EVMCS_UNUSED, EVMCS_READY, EVMCS_BAD, EVMCS_MISSING };
 enum vmx_evmcs vmx_evmcs_load(struct x86_vcpu *v, bool launch);
@@ -133,7 +134,6 @@ void vmx_evmcs_release(struct x86_vcpu *v);
 void vmx_evmcs_refresh(struct x86_vcpu *v);
 void vmx_evmcs_expect(struct x86_vcpu *v);
 /** vmx_describe_l2 - what the enlightened VMCS says of L2; false: there is none. */
-struct hv_l2;
 bool vmx_describe_l2(struct x86_vcpu *v, struct hv_l2 *l2);
 /** vmx_evmcs_clear - VMCLEAR's part; false: enlightened VMCSs are not in use, it is an ordinary one. */
 bool vmx_evmcs_clear(struct x86_vcpu *v, gpa_t region);
