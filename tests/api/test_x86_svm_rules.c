@@ -11,6 +11,7 @@
 
 #include "anykvm.h"
 #include "guest.h"
+#include "../rnd.h"
 
 #define CASES 40000
 #define VMCB 0x4000
@@ -316,14 +317,9 @@ static struct machine learn(struct guest *g)
 
 static uint64_t state;
 
-/* splitmix64 */
 static uint64_t rnd(void)
 {
-	uint64_t z = state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	return splitmix64(&state);
 }
 
 static uint64_t below(uint64_t n)

@@ -14,6 +14,7 @@
 
 #include "anykvm.h"
 #include "guest.h"
+#include "../rnd.h"
 
 #define CASES 20000
 #define CODE_EXIT 0x1800        /* L1 after an exit */
@@ -458,14 +459,9 @@ static bool agrees(const struct outcome *o, const bool broken[CLASSES])
 
 static uint64_t state;
 
-/* splitmix64 */
 static uint64_t rnd(void)
 {
-	uint64_t z = state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	return splitmix64(&state);
 }
 
 static uint64_t below(uint64_t n)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "fuzz.h"
 
+#include "../rnd.h"
+
 static __thread uint64_t state;
 
 void rnd_seed(uint64_t seed)
@@ -8,14 +10,9 @@ void rnd_seed(uint64_t seed)
 	state = seed;
 }
 
-/* splitmix64 */
 uint64_t rnd(void)
 {
-	uint64_t z = state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	return splitmix64(&state);
 }
 
 static const uint64_t edges[] = {

@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../rnd.h"
 #include "layout.h"
 
 enum jmode { MODE64, MODE32, MODE16, MODES };
@@ -97,11 +98,7 @@ struct rng {
 
 static inline uint64_t rnd(struct rng *r)
 {
-	uint64_t z = r->s += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-	return z ^ (z >> 31);
+	return splitmix64(&r->s);
 }
 
 static inline unsigned int below(struct rng *r, unsigned int n)
