@@ -150,6 +150,7 @@ struct mmu_stats {
 	uint64_t fills, walks, flushes, contexts, pdpte_loads;
 	uint64_t recycled;      /* contexts that were taken from a space for another */
 	uint64_t slat_walks;    /* of second-level tables */
+	uint64_t resumed;       /* walks that began at the last table but one or two, found in a paging-structure cache */
 	uint64_t touched;       /* pages used for the first time: what is a fault of KVM's own page tables */
 };
 const struct mmu_stats *mmu_stats(const struct x86_cpu *cpu);
