@@ -86,12 +86,15 @@ static void derive_features(struct x86_cpuid *c)
 	}
 }
 
-/* That the client says so makes no processor have VMX or SVM. */
+/* That the client says so makes no processor have VMX or SVM, nor one that is told to have none. */
 static void drop_nested(struct x86_vcpu *v)
 {
-	if (!v->vmx)
+	struct x86_model m;
+
+	x86_model_get(&m);
+	if (!v->vmx || !x86_model_has(&m, X86_F_VMX))
 		v->cpuid.has[X86_F_VMX / 64] &= ~(1ULL << (X86_F_VMX % 64));
-	if (!v->svm)
+	if (!v->svm || !x86_model_has(&m, X86_F_SVM))
 		v->cpuid.has[X86_F_SVM / 64] &= ~(1ULL << (X86_F_SVM % 64));
 }
 

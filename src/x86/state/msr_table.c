@@ -651,7 +651,7 @@ int x86_msr_feature(uint32_t index, uint64_t *value)
 	x86_model_get(&m);
 	if (index >= VMX_MSR_FIRST && index <= VMX_MSR_LAST) {
 		*value = vmx_cap_offered(index - VMX_MSR_FIRST);
-		return m.vendor == V_INTEL ? 0 : -ENOENT;
+		return x86_model_has(&m, X86_F_VMX) ? 0 : -ENOENT;
 	}
 	switch (index) {
 	case 0x8b: *value = m.vendor == V_INTEL ? UCODE_INTEL : UCODE_AMD; return 0;

@@ -137,6 +137,9 @@ int vmx_get_cap(struct x86_vcpu *v, uint32_t index, uint64_t *value, bool host)
 
 	if (!v->vmx)
 		return -ENOENT;
+	/* As KVM, for the client too. */
+	if (!x86_has(&v->cpu, X86_F_VMX))
+		return -EINVAL;
 	*value = vmx_cap(v, cap);
 	if (!host && vmx_evmcs_offered(v))
 		*value = vmx_evmcs_cap(cap, *value);
@@ -197,7 +200,7 @@ int vmx_set_cap(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
 	enum vmx_cap cap = index - VMX_MSR_FIRST;
 
-	if (!host || !v->vmx || v->vmx->on || !narrowed[cap] || !narrowed[cap](vmx_cap_offered(cap), value))
+	if (!host || !v->vmx || !x86_has(&v->cpu, X86_F_VMX) || v->vmx->on || !narrowed[cap] || !narrowed[cap](vmx_cap_offered(cap), value))
 		return -EINVAL;
 	v->msr.vmx[cap] = value;
 	return 0;

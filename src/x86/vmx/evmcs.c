@@ -73,23 +73,23 @@ bool vmx_evmcs_unsupported(const struct x86_vcpu *v)
 	return false;
 }
 
-int vmx_enable_evmcs(struct vcpu *vcpu, const struct kvm_enable_cap *cap)
-{
-	struct x86_vcpu *v = x86_vcpu_of(vcpu);
-	const uint16_t versions = EVMCS_VERSIONS;
-
-	if (!v->vmx)
-		return -ENOTTY;
-	v->vmx->evmcs_enabled = true;
-	return kvm_copy_out(cap->args[0], &versions, sizeof(versions)) ? -EFAULT : 0;
-}
-
 uint16_t vmx_evmcs_supported(void)
 {
 	struct x86_model m;
 
 	x86_model_get(&m);
 	return x86_model_has(&m, X86_F_VMX) ? EVMCS_VERSIONS : 0;
+}
+
+int vmx_enable_evmcs(struct vcpu *vcpu, const struct kvm_enable_cap *cap)
+{
+	struct x86_vcpu *v = x86_vcpu_of(vcpu);
+	const uint16_t versions = EVMCS_VERSIONS;
+
+	if (!v->vmx || !vmx_evmcs_supported())
+		return -ENOTTY;
+	v->vmx->evmcs_enabled = true;
+	return kvm_copy_out(cap->args[0], &versions, sizeof(versions)) ? -EFAULT : 0;
 }
 
 uint16_t vmx_evmcs_versions(const struct x86_vcpu *v)
