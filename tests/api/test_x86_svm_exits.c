@@ -353,12 +353,41 @@ static void test_npf(void **state)
 	assert_int_equal(svm_get8(&s, C_INFO1), 1ULL << 33 | 6);
 	assert_int_equal(svm_get8(&s, C_INFO2), GUEST_TABLES + 0x2000);
 	assert_int_equal(svm_get(&s, C_INSN_LEN, 1), 0);
+	/* Which are read as by a write, so that they can be marked accessed. */
+	*npt_entry(&s, GUEST_TABLES + 0x2000) = (GUEST_TABLES + 0x2000) | 5;
+	svm_put(&s, C_TLB, 1, 3);
+	svm_expect(&s, EXIT_NPF);
+	assert_int_equal(svm_get8(&s, C_INFO1), 1ULL << 33 | 7);
+	assert_int_equal(svm_get8(&s, C_INFO2), GUEST_TABLES + 0x2000);
 	/* Code. */
 	*npt_entry(&s, GUEST_TABLES + 0x2000) = (GUEST_TABLES + 0x2000) | 7;
 	*npt_entry(&s, SVM_L2) = 0;
 	svm_expect(&s, EXIT_NPF);
 	assert_int_equal(svm_get8(&s, C_INFO1) & ~0x10ULL, 1ULL << 32 | 4);
 	assert_int_equal(svm_get(&s, C_INSN_LEN, 1), 0);
+	svm_end(&s);
+}
+
+/* Code in a page that may not be executed: NX is a right where L1 has EFER.NXE, and a reserved bit where not. */
+static void test_npf_fetch(void **state)
+{
+	struct svm s = SVM(SVM_NPT_BIT, 0, VMMCALL);
+	uint64_t nx = 1ULL << 63;
+	struct kvm_sregs k;
+
+	svm_npt(&s);
+	*npt_entry(&s, SVM_L2) |= nx;
+	svm_expect(&s, EXIT_NPF);
+	assert_int_equal(svm_get8(&s, C_INFO1) & 0xf, 0xd);
+	api_ok(api_ioctl(s.g.vcpu, KVM_GET_SREGS, &k));
+	k.efer |= 1 << 11;
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_SREGS, &k));
+	svm_put(&s, C_TLB, 1, 1);
+	svm_expect(&s, EXIT_NPF);
+	assert_int_equal(svm_get8(&s, C_INFO1), 1ULL << 32 | 0x15);
+	assert_int_equal(svm_get8(&s, C_INFO2), SVM_L2);
+	*npt_entry(&s, SVM_L2) &= ~nx;
+	svm_expect(&s, EXIT_VMMCALL);
 	svm_end(&s);
 }
 
@@ -487,6 +516,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_exceptions),
 	cmocka_unit_test(test_bytes_over_pages),
 	cmocka_unit_test(test_npf),
+	cmocka_unit_test(test_npf_fetch),
 	cmocka_unit_test(test_event_on_the_way),
 	cmocka_unit_test(test_exception_on_the_way),
 	cmocka_unit_test(test_task_switch),

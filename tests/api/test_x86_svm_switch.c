@@ -144,18 +144,34 @@ static void invlpga(struct svm *s, uint32_t gva, uint32_t asid)
 	SVM_CODE(s, GUEST_CODE + 10, AGAIN);
 }
 
-/* One's own ASID, all, another's; and what is changed: L2's table, or L1's below it. */
-static void controls(bool npt, bool below)
+/* What is changed: L2's page, its table, or L1's page below it. */
+enum what { PTE, PDE, NESTED };
+
+#define SPARE (SVM_MEM + 0x14000)       /* a table of L2's by which DATA is MORE */
+
+static void change(struct svm *s, enum what what, bool more)
+{
+	if (what == PTE)
+		*pte(s, DATA) = (more ? MORE : DATA) | 7;
+	else if (what == PDE)
+		*at(s, TABLES + 0x2000) = (more ? SPARE : TABLES + 0x3000) | 7;
+	else
+		*npt_entry(s, DATA) = (more ? MORE : DATA) | 7;
+}
+
+/* One's own ASID, all, another's. */
+static void controls(bool npt, enum what what)
 {
 	static const struct {
 		uint8_t control;
 		bool drops_other;
 	} rows[] = { { TLB_ALL, true }, { TLB_ASID, false }, { TLB_ASID_NONGLOBAL, false } };
 	struct svm s = start(npt);
-	uint64_t *entry = below ? npt_entry(&s, DATA) : pte(&s, DATA);
 
+	memcpy(at(&s, SPARE), pte(&s, 0), PAGE);
+	at(&s, SPARE)[DATA >> 12] = MORE | 7;
 	for (unsigned int n = 0; n < sizeof(rows) / sizeof(rows[0]); n++) {
-		*entry = DATA | 7;
+		change(&s, what, false);
 		for (uint32_t asid = 2; asid; asid--) {
 			svm_put4(&s, C_ASID, asid);
 			svm_put(&s, C_TLB, 1, TLB_ALL);
@@ -166,7 +182,7 @@ static void controls(bool npt, bool below)
 		assert_int_equal(loaded(&s), 1);
 		svm_put4(&s, C_ASID, 1);
 		assert_int_equal(loaded(&s), 1);
-		*entry = MORE | 7;
+		change(&s, what, true);
 		expect_kept(&s, 1);
 		svm_put(&s, C_TLB, 1, rows[n].control);
 		assert_int_equal(loaded(&s), 2);
@@ -183,9 +199,11 @@ static void controls(bool npt, bool below)
 
 static void test_tlb_control(void **state)
 {
-	controls(false, false);
-	controls(true, false);
-	controls(true, true);
+	controls(false, PTE);
+	controls(false, PDE);
+	controls(true, PTE);
+	controls(true, PDE);
+	controls(true, NESTED);
 }
 
 static void test_invlpga(void **state)
@@ -257,6 +275,33 @@ static void test_other_tables(void **state)
 	assert_int_equal(loaded(&s), 2);
 	svm_put8(&s, C_NESTED_CTL, 0);
 	assert_int_equal(loaded(&s), 1);
+	svm_end(&s);
+}
+
+/* L1 with CR4.LA57: nested tables have five levels then, whatever L2's have. */
+static void test_five_levels(void **state)
+{
+	struct svm s = start(true);
+	const uint64_t own = SVM_MEM + 0x12000, nested = SVM_MEM + 0x13000;
+	struct kvm_sregs k;
+
+	if (!(guest_leaf(s.cpuid, 7, 0)->ecx & 1 << 16)) {
+		svm_end(&s);
+		skip();
+	}
+	*at(&s, own) = GUEST_TABLES | 7;
+	*at(&s, nested) = SVM_NPT | 7;
+	assert_int_equal(loaded(&s), 1);
+	api_ok(api_ioctl(s.g.vcpu, KVM_GET_SREGS, &k));
+	k.cr3 = own;
+	k.cr4 |= 1 << 12;
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_SREGS, &k));
+	svm_put8(&s, C_NESTED_CR3, nested);
+	assert_int_equal(loaded(&s), 1);
+	/* The same tables of four levels are no good. */
+	svm_put8(&s, C_NESTED_CR3, SVM_NPT);
+	svm_expect(&s, EXIT_NPF);
+	assert_int_equal(svm_get8(&s, C_INFO1) >> 32, 2);
 	svm_end(&s);
 }
 
@@ -333,8 +378,8 @@ static void test_nx(void **state)
 #define FIRST (SVM_MEM + 0x10000)
 #define OTHER (SVM_MEM + 0x12000)
 
-/* mov eax,cr0; xor eax,bit; mov cr0,eax; and the load */
-#define TOGGLE(bit) 0x0f, 0x20, 0xc0, 0x35, ABS(bit), 0x0f, 0x22, 0xc0, LOAD(DATA), VMMCALL
+/* The load; mov eax,cr0; xor eax,bit; mov cr0,eax; and the load once more */
+#define TOGGLE(bit) LOAD(DATA), 0x0f, 0x20, 0xc0, 0x35, ABS(bit), 0x0f, 0x22, 0xc0, LOAD(DATA), VMMCALL
 
 static void directory(struct svm *s, uint64_t gpa, uint64_t data)
 {
@@ -416,8 +461,8 @@ static void test_cr3_nowhere(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_round_trips), cmocka_unit_test(test_tlb_control), cmocka_unit_test(test_invlpga),
-	cmocka_unit_test(test_l2_flushes), cmocka_unit_test(test_other_tables), cmocka_unit_test(test_modes),
-	cmocka_unit_test(test_nx), cmocka_unit_test(test_pae), cmocka_unit_test(test_cr3_nowhere),
+	cmocka_unit_test(test_l2_flushes), cmocka_unit_test(test_other_tables), cmocka_unit_test(test_five_levels),
+	cmocka_unit_test(test_modes), cmocka_unit_test(test_nx), cmocka_unit_test(test_pae), cmocka_unit_test(test_cr3_nowhere),
 };
 
 API_MAIN(tests)

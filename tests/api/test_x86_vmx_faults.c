@@ -197,9 +197,54 @@ static void test_large_pages(void **state)
 	vmx_end(&s);
 }
 
+/* What an entry must not be: of a page, of a table, of a large page; and what it may, but does not allow.  28.3.3.1, 28.3.3.2. */
+static const struct {
+	uint8_t level;
+	uint64_t entry;
+	uint32_t reason;        /* R_HLT: as good as any */
+} entries[] = {
+	{ 1, DATA | EPT_WB | 7, R_HLT }, { 1, DATA | EPT_WB | 1, R_HLT }, { 1, DATA | EPT_WB | 3, R_HLT },
+	{ 1, DATA | 0 << 3 | 7, R_HLT }, { 1, DATA | 1 << 3 | 7, R_HLT }, { 1, DATA | 4 << 3 | 7, R_HLT },
+	{ 1, DATA | 5 << 3 | 7, R_HLT }, { 1, DATA | EPT_WB | 1ULL << 62 | 0xf00 | 7, R_HLT },
+	{ 1, DATA | EPT_WB | 4, R_EPT_VIOLATION },              /* execute only */
+	{ 1, 0, R_EPT_VIOLATION }, { 1, DATA | EPT_WB, R_EPT_VIOLATION }, { 1, DATA | 2 << 3, R_EPT_VIOLATION },
+	{ 1, DATA | EPT_WB | 2, R_EPT_MISCONFIG }, { 1, DATA | EPT_WB | 6, R_EPT_MISCONFIG },
+	{ 1, DATA | 2 << 3 | 7, R_EPT_MISCONFIG }, { 1, DATA | 3 << 3 | 7, R_EPT_MISCONFIG },
+	{ 1, DATA | 7 << 3 | 7, R_EPT_MISCONFIG }, { 1, 1ULL << 51 | DATA | EPT_WB | 7, R_EPT_MISCONFIG },
+	{ 2, VMX_EPT_PT | 7, R_HLT }, { 2, VMX_EPT_PT | 1ULL << 62 | 0xf00 | 7, R_HLT }, { 2, 0, R_EPT_VIOLATION },
+	{ 2, VMX_EPT_PT | 1 << 3 | 7, R_EPT_MISCONFIG }, { 2, VMX_EPT_PT | 1 << 6 | 7, R_EPT_MISCONFIG },
+	{ 2, VMX_EPT_PT | 2, R_EPT_MISCONFIG }, { 2, 1ULL << 51 | VMX_EPT_PT | 7, R_EPT_MISCONFIG },
+	{ 2, EPT_WB | 0x80 | 7, R_HLT }, { 2, 1 << 12 | EPT_WB | 0x80 | 7, R_EPT_MISCONFIG },
+	{ 2, 2 << 3 | 0x80 | 7, R_EPT_MISCONFIG },
+	{ 3, (VMX_EPT + 0x2000) | 7, R_HLT }, { 3, (VMX_EPT + 0x2000) | 1 << 5 | 7, R_EPT_MISCONFIG },
+	{ 4, (VMX_EPT + 0x1000) | 7, R_HLT }, { 4, (VMX_EPT + 0x1000) | 0x80 | 7, R_EPT_MISCONFIG },
+};
+
+static void test_entries(void **state)
+{
+	struct vmx s = with_vpid(true);
+
+	for (unsigned int n = 0; n < sizeof(entries) / sizeof(entries[0]); n++) {
+		unsigned int level = entries[n].level;
+		uint64_t *e = level == 1 ? vmx_ept_entry(&s, DATA) : vmx_at(&s, VMX_EPT + (4 - level) * 0x1000UL), good = *e;
+		uint32_t reason;
+
+		invalidate(&s, INVEPT, 2, 0, 0);
+		*e = entries[n].entry;
+		vmx_goto(&s, VMX_L2);
+		reason = vmx_run(&s);
+		if (reason != entries[n].reason)
+			fail_msg("level %u, %#lx: exit %#x", level, *e, reason);
+		if (reason != R_HLT && level == 1)
+			assert_int_equal(vmx_get(&s, F_GPA), DATA);
+		*e = good;
+	}
+	vmx_end(&s);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_page_faults), cmocka_unit_test(test_cr2), cmocka_unit_test(test_five_levels),
-	cmocka_unit_test(test_large_pages),
+	cmocka_unit_test(test_large_pages), cmocka_unit_test(test_entries),
 };
 
 API_MAIN(tests)

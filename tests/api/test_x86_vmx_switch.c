@@ -185,8 +185,8 @@ static void test_vpid_again(void **state)
 #define FIRST (VMX_FREE + 0xc000)
 #define OTHER (VMX_FREE + 0xe000)
 
-/* mov eax,cr0; xor eax,bit; mov cr0,eax; and the load */
-#define TOGGLE(bit) 0x0f, 0x20, 0xc0, 0x35, ABS(bit), 0x0f, 0x22, 0xc0, LOAD(DATA), HLT
+/* The load; mov eax,cr0; xor eax,bit; mov cr0,eax; and the load once more */
+#define TOGGLE(bit) LOAD(DATA), 0x0f, 0x20, 0xc0, 0x35, ABS(bit), 0x0f, 0x22, 0xc0, LOAD(DATA), HLT
 
 static void directory(struct vmx *s, uint64_t at, uint64_t data)
 {

@@ -21,21 +21,34 @@ static void expect_kept(struct vmx *s, uint8_t value)
 
 /* --- INVVPID -------------------------------------------------------------------------------------------- */
 
-static void invvpid(bool ept)
+#define SPARE (VMX_FREE + 0x9000)       /* a table of L2's by which DATA is MORE */
+
+/* What is changed is DATA's entry, or that of its table. */
+static void change(struct vmx *s, bool table, bool more, uint64_t global)
+{
+	if (table)
+		((uint64_t *)vmx_at(s, TABLES + 0x2000))[0] = (more ? SPARE : PTES) | 7;
+	else
+		*pte(s, DATA) = (more ? MORE : DATA | global) | 7;
+}
+
+static void invvpid(bool ept, bool table)
 {
 	struct vmx s = with_vpid(ept);
 
+	memcpy(vmx_at(&s, SPARE), vmx_at(&s, PTES), PAGE);
+	((uint64_t *)vmx_at(&s, SPARE))[DATA >> 12] = MORE | 7;
 	for (uint32_t type = 0; type <= 3; type++) {
 		uint64_t global = type == 0 || type == 1 ? 0x100 : 0, before;
 
-		*pte(&s, DATA) = DATA | 7 | global;
+		change(&s, table, false, global);
 		invalidate(&s, INVVPID, 2, 0, 0);
 		/* The other VPID knows the same. */
 		vmx_put(&s, F_VPID, 2);
 		assert_int_equal(loaded(&s), 1);
 		vmx_put(&s, F_VPID, 1);
 		assert_int_equal(loaded(&s), 1);
-		*pte(&s, DATA) = MORE | 7;
+		change(&s, table, true, 0);
 		expect_kept(&s, 1);
 		invalidate(&s, INVVPID, type, 1, DATA);
 		assert_int_equal(loaded(&s), 2);
@@ -54,12 +67,14 @@ static void invvpid(bool ept)
 
 static void test_invvpid(void **state)
 {
-	invvpid(false);
+	invvpid(false, false);
+	invvpid(false, true);
 }
 
 static void test_invvpid_ept(void **state)
 {
-	invvpid(true);
+	invvpid(true, false);
+	invvpid(true, true);
 }
 
 /* Without a VPID each entry finds what is there. */
@@ -70,6 +85,12 @@ static void test_no_vpid(void **state)
 	vmx_clear(&s, F_PROC2, P2_VPID);
 	assert_int_equal(loaded(&s), 1);
 	*pte(&s, DATA) = MORE | 7;
+	assert_int_equal(loaded(&s), 2);
+	memcpy(vmx_at(&s, SPARE), vmx_at(&s, PTES), PAGE);
+	((uint64_t *)vmx_at(&s, SPARE))[DATA >> 12] = DATA | 7;
+	change(&s, true, true, 0);
+	assert_int_equal(loaded(&s), 1);
+	change(&s, true, false, 0);
 	assert_int_equal(loaded(&s), 2);
 	vmx_clear(&s, F_PROC2, P2_EPT);
 	*pte(&s, DATA) = DATA | 7;
