@@ -78,13 +78,15 @@ static uint64_t stat(struct svm *s, const char *name)
 	return api_real() ? 0 : guest_stat(s->g.vcpu, name);
 }
 
-/* --- what a round trip costs ------------------------------------------------------------------------------------ */
+/* --- what a round trip costs --------------------------------------------------- */
 
 enum { RUNS, EXITS, FLUSHES, CONTEXTS, WALKS, SLAT_WALKS, COUNTERS };
 
 static void counters(struct svm *s, uint64_t *c)
 {
-	static const char *const names[] = { "nested_run", "nested_exits", "tlb_flush", "mmu_contexts", "page_walks", "slat_walks" };
+	static const char *const names[] = {
+		"nested_run", "nested_exits", "tlb_flush", "mmu_contexts", "page_walks", "slat_walks",
+	};
 
 	for (unsigned int n = 0; n < COUNTERS; n++)
 		c[n] = stat(s, names[n]) - c[n];
@@ -129,7 +131,7 @@ static void test_round_trips(void **state)
 	costs(false);
 }
 
-/* --- what drops L2's translations ---------------------------------------------------------------------------------- */
+/* --- what drops L2's translations --------------------------------------------------- */
 
 #define AGAIN 0xeb, 0xf4        /* of L1's loop, behind its OUT */
 #define STUB 0x1800
@@ -206,22 +208,28 @@ static void test_tlb_control(void **state)
 	controls(true, NESTED);
 }
 
+/* A page of one ASID, and with it where its tables lie. */
 static void test_invlpga(void **state)
 {
-	struct svm s = start(true);
-	uint64_t flushes;
+	for (unsigned int n = 0; n < 2; n++) {
+		enum what what = n ? PDE : PTE;
+		struct svm s = start(true);
+		uint64_t flushes;
 
-	assert_int_equal(loaded(&s), 1);
-	*pte(&s, DATA) = MORE | 7;
-	flushes = stat(&s, "tlb_flush");
-	invlpga(&s, DATA, 2);
-	expect_kept(&s, 1);
-	invlpga(&s, MORE, 1);
-	expect_kept(&s, 1);
-	invlpga(&s, DATA, 1);
-	assert_int_equal(loaded(&s), 2);
-	assert_int_equal(stat(&s, "tlb_flush"), flushes);
-	svm_end(&s);
+		memcpy(at(&s, SPARE), pte(&s, 0), PAGE);
+		at(&s, SPARE)[DATA >> 12] = MORE | 7;
+		assert_int_equal(loaded(&s), 1);
+		change(&s, what, true);
+		flushes = stat(&s, "tlb_flush");
+		invlpga(&s, DATA, 2);
+		expect_kept(&s, 1);
+		invlpga(&s, MORE, 1);
+		expect_kept(&s, 1);
+		invlpga(&s, DATA, 1);
+		assert_int_equal(loaded(&s), 2);
+		assert_int_equal(stat(&s, "tlb_flush"), flushes);
+		svm_end(&s);
+	}
 }
 
 /* L2's own MOV CR3, and INVLPG; they are no business of L1's. */
@@ -229,10 +237,14 @@ static void test_l2_flushes(void **state)
 {
 	struct svm s = start(true);
 	/* al = [DATA]; bl = al; mov rax,cr3; PTE = MORE; mov cr3,rax; al = [DATA]; ah = bl */
-	const uint8_t cr3[] = { LOAD(DATA), 0x88, 0xc3, 0x0f, 0x20, 0xd8, 0xc7, 0x04, 0x25, ABS(TABLES + 0x3000 + (DATA >> 9)),
-				ABS(MORE | 7), 0x0f, 0x22, 0xd8, LOAD(DATA), 0x88, 0xdc, VMMCALL };
-	const uint8_t invlpg[] = { LOAD(DATA), 0x88, 0xc3, 0xc7, 0x04, 0x25, ABS(TABLES + 0x3000 + (DATA >> 9)), ABS(DATA | 7),
-				   0x0f, 0x01, 0x3c, 0x25, ABS(DATA), LOAD(DATA), 0x88, 0xdc, VMMCALL };
+	const uint8_t cr3[] = {
+		LOAD(DATA), 0x88, 0xc3, 0x0f, 0x20, 0xd8, 0xc7, 0x04, 0x25, ABS(TABLES + 0x3000 + (DATA >> 9)),
+		ABS(MORE | 7), 0x0f, 0x22, 0xd8, LOAD(DATA), 0x88, 0xdc, VMMCALL,
+	};
+	const uint8_t invlpg[] = {
+		LOAD(DATA), 0x88, 0xc3, 0xc7, 0x04, 0x25, ABS(TABLES + 0x3000 + (DATA >> 9)), ABS(DATA | 7),
+		0x0f, 0x01, 0x3c, 0x25, ABS(DATA), LOAD(DATA), 0x88, 0xdc, VMMCALL,
+	};
 
 	svm_code(&s, SVM_L2, cr3, sizeof(cr3));
 	svm_expect(&s, EXIT_VMMCALL);
@@ -244,7 +256,7 @@ static void test_l2_flushes(void **state)
 	svm_end(&s);
 }
 
-/* --- whose tables ----------------------------------------------------------------------------------------------------- */
+/* --- whose tables --------------------------------------------------- */
 
 /* Another nested CR3, and another CR3, with the same ASID; there and back nothing is flushed, nor walked twice. */
 static void test_other_tables(void **state)
@@ -305,7 +317,7 @@ static void test_five_levels(void **state)
 	svm_end(&s);
 }
 
-/* --- modes that rights depend on ----------------------------------------------------------------------------------------- */
+/* --- modes that rights depend on --------------------------------------------------- */
 
 static void expect_pf(struct svm *s, uint32_t error)
 {
@@ -372,7 +384,7 @@ static void test_nx(void **state)
 	svm_end(&s);
 }
 
-/* --- PAE ------------------------------------------------------------------------------------------------------------------ */
+/* --- PAE --------------------------------------------------- */
 
 #define PDPT (SVM_MEM + 0xb000)
 #define FIRST (SVM_MEM + 0x10000)
@@ -403,7 +415,7 @@ static struct svm pae(bool npt)
 	return s;
 }
 
-/* The four entries are read as VMRUN loads CR3, and as L2 changes CR0.CD; of nested paging bad ones fault when they are used. */
+/* The four entries are read by VMRUN, and as L2 changes CR0.CD; with nested paging bad ones fault when they are used. */
 static void four_entries(bool npt)
 {
 	struct svm s = pae(npt);
@@ -412,7 +424,7 @@ static void four_entries(bool npt)
 	assert_int_equal(loaded(&s), 1);
 	if (!api_real())
 		assert_int_equal(stat(&s, "pdpte_loads"), before + 1);
-	/* mov eax,[PDPT]; xor eax,FIRST ^ OTHER: L2 changes its own, and then TS, or CD.  Its stack is not used. */
+	/* xor dword [PDPT],FIRST ^ OTHER: L2 changes its own, and then TS, or CD. */
 	SVM_CODE(&s, SVM_L2, 0x81, 0x35, ABS(PDPT), ABS(FIRST ^ OTHER), TOGGLE(8));
 	assert_int_equal(loaded(&s), 1);
 	svm_put8(&s, S_CR0, svm_get8(&s, S_CR0) & ~8ULL);
@@ -462,7 +474,8 @@ static void test_cr3_nowhere(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_round_trips), cmocka_unit_test(test_tlb_control), cmocka_unit_test(test_invlpga),
 	cmocka_unit_test(test_l2_flushes), cmocka_unit_test(test_other_tables), cmocka_unit_test(test_five_levels),
-	cmocka_unit_test(test_modes), cmocka_unit_test(test_nx), cmocka_unit_test(test_pae), cmocka_unit_test(test_cr3_nowhere),
+	cmocka_unit_test(test_modes), cmocka_unit_test(test_nx), cmocka_unit_test(test_pae),
+	cmocka_unit_test(test_cr3_nowhere),
 };
 
 API_MAIN(tests)

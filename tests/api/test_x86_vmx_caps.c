@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * What says that there is VMX, and that it goes where the processor has none; and the registers that VM entries and exits
- * load and save by controls of their own.  SDM 3C, 24.7.1, 24.8.1, 26.3.2.1, 27.3.1, 27.5.1; SDM 3D, appendix A; api.rst 4.88.
+ * load and save by controls of their own.  SDM 3C, 24.7.1, 24.8.1, 26.3.2.1, 27.3.1, 27.5.1; SDM 3D, appendix A.
  */
 #include <stdlib.h>
 
@@ -78,7 +78,10 @@ static void test_there_or_not(void **state)
 	static const struct {
 		const char *cpu;
 		bool vmx, nested;
-	} cpus[] = { { "intel", true, true }, { "intel,-vmx", false, false }, { "amd", false, true }, { "amd,-svm", false, false } };
+	} cpus[] = {
+		{ "intel", true, true }, { "intel,-vmx", false, false },
+		{ "amd", false, true }, { "amd,-svm", false, false },
+	};
 
 	if (!api_linked())
 		skip();
@@ -154,7 +157,8 @@ static void expect_values(struct vmx *s, const struct reg *r, bool load_guest, b
 /* All combinations, one after the other: each entry and exit goes by the controls that it has then. */
 static void each_way(struct vmx *s, const struct reg *r)
 {
-	uint64_t entry = vmx_get(s, F_ENTRY), leave = vmx_get(s, F_EXIT), runs = api_real() ? 0 : guest_stat(s->g.vcpu, "nested_run");
+	uint64_t runs = api_real() ? 0 : guest_stat(s->g.vcpu, "nested_run");
+	uint64_t entry = vmx_get(s, F_ENTRY), leave = vmx_get(s, F_EXIT);
 
 	for (unsigned int n = 0; n < 8; n++) {
 		bool load_guest = n & 1, save_guest = n & 2 && r->save_guest, load_host = n & 4;

@@ -197,7 +197,7 @@ static void test_large_pages(void **state)
 	vmx_end(&s);
 }
 
-/* What an entry must not be: of a page, of a table, of a large page; and what it may, but does not allow.  28.3.3.1, 28.3.3.2. */
+/* What an entry must not be: of a page, of a table, of a large page; and what may be, but allows nothing.  28.3.3.1. */
 static const struct {
 	uint8_t level;
 	uint64_t entry;

@@ -50,7 +50,7 @@ static void test_enabled(void **state)
 	vmx_end(&s);
 }
 
-/* --- success, and both kinds of failure --------------------------------------------------------------------------- */
+/* --- success, and both kinds of failure --------------------------------------------------- */
 
 #define CF 1u
 #define ZF 0x40u
@@ -140,7 +140,7 @@ static void test_outcomes(void **state)
 	vmx_end(&s);
 }
 
-/* --- INVVPID's and INVEPT's operands ------------------------------------------------------------------------------------- */
+/* --- INVVPID's and INVEPT's operands --------------------------------------------------- */
 
 #define NOT_CANONICAL (1ULL << 63)
 #define EPTP(flags) (VMX_EPT | (flags))
@@ -158,7 +158,8 @@ static const struct {
 	{ INVVPID, 3, 1, 0, false }, { INVVPID, 3, 0, 0, true }, { INVVPID, 3, 0x10001, 0, true },
 	{ INVVPID, 4, 1, 0, true }, { INVVPID, 0x80000000, 1, 0, true },
 	{ INVEPT, 1, EPTP(0x1e), 0, false }, { INVEPT, 1, EPTP(0x5e), 0, false }, { INVEPT, 1, EPTP(0x1d), 0, true },
-	{ INVEPT, 1, EPTP(0x16), 0, true }, { INVEPT, 1, EPTP(0x9e), 0, true }, { INVEPT, 1, 1ULL << 63 | EPTP(0x1e), 0, true },
+	{ INVEPT, 1, EPTP(0x16), 0, true }, { INVEPT, 1, EPTP(0x9e), 0, true },
+	{ INVEPT, 1, 1ULL << 63 | EPTP(0x1e), 0, true },
 	{ INVEPT, 2, ~0ULL, 0, false }, { INVEPT, 0, EPTP(0x1e), 0, true }, { INVEPT, 3, EPTP(0x1e), 0, true },
 };
 

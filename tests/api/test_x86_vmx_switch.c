@@ -25,13 +25,15 @@ static uint64_t stat(struct vmx *s, const char *name)
 	return guest_stat(s->g.vcpu, name);
 }
 
-/* --- what a round trip costs ------------------------------------------------------------------------------------ */
+/* --- what a round trip costs --------------------------------------------------- */
 
 enum { RUNS, EXITS, FLUSHES, CONTEXTS, WALKS, SLAT_WALKS, COUNTERS };
 
 static void counters(struct vmx *s, uint64_t *c)
 {
-	static const char *const names[] = { "nested_run", "nested_exits", "tlb_flush", "mmu_contexts", "page_walks", "slat_walks" };
+	static const char *const names[] = {
+		"nested_run", "nested_exits", "tlb_flush", "mmu_contexts", "page_walks", "slat_walks",
+	};
 
 	for (unsigned int n = 0; n < COUNTERS; n++)
 		c[n] = stat(s, names[n]) - c[n];
@@ -77,7 +79,7 @@ static void test_round_trips(void **state)
 	tagged(false);
 }
 
-/* --- what L1 itself knows ----------------------------------------------------------------------------------------- */
+/* --- what L1 itself knows --------------------------------------------------- */
 
 #define L1_TABLE (VMX_FREE + 0x9000)    /* of L1's second 2 MiB */
 #define L1_PAGE (0x200000 + DATA)
@@ -128,7 +130,7 @@ static void test_other_ept_without_vpid(void **state)
 	vmx_end(&s);
 }
 
-/* --- INVVPID, once more --------------------------------------------------------------------------------------------- */
+/* --- INVVPID, once more --------------------------------------------------- */
 
 /* It drops what depends on L2's own tables, and not what was found in EPT. */
 static void test_invvpid_keeps_ept(void **state)
@@ -178,7 +180,7 @@ static void test_vpid_again(void **state)
 	vmx_end(&s);
 }
 
-/* --- PAE ------------------------------------------------------------------------------------------------------------ */
+/* --- PAE --------------------------------------------------- */
 
 /* Two directories, of which one leads to other data; CR3's four entries are in front of them. */
 #define PDPT (VMX_FREE + 0xb000)
@@ -313,7 +315,7 @@ static void test_pae_without_ept(void **state)
 	vmx_end(&s);
 }
 
-/* --- modes that rights depend on ---------------------------------------------------------------------------------------- */
+/* --- modes that rights depend on --------------------------------------------------- */
 
 static void expect_pf(struct vmx *s, uint32_t error)
 {
@@ -377,7 +379,8 @@ static void test_pke(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_round_trips), cmocka_unit_test(test_l1_without_vpid), cmocka_unit_test(test_other_ept_without_vpid),
+	cmocka_unit_test(test_round_trips), cmocka_unit_test(test_l1_without_vpid),
+	cmocka_unit_test(test_other_ept_without_vpid),
 	cmocka_unit_test(test_invvpid_keeps_ept), cmocka_unit_test(test_vpid_again), cmocka_unit_test(test_pae),
 	cmocka_unit_test(test_pae_vpid), cmocka_unit_test(test_pae_reserved), cmocka_unit_test(test_pae_without_ept),
 	cmocka_unit_test(test_smap), cmocka_unit_test(test_pke),
