@@ -6,13 +6,11 @@
 #include <stdlib.h>
 
 #include "anykvm.h"
-#include "vmx.h"
+#include "vmx_own.h"
 
 #define FIRST_CAP 0x480
 #define LAST_CAP 0x491
-#define HLT 0xf4
 #define UD 6
-#define ABS(a) (a) & 0xff, (a) >> 8 & 0xff, (a) >> 16 & 0xff, (a) >> 24 & 0xff
 
 /* --- with and without ----------------------------------------------------------------------------------------------- */
 
@@ -118,6 +116,93 @@ static void test_no_shadow_vmcs(void **state)
 	vmx_end(&s);
 }
 
+/* --- what a client takes away ------------------------------------------------------------------------------------ */
+
+#define FLAGS (VMX_FREE + 0x9000)
+#define ZF 0x40u
+
+/* L1 leaves VMX operation, since the client may not write these within, and enters it again. */
+static void narrow(struct vmx *s, uint32_t msr, uint64_t bits)
+{
+	/* vmclear; vmxoff; out 0x20,al; vmxon; vmptrld */
+	const uint8_t code[] = {
+		0x66, 0x0f, 0xc7, 0x34, 0x25, ABS(VMX_BOX + 8), 0x0f, 0x01, 0xc4, 0xe6, 0x20,
+		0xf3, 0x0f, 0xc7, 0x34, 0x25, ABS(VMX_BOX), 0x0f, 0xc7, 0x34, 0x25, ABS(VMX_BOX + 8), 0xc3,
+	};
+	uint64_t value = 0;
+
+	vmx_get(s, F_RIP);
+	memcpy(vmx_at(s, VMX_STUB), code, sizeof(code));
+	assert_int_equal(guest_get_msr(&s->g, msr, &value), 1);
+	assert_int_equal(guest_set_msr(&s->g, msr, value & ~bits), 0);
+	guest_port(&s->g, 0x20);
+	assert_int_equal(value & bits, bits);
+	assert_int_equal(guest_set_msr(&s->g, msr, value & ~bits), 1);
+	*(uint64_t *)vmx_at(s, VMX_BOX + 24) = 0;
+	vmx_get(s, F_RIP);
+}
+
+/* Does INVEPT or INVVPID of @type succeed? */
+static bool invalidates(struct vmx *s, uint8_t opcode, uint32_t type)
+{
+	uint64_t *d = vmx_at(s, DESCRIPTOR);
+
+	d[0] = opcode == INVEPT ? VMX_EPT | 3 << 3 | 6 : 1;
+	d[1] = DATA;
+	VMX_DO(s, 0xb8, ABS(type), 0x66, 0x0f, 0x38, opcode, 0x04, 0x25, ABS(DESCRIPTOR), 0x9c, 0x8f, 0x04, 0x25, ABS(FLAGS));
+	return !(*(uint32_t *)vmx_at(s, FLAGS) & ZF);
+}
+
+/* Of IA32_VMX_EPT_VPID_CAP the types, by their bits, and the instructions. */
+static const struct {
+	uint8_t opcode;
+	uint64_t instruction, types[4];
+} invalidations[] = {
+	{ INVEPT, 1ULL << 20, { 0, 1ULL << 25, 1ULL << 26, 0 } },
+	{ INVVPID, 1ULL << 32, { 1ULL << 40, 1ULL << 41, 1ULL << 42, 1ULL << 43 } },
+};
+
+static void test_no_invalidation(void **state)
+{
+	for (unsigned int n = 0; n < 2; n++) {
+		struct vmx s = with_vpid(true);
+
+		vmx_get(&s, F_RIP);
+		for (uint32_t type = 0; type < 4; type++)
+			assert_int_equal(invalidates(&s, invalidations[n].opcode, type), invalidations[n].types[type] != 0);
+		for (uint32_t type = 0; type < 4; type++) {
+			if (!invalidations[n].types[type])
+				continue;
+			narrow(&s, 0x48c, invalidations[n].types[type]);
+			for (uint32_t other = 0; other < 4; other++)
+				assert_int_equal(invalidates(&s, invalidations[n].opcode, other),
+						 other > type && invalidations[n].types[other]);
+		}
+		narrow(&s, 0x48c, invalidations[n].instruction);
+		VMX_CODE(&s, VMX_STUB, 0x66, 0x0f, 0x38, invalidations[n].opcode, 0x04, 0x25, ABS(DESCRIPTOR));
+		guest_port(&s.g, VMX_FAULT + UD);
+		vmx_end(&s);
+	}
+}
+
+/* A secondary control, and a length of EPT's walks: VM entry refuses what is not offered any more. */
+static void test_no_controls(void **state)
+{
+	struct vmx s = with_vpid(true);
+
+	vmx_put(&s, F_VMREAD_BITMAP, VMX_FREE + 0xa000);
+	vmx_put(&s, F_VMWRITE_BITMAP, VMX_FREE + 0xa000);
+	vmx_control2(&s, P2_SHADOW_VMCS);
+	assert_int_equal(loaded(&s), 1);
+	narrow(&s, 0x48b, (uint64_t)P2_SHADOW_VMCS << 32);
+	vmx_expect(&s, VMX_FAIL + 7);
+	vmx_clear(&s, F_PROC2, P2_SHADOW_VMCS);
+	assert_int_equal(loaded(&s), 1);
+	narrow(&s, 0x48c, 1 << 6);
+	vmx_expect(&s, VMX_FAIL + 7);
+	vmx_end(&s);
+}
+
 /* --- loaded and saved ------------------------------------------------------------------------------------------------- */
 
 #define NONE 0
@@ -192,7 +277,8 @@ static void test_loaded_and_saved(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_there_or_not), cmocka_unit_test(test_no_shadow_vmcs), cmocka_unit_test(test_loaded_and_saved),
+	cmocka_unit_test(test_there_or_not), cmocka_unit_test(test_no_shadow_vmcs),
+	cmocka_unit_test(test_no_invalidation), cmocka_unit_test(test_no_controls), cmocka_unit_test(test_loaded_and_saved),
 };
 
 API_MAIN(tests)
