@@ -390,8 +390,20 @@ static void test_nx(void **state)
 #define FIRST (SVM_MEM + 0x10000)
 #define OTHER (SVM_MEM + 0x12000)
 
-/* The load; mov eax,cr0; xor eax,bit; mov cr0,eax; and the load once more */
-#define TOGGLE(bit) LOAD(DATA), 0x0f, 0x20, 0xc0, 0x35, ABS(bit), 0x0f, 0x22, 0xc0, LOAD(DATA), VMMCALL
+/* xor dword [PDPT],FIRST ^ OTHER; the load; mov eax,crN; xor eax,bit; mov crN,eax; and the load once more */
+#define TOGGLE(cr, bit) \
+	0x81, 0x35, ABS(PDPT), ABS(FIRST ^ OTHER), LOAD(DATA), 0x0f, 0x20, 0xc0 | (cr) << 3, 0x35, ABS(bit), \
+	0x0f, 0x22, 0xc0 | (cr) << 3, LOAD(DATA), VMMCALL
+
+/* Which bits load the four entries; APM 2, 5.2.4. */
+static const struct {
+	uint8_t cr;
+	uint32_t bit;
+	bool loads;
+} toggles[] = {
+	{ 0, CR0_CD, true }, { 0, CR0_CD | 1u << 29, true }, { 4, 1 << 4, true }, { 4, 1 << 7, true }, { 4, 1 << 20, true },
+	{ 0, 1 << 3, false }, { 0, 1 << 16, false }, { 4, 1 << 2, false }, { 4, 1 << 9, false },
+};
 
 static void directory(struct svm *s, uint64_t gpa, uint64_t data)
 {
@@ -415,7 +427,7 @@ static struct svm pae(bool npt)
 	return s;
 }
 
-/* The four entries are read by VMRUN, and as L2 changes CR0.CD; with nested paging bad ones fault when they are used. */
+/* The four entries are read by VMRUN, and as L2 changes CR0.CD; with nested paging bad ones fault in use. */
 static void four_entries(bool npt)
 {
 	struct svm s = pae(npt);
@@ -424,17 +436,21 @@ static void four_entries(bool npt)
 	assert_int_equal(loaded(&s), 1);
 	if (!api_real())
 		assert_int_equal(stat(&s, "pdpte_loads"), before + 1);
-	/* xor dword [PDPT],FIRST ^ OTHER: L2 changes its own, and then TS, or CD. */
-	SVM_CODE(&s, SVM_L2, 0x81, 0x35, ABS(PDPT), ABS(FIRST ^ OTHER), TOGGLE(8));
-	assert_int_equal(loaded(&s), 1);
-	svm_put8(&s, S_CR0, svm_get8(&s, S_CR0) & ~8ULL);
-	*at(&s, PDPT) = FIRST | 1;
-	SVM_CODE(&s, SVM_L2, 0x81, 0x35, ABS(PDPT), ABS(FIRST ^ OTHER), TOGGLE(CR0_CD));
-	before = stat(&s, "pdpte_loads");
-	assert_int_equal(loaded(&s), 2);
-	if (!api_real())
-		assert_int_equal(stat(&s, "pdpte_loads"), before + 2);
-	svm_put8(&s, S_CR0, svm_get8(&s, S_CR0) & ~(uint64_t)CR0_CD);
+	for (unsigned int n = 0; n < sizeof(toggles) / sizeof(toggles[0]); n++) {
+		uint64_t cr0 = svm_get8(&s, S_CR0), cr4 = svm_get8(&s, S_CR4);
+		bool loads = toggles[n].loads;
+
+		*at(&s, PDPT) = FIRST | 1;
+		svm_put(&s, C_TLB, 1, TLB_ASID);
+		SVM_CODE(&s, SVM_L2, TOGGLE(toggles[n].cr, toggles[n].bit));
+		before = stat(&s, "pdpte_loads");
+		if (loaded(&s) != (loads ? 2 : 1))
+			fail_msg("CR%u, %#x", toggles[n].cr, toggles[n].bit);
+		if (!api_real())
+			assert_int_equal(stat(&s, "pdpte_loads"), before + 1 + loads);
+		svm_put8(&s, S_CR0, cr0);
+		svm_put8(&s, S_CR4, cr4);
+	}
 	/* What L1 changes between entries; with the ASID's translations dropped. */
 	*at(&s, PDPT) = FIRST | 1;
 	SVM_CODE(&s, SVM_L2, LOAD(DATA), VMMCALL);
@@ -471,11 +487,72 @@ static void test_cr3_nowhere(void **state)
 	svm_end(&s);
 }
 
+/* CR2 is the VMCB's at each entry, and goes back there. */
+static void test_cr2(void **state)
+{
+	/* mov rax,cr2; mov ecx,12345h; mov cr2,rcx; vmmcall */
+	struct svm s = SVM(0, 0, 0x0f, 0x20, 0xd0, 0xb9, ABS(0x12345), 0x0f, 0x22, 0xd1, VMMCALL);
+
+	for (uint64_t n = 0; n < 1000; n++) {
+		svm_put8(&s, S_CR2, n << 32 | 0x777);
+		svm_expect(&s, EXIT_VMMCALL);
+		svm_rewind(&s);
+		assert_int_equal(svm_get8(&s, S_RAX), n << 32 | 0x777);
+		assert_int_equal(svm_get8(&s, S_CR2), 0x12345);
+	}
+	svm_end(&s);
+}
+
+#define CR4_PCIDE (1u << 17)
+
+/* Of two PCIDs in one ASID each has its own, L2's INVLPG is for the current one, and TLB_CONTROL for both. */
+static void pcids(bool npt)
+{
+	struct svm s = start(npt);
+	uint8_t was;
+
+	if (!(guest_leaf(s.cpuid, 1, 0)->ecx & 1 << 17)) {
+		svm_end(&s);
+		skip();
+	}
+	svm_put8(&s, S_CR4, svm_get8(&s, S_CR4) | CR4_PCIDE);
+	svm_put8(&s, S_CR3, TABLES | 1);
+	assert_int_equal(loaded(&s), 1);
+	change(&s, PTE, true);
+	expect_kept(&s, 1);
+	svm_put8(&s, S_CR3, TABLES | 2);
+	assert_int_equal(loaded(&s), 2);
+	svm_put8(&s, S_CR3, TABLES | 1);
+	expect_kept(&s, 1);
+	/* mov eax,TABLES | 2; bts rax,63; mov cr3,rax: nothing is dropped; without that bit PCID 2's are */
+	change(&s, PTE, false);
+	SVM_CODE(&s, SVM_L2, 0xb8, ABS(TABLES | 2), 0x48, 0x0f, 0xba, 0xe8, 63, 0x0f, 0x22, 0xd8, LOAD(DATA), VMMCALL);
+	was = loaded(&s);
+	if (!api_real())
+		assert_int_equal(was, 2);
+	SVM_CODE(&s, SVM_L2, 0xb8, ABS(TABLES | 2), 0x0f, 0x22, 0xd8, LOAD(DATA), VMMCALL);
+	assert_int_equal(loaded(&s), 1);
+	SVM_CODE(&s, SVM_L2, LOAD(DATA), VMMCALL);
+	change(&s, PTE, true);
+	svm_put(&s, C_TLB, 1, TLB_ASID);
+	assert_int_equal(loaded(&s), 2);
+	svm_put(&s, C_TLB, 1, TLB_NOTHING);
+	svm_put8(&s, S_CR3, TABLES | 1);
+	assert_int_equal(loaded(&s), 2);
+	svm_end(&s);
+}
+
+static void test_pcids(void **state)
+{
+	pcids(false);
+	pcids(true);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_round_trips), cmocka_unit_test(test_tlb_control), cmocka_unit_test(test_invlpga),
 	cmocka_unit_test(test_l2_flushes), cmocka_unit_test(test_other_tables), cmocka_unit_test(test_five_levels),
 	cmocka_unit_test(test_modes), cmocka_unit_test(test_nx), cmocka_unit_test(test_pae),
-	cmocka_unit_test(test_cr3_nowhere),
+	cmocka_unit_test(test_cr3_nowhere), cmocka_unit_test(test_cr2), cmocka_unit_test(test_pcids),
 };
 
 API_MAIN(tests)

@@ -187,8 +187,19 @@ static void test_vpid_again(void **state)
 #define FIRST (VMX_FREE + 0xc000)
 #define OTHER (VMX_FREE + 0xe000)
 
-/* The load; mov eax,cr0; xor eax,bit; mov cr0,eax; and the load once more */
-#define TOGGLE(bit) LOAD(DATA), 0x0f, 0x20, 0xc0, 0x35, ABS(bit), 0x0f, 0x22, 0xc0, LOAD(DATA), HLT
+/* The load; mov eax,crN; xor eax,bit; mov crN,eax; and the load once more */
+#define TOGGLE(cr, bit) \
+	LOAD(DATA), 0x0f, 0x20, 0xc0 | (cr) << 3, 0x35, ABS(bit), 0x0f, 0x22, 0xc0 | (cr) << 3, LOAD(DATA), HLT
+
+/* Which bits load the four entries; SDM 3A, 4.4.1. */
+static const struct {
+	uint8_t cr;
+	uint32_t bit;
+	bool loads;
+} toggles[] = {
+	{ 0, CR0_CD, true }, { 0, CR0_CD | 1u << 29, true }, { 4, 1 << 4, true }, { 4, 1 << 7, true }, { 4, 1 << 20, true },
+	{ 0, 1 << 3, false }, { 0, 1 << 16, false }, { 4, 1 << 2, false }, { 4, 1 << 9, false },
+};
 
 static void directory(struct vmx *s, uint64_t at, uint64_t data)
 {
@@ -223,15 +234,6 @@ static uint64_t pdpte_loads(struct vmx *s)
 	return api_real() ? 0 : stat(s, "pdpte_loads");
 }
 
-/* Behind a toggle CR0 is what it was. */
-static uint8_t after(struct vmx *s)
-{
-	uint8_t was = loaded(s);
-
-	vmx_clear(s, F_CR0, CR0_CD | 8);
-	return was;
-}
-
 static void test_pae(void **state)
 {
 	struct vmx s = pae(true, false);
@@ -244,17 +246,36 @@ static void test_pae(void **state)
 	vmx_put(&s, F_PDPTE0, FIRST | 1);
 	assert_int_equal(loaded(&s), 1);
 	assert_int_equal(pdpte_loads(&s), before);
-	/* L2 changes CR0.TS, which loads none; and CD, which does.  They are saved. */
-	VMX_CODE(&s, VMX_L2, TOGGLE(8));
-	assert_int_equal(after(&s), 1);
-	assert_int_equal(vmx_get(&s, F_PDPTE0), FIRST | 1);
-	assert_int_equal(pdpte_loads(&s), before);
-	VMX_CODE(&s, VMX_L2, TOGGLE(CR0_CD));
-	assert_int_equal(after(&s), 2);
-	assert_int_equal(vmx_get(&s, F_PDPTE0), OTHER | 1);
-	if (!api_real())
-		assert_int_equal(pdpte_loads(&s), before + 1);
 	vmx_end(&s);
+}
+
+/* L2's own: what loads them loads them from its memory, what was translated by the old ones is gone, and they are saved. */
+static void toggle(struct vmx *s, unsigned int n)
+{
+	uint64_t cr0 = vmx_get(s, F_CR0), cr4 = vmx_get(s, F_CR4), before = pdpte_loads(s);
+	bool loads = toggles[n].loads;
+
+	VMX_CODE(s, VMX_L2, TOGGLE(toggles[n].cr, toggles[n].bit));
+	if (loaded(s) != (loads ? 2 : 1))
+		fail_msg("CR%u, %#x", toggles[n].cr, toggles[n].bit);
+	assert_int_equal(vmx_get(s, F_PDPTE0), (loads ? OTHER : FIRST) | 1);
+	if (!api_real())
+		assert_int_equal(pdpte_loads(s), before + loads);
+	vmx_put(s, F_CR0, cr0);
+	vmx_put(s, F_CR4, cr4);
+	vmx_put(s, F_PDPTE0, FIRST | 1);
+}
+
+static void test_pae_toggles(void **state)
+{
+	for (unsigned int n = 0; n < sizeof(toggles) / sizeof(toggles[0]); n++) {
+		struct vmx s = pae(true, n & 1);
+
+		toggle(&s, n);
+		invalidate(&s, INVVPID, 2, 0, 0);
+		toggle(&s, n);
+		vmx_end(&s);
+	}
 }
 
 /* With a VPID what was translated by the old ones may last; INVVPID is what ends it. */
@@ -266,9 +287,6 @@ static void test_pae_vpid(void **state)
 	vmx_put(&s, F_PDPTE0, OTHER | 1);
 	invalidate(&s, INVVPID, 1, 1, 0);
 	assert_int_equal(loaded(&s), 2);
-	vmx_put(&s, F_PDPTE0, FIRST | 1);
-	VMX_CODE(&s, VMX_L2, TOGGLE(CR0_CD));
-	assert_int_equal(after(&s), 2);
 	vmx_end(&s);
 }
 
@@ -280,7 +298,7 @@ static void test_pae_reserved(void **state)
 
 	assert_int_equal(loaded(&s), 1);
 	*(uint64_t *)vmx_at(&s, PDPT) |= 2;
-	VMX_CODE(&s, VMX_L2, TOGGLE(CR0_CD));
+	VMX_CODE(&s, VMX_L2, TOGGLE(0, CR0_CD));
 	vmx_expect(&s, R_EXCEPTION);
 	assert_int_equal(vmx_get(&s, F_EXIT_EVENT), EXCEPTION(GP) | 1u << 11);
 	assert_int_equal(vmx_get(&s, F_EXIT_EVENT_ERROR), 0);
@@ -382,6 +400,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_round_trips), cmocka_unit_test(test_l1_without_vpid),
 	cmocka_unit_test(test_other_ept_without_vpid),
 	cmocka_unit_test(test_invvpid_keeps_ept), cmocka_unit_test(test_vpid_again), cmocka_unit_test(test_pae),
+	cmocka_unit_test(test_pae_toggles),
 	cmocka_unit_test(test_pae_vpid), cmocka_unit_test(test_pae_reserved), cmocka_unit_test(test_pae_without_ept),
 	cmocka_unit_test(test_smap), cmocka_unit_test(test_pke),
 };
