@@ -54,6 +54,7 @@ struct x86_vmx {
 		uint8_t page[VMCS_SIZE];
 	};
 	struct vmx_exit exit;
+	uint64_t exit_tsc;              /* L1's when it came about, if any MSR is to be stored */
 	struct vmx_asked asked;
 	bool pausing;                   /* L2 has executed PAUSE at CPL 0; first in its loop, and last: when, by L1's TSC */
 	uint64_t first_pause, last_pause;
