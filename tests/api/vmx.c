@@ -156,6 +156,11 @@ void vmx_enter(struct vmx *s)
 	*box(s, BOX_ENTER) = 1;
 }
 
+uint64_t *vmx_launched(struct vmx *s)
+{
+	return box(s, BOX_LAUNCHED);
+}
+
 uint32_t vmx_reason(struct vmx *s)
 {
 	uint64_t flags = *box(s, BOX_FLAGS);

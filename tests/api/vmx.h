@@ -110,6 +110,8 @@ void vmx_expect(struct vmx *s, uint32_t reason);
 /** vmx_enter - L1 is about to enter, and runs at the next guest_run(); vmx_reason - after VMX_DONE. */
 void vmx_enter(struct vmx *s);
 uint32_t vmx_reason(struct vmx *s);
+/** vmx_launched - not zero: L1 enters by VMRESUME.  For tests that change the current VMCS. */
+uint64_t *vmx_launched(struct vmx *s);
 /** vmx_goto, vmx_next - L2 goes on at @rip, or behind the instruction that has exited. */
 void vmx_goto(struct vmx *s, uint64_t rip);
 void vmx_next(struct vmx *s);
