@@ -14,7 +14,7 @@
 #define MAPPINGS_OFFERED (1u << 18)             /* EAX of the leaf 0x4000000a */
 #define MAPPINGS_REPS(n) ((uint64_t)(n) << 32)
 
-enum { SUCCESS = 0, INVALID_CODE = 2, INVALID_INPUT = 3, INVALID_PARAMETER = 5 };
+enum { SUCCESS = 0, INVALID_CODE = 2, INVALID_INPUT = 3, INVALID_ALIGNMENT = 4, INVALID_PARAMETER = 5 };
 
 /** mappings_start - EPT at VMX_EPT, VPID 1, L2's @code; CPUID has Hyper-V, with @nested of its nested features. */
 struct vmx mappings_start(uint32_t nested, const uint8_t *code, size_t n);

@@ -126,7 +126,7 @@ static void test_reps(void **state)
 	assert_int_equal(loaded(&s), 1);
 	map(&s, MORE);
 	assert_int_equal(flush_list(&s, ROOT, DATA, 0), INVALID_INPUT);
-	assert_int_equal(flush_list(&s, ROOT, DATA, 511), INVALID_INPUT);
+	assert_int_equal(flush_list(&s, ROOT, DATA, 511), INVALID_ALIGNMENT);
 	assert_int_equal(loaded(&s), 1);
 	assert_int_equal(flush_list(&s, ROOT, DATA, 510), SUCCESS | REPS(510));
 	assert_int_equal(loaded(&s), 2);
@@ -146,6 +146,11 @@ static void test_bad_input(void **state)
 	assert_int_equal(flush_list(&s, ROOT | 6, DATA, 1), INVALID_PARAMETER);
 	assert_int_equal(call(&s, LIST | REPS(1), 0x40000000, 0), INVALID_INPUT);
 	assert_int_equal(call(&s, SPACE, 0x40000000, 0), INVALID_INPUT);
+	/* The input is aligned, and within a page. */
+	assert_int_equal(call(&s, SPACE, MAPPINGS_INPUT + 4, 0), INVALID_ALIGNMENT);
+	assert_int_equal(call(&s, LIST | REPS(1), MAPPINGS_INPUT + 4, 0), INVALID_ALIGNMENT);
+	assert_int_equal(call(&s, SPACE, MAPPINGS_INPUT + 0xff8, 0), INVALID_ALIGNMENT);
+	assert_int_equal(call(&s, LIST | REPS(1), MAPPINGS_INPUT + 0xff0, 0), INVALID_ALIGNMENT);
 	assert_int_equal(call(&s, LIST | 1 << 16 | REPS(1), ROOT, 0), INVALID_INPUT);
 	assert_int_equal(loaded(&s), 1);
 	/* The registers are the input of a fast one. */
