@@ -429,7 +429,7 @@ static void deliver(struct x86_cpu *cpu, const struct event *e)
 	cpu->is_delivering = false;
 	cpu->shadow = 0;
 	x86_replay_done(cpu);
-	if (unlikely(cpu->lbr.on))
+	if (unlikely(cpu->lbr.msrs.debugctl))
 		x86_lbr_event(cpu, e->vector, from);
 }
 

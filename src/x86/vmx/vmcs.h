@@ -156,8 +156,6 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define ENTRY_LOAD_PAT (1u << 14)
 #define ENTRY_LOAD_EFER (1u << 15)
 
-#define DEBUGCTL_BTF (1u << 1)
-
 /* guest_interruptibility, 24.4.2. */
 #define BLOCKED_STI (1u << 0)
 #define BLOCKED_MOV_SS (1u << 1)
