@@ -521,6 +521,14 @@ void x86_deliver_nmi(struct x86_cpu *cpu)
 	cpu->nmi_blocked = true;
 }
 
+void x86_iret_unblocks(struct x86_cpu *cpu)
+{
+	if (likely(!cpu->iret_unblocks))
+		return;
+	cpu->iret_unblocks = cpu->nmi_blocked = false;
+	x86_request(cpu, X86_REQ_EVENT);
+}
+
 void x86_deliver_again(struct x86_cpu *cpu)
 {
 	if (!cpu->delivering_external)

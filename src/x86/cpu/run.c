@@ -565,8 +565,10 @@ static int deliver(struct x86_cpu *cpu)
 	ask_l1(cpu);
 	if (cpu->env->exception) {
 		x86_vec_put(cpu);
-		if (cpu->env->exception(cpu, &cpu->exc))
+		if (cpu->env->exception(cpu, &cpu->exc)) {
+			cpu->iret_unblocks = false;
 			return X86_RUN_EXIT;
+		}
 	}
 	if (cpu->is_delivering) {
 		if (!x86_merge_exception(cpu))
@@ -578,6 +580,7 @@ static int deliver(struct x86_cpu *cpu)
 		if (cpu->env->guest_debug(cpu, &cpu->exc))
 			return X86_RUN_EXIT;
 	}
+	x86_iret_unblocks(cpu);
 	x86_deliver_exception(cpu, &cpu->exc);
 	return 0;
 }
@@ -649,6 +652,9 @@ static int resume(struct x86_cpu *cpu, int how)
 		x86_lbr_end(cpu);
 	cpu->running = NULL;
 	cpu->cur = &x86_no_insn;
+	/* An IRET that has to run again has not begun. */
+	if (how != X86_LEAVE_EXCEPTION && how != X86_LEAVE_VMEXIT)
+		cpu->iret_unblocks = false;
 	switch (how) {
 	case X86_LEAVE_EXCEPTION:
 		x86_replay_done(cpu);
@@ -671,6 +677,7 @@ static int resume(struct x86_cpu *cpu, int how)
 		x86_vec_put(cpu);
 		x86_charge(cpu, 32);
 		cpu->nested.ops->vmexit(cpu);
+		cpu->iret_unblocks = false;
 		break;
 	case X86_LEAVE_SHUTDOWN:
 		return shut_down(cpu);

@@ -87,6 +87,18 @@ static inline bool vmx_single_steps(const struct vmcs *m, uint64_t debugctl)
 	return (m->guest_rflags & FL_TF) && !(debugctl & DEBUGCTL_BTF);
 }
 
+/** vmx_virtual_nmis - while L2 runs cpu->nmi_blocked is of its virtual NMIs.  SDM 3C, 26.7.1. */
+static inline bool vmx_virtual_nmis(const struct x86_vcpu *v)
+{
+	return v->vmx && v->cpu.nested.in_guest && (v->vmx->m.pin & PIN_VIRTUAL_NMI);
+}
+
+/* What an exit in the middle of an IRET says: NMI_UNBLOCKED if that has unblocked them.  IRET delivers no event. */
+static inline uint32_t vmx_nmi_unblocked(const struct x86_vcpu *v)
+{
+	return v->cpu.iret_unblocks ? NMI_UNBLOCKED : 0;
+}
+
 /** vmx_has_vmcs - is there one in `m`? */
 static inline bool vmx_has_vmcs(const struct x86_vmx *x)
 {
