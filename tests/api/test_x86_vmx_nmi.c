@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* NMIs that are blocked in L2, and IRET, which unblocks them even where it faults.  SDM 3C, 25.3, 26.6.1.1, 26.7.1, 27.2.3. */
+/* NMIs blocked in L2, and IRET, which unblocks them even where it faults.  SDM 3C, 25.3, 26.6.1.1, 26.7.1, 27.2.3. */
 #include "vmx.h"
 
 #define F_EXCEPTIONS 0x4004
