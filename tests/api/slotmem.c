@@ -18,11 +18,6 @@ static const struct {
 	[SLOTMEM_FILE] = { "a private file", MAP_PRIVATE, ON_DISK },
 };
 
-const char *slotmem_name(enum slotmem_kind kind)
-{
-	return kinds[kind].name;
-}
-
 static int file_of(enum slotmem_kind kind)
 {
 	char path[] = "./anykvm-test-XXXXXX";
@@ -70,7 +65,8 @@ bool slotmem_has(enum slotmem_kind kind)
 	return n == 2;
 }
 
-bool slotmem_punch(struct slotmem *s)
+/* Takes the structure's page out of a memfd; false: it is none. */
+static bool punch(struct slotmem *s)
 {
 	if (s->fd < 0)
 		return false;
@@ -86,7 +82,8 @@ void slotmem_set(int vm, const struct slotmem *s)
 		api_ok(api_set_slot(vm, SLOT, 0, SLOTMEM_BASE, 0, NULL));
 }
 
-uint64_t slotmem_dirty(int vm)
+/* Which of the structure's pages the log has as written since: bit 0 is its first. */
+static uint64_t dirty_pages(int vm)
 {
 	uint64_t map[SLOTMEM_SIZE / PAGE / 64];
 	struct kvm_dirty_log log = { .slot = SLOT, .dirty_bitmap = map };
@@ -97,4 +94,58 @@ uint64_t slotmem_dirty(int vm)
 	for (unsigned int n = 2; n < sizeof(map) / sizeof(map[0]); n++)
 		assert_int_equal(map[n], 0);
 	return map[0] >> SLOTMEM_PAGE | map[1] << (64 - SLOTMEM_PAGE);
+}
+
+/* --- what all structures have in common ------------------------------------------------------------------------ */
+
+static void expect(const struct slotmem_user *u, enum slotmem_kind kind, const char *when, const struct slotmem *m,
+		   uint64_t wanted)
+{
+	uint64_t was = u->run(u->guest, m);
+
+	if (was != wanted)
+		fail_msg("%s in %s, %s: %#lx, not %#lx", u->name, kinds[kind].name, when, was, wanted);
+}
+
+static void expect_dirty(const struct slotmem_user *u, enum slotmem_kind kind)
+{
+	uint64_t was = dirty_pages(u->vm);
+
+	if (was != u->written)
+		fail_msg("%s in %s: the log of dirty pages has %#lx", u->name, kinds[kind].name, was);
+}
+
+static void becomes(const struct slotmem_user *u, const struct slotmem *m, unsigned int contents)
+{
+	memset(slotmem_at(m), 0, PAGE);
+	u->fill(u->guest, slotmem_at(m), contents);
+	slotmem_set(u->vm, NULL);
+	slotmem_set(u->vm, m);
+}
+
+void slotmem_check(const struct slotmem_user *u, enum slotmem_kind kind, struct slotmem m[2])
+{
+	becomes(u, &m[0], 0);
+	expect(u, kind, "first", &m[0], u->first);
+	expect_dirty(u, kind);
+	becomes(u, &m[1], 1);
+	expect(u, kind, "other memory", &m[1], u->second);
+	if (punch(&m[1])) {
+		u->fill(u->guest, slotmem_at(&m[1]), 0);
+		u->forget(u->guest);
+		dirty_pages(u->vm);
+		expect(u, kind, "a new page", &m[1], u->first);
+		expect_dirty(u, kind);
+	}
+	slotmem_set(u->vm, NULL);
+	expect(u, kind, "no memory", &m[1], u->absent);
+}
+
+void slotmem_check_unreadable(const struct slotmem_user *u, struct slotmem *m)
+{
+	becomes(u, m, 0);
+	expect(u, SLOTMEM_PRIVATE, "first", m, u->first);
+	assert_int_equal(mprotect(m->m, SLOTMEM_SIZE, PROT_NONE), 0);
+	u->forget(u->guest);
+	expect(u, SLOTMEM_PRIVATE, "nothing behind the slot", m, u->unreadable);
 }

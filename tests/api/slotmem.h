@@ -20,9 +20,6 @@ struct slotmem {
 	int fd;                 /* of a memfd, else -1 */
 };
 
-/** slotmem_name - of a kind, for messages. */
-const char *slotmem_name(enum slotmem_kind kind);
-
 /** slotmem_has - this machine has two of the kind: of huge pages it need not. */
 bool slotmem_has(enum slotmem_kind kind);
 
@@ -36,13 +33,34 @@ static inline void *slotmem_at(const struct slotmem *s)
 	return s->m + SLOTMEM_PAGE * PAGE;
 }
 
-/** slotmem_punch - takes the structure's page out of a memfd; false: it is none. */
-bool slotmem_punch(struct slotmem *s);
-
 /** slotmem_set - @s becomes the VM's slot, with its log of dirty pages on; NULL: nothing is there. */
 void slotmem_set(int vm, const struct slotmem *s);
 
-/** slotmem_dirty - which of the structure's pages the log has as written since: bit 0 is its first. */
-uint64_t slotmem_dirty(int vm);
+/* Who looks at the structure: a guest, in which something comes of what it holds. */
+struct slotmem_user {
+	const char *name;       /* the structure's */
+	void *guest;
+	int vm;
+	void (*fill)(void *guest, void *at, unsigned int n);    /* its contents number 0 or 1 */
+	uint64_t (*run)(void *guest, const struct slotmem *m);  /* once; @m is the slot's memory.  What came of it. */
+	void (*forget)(void *guest);    /* translations that were found there, which need not follow contents */
+	/* What comes of it with either contents, without a slot, and with nothing behind it. */
+	uint64_t first, second, absent, unreadable;
+	bool written;           /* the processor writes its first page, with the first contents */
+};
+
+/**
+ * slotmem_check - in memory of one kind: the dirty log has what is written and nothing else, other memory that becomes
+ * the slot is looked at, and so is a new page; then there is no slot.  @m: two, the first of which is the slot now.
+ */
+void slotmem_check(const struct slotmem_user *u, enum slotmem_kind kind, struct slotmem m[2]);
+/** slotmem_check_unreadable - @m is the slot, and the client takes all access to it away. */
+void slotmem_check_unreadable(const struct slotmem_user *u, struct slotmem *m);
+
+/* A test for each kind: @test casts its state to the kind. */
+#define SLOTMEM_TEST(kind, test) { #kind, test, NULL, NULL, (void *)(uintptr_t)(kind) }
+#define SLOTMEM_TESTS(test) \
+	SLOTMEM_TEST(SLOTMEM_SHARED, test), SLOTMEM_TEST(SLOTMEM_PRIVATE, test), SLOTMEM_TEST(SLOTMEM_MEMFD, test), \
+	SLOTMEM_TEST(SLOTMEM_HUGE, test), SLOTMEM_TEST(SLOTMEM_FILE, test)
 
 #endif

@@ -58,7 +58,7 @@
 /* --- running L2 ------------------------------------------------------------------------------------------------ */
 
 /* From its beginning.  The client answers ports that L1 leaves to it, by nothing. */
-static uint64_t run(struct vmx *s)
+static uint64_t enter(struct vmx *s)
 {
 	vmx_put(s, F_RSP, VMX_L2_STACK);
 	vmx_goto(s, VMX_L2);
@@ -77,22 +77,27 @@ static uint64_t run(struct vmx *s)
 	return vmx_reason(s);
 }
 
-/* The value that L2 has got in RAX, where it has come to its HLT. */
-static uint64_t run_to_rax(struct vmx *s)
+static uint64_t run(struct vmx *s, const void *at)
 {
-	uint64_t reason = run(s);
-
-	return reason == R_HLT ? *vmx_reg(s, 0) : reason | 1ULL << 32;
-}
-
-static uint64_t run_to_rcx(struct vmx *s)
-{
-	uint64_t reason = run(s);
-
-	return reason == R_HLT ? *vmx_reg(s, 1) : reason | 1ULL << 32;
+	return enter(s);
 }
 
 #define NOT_HLT(reason) ((reason) | 1ULL << 32)
+
+/* The value that L2 has got in RAX, or RCX, where it has come to its HLT. */
+static uint64_t run_to_rax(struct vmx *s, const void *at)
+{
+	uint64_t reason = enter(s);
+
+	return reason == R_HLT ? *vmx_reg(s, 0) : NOT_HLT(reason);
+}
+
+static uint64_t run_to_rcx(struct vmx *s, const void *at)
+{
+	uint64_t reason = enter(s);
+
+	return reason == R_HLT ? *vmx_reg(s, 1) : NOT_HLT(reason);
+}
 
 static uint64_t msr(struct vmx *s, uint32_t index)
 {
@@ -120,7 +125,7 @@ static void fill_vmxon(struct vmx *s, void *at, unsigned int n)
 }
 
 /* The flags of VMXON: of the second contents the revision is wrong. */
-static uint64_t do_vmxon(struct vmx *s)
+static uint64_t do_vmxon(struct vmx *s, const void *at)
 {
 	/* vmxoff; vmxon; jc +3; vmxoff; and on again as it was */
 	VMX_DO(s, VMXOFF, VMXON(POINTER), FLAGS_TO(RESULT), 0x72, 3, VMXOFF, VMXON(VMX_BOX), VMPTRLD(VMX_BOX + 8));
@@ -134,7 +139,7 @@ static void fill_vmcs(struct vmx *s, void *at, unsigned int n)
 }
 
 /* VMPTRLD; VMREAD; VMCLEAR, which writes.  Where VMPTRLD fails its error. */
-static uint64_t do_vmptrld(struct vmx *s)
+static uint64_t do_vmptrld(struct vmx *s, const void *at)
 {
 	/* vmptrld; pushfq, pop; vmread [RESULT + 8]; vmclear; the other one again */
 	VMX_DO(s, VMPTRLD(POINTER), FLAGS_TO(RESULT), VMREAD_RAX(F_CR0_SHADOW), 0x48, 0x89, 0x0c, 0x25, ABS(RESULT + 8));
@@ -241,11 +246,16 @@ static void fill_load(struct vmx *s, void *at, unsigned int n)
 }
 
 /* What has been stored, which the host reads, or loaded. */
-static uint64_t run_to_stored(struct vmx *s);
-
-static uint64_t run_to_loaded(struct vmx *s)
+static uint64_t run_to_stored(struct vmx *s, const void *at)
 {
-	uint64_t reason = run(s);
+	uint64_t reason = enter(s);
+
+	return reason == R_HLT ? ((const uint64_t *)at)[1] : reason;
+}
+
+static uint64_t run_to_loaded(struct vmx *s, const void *at)
+{
+	uint64_t reason = enter(s);
 
 	return reason == R_HLT ? msr(s, MSR_KERNEL_GS) : NOT_HLT(reason);
 }
@@ -307,7 +317,7 @@ static void fill_posted(struct vmx *s, void *at, unsigned int n)
 }
 
 /* The notification is there when L2 begins, and taken when it looks for events: L2 has interrupts off until then. */
-static uint64_t run_posted(struct vmx *s)
+static uint64_t run_posted(struct vmx *s, const void *at)
 {
 	struct kvm_msi msi = { .address_lo = 0xfee00000, .data = NOTIFY };
 
@@ -316,7 +326,7 @@ static uint64_t run_posted(struct vmx *s)
 	vmx_put(s, F_RFLAGS, 2);
 	vmx_get(s, F_RIP);
 	api_ok(api_ioctl(s->g.vm, KVM_SIGNAL_MSI, &msi));
-	return run_to_rax(s);
+	return run_to_rax(s, at);
 }
 
 /* --- extended page tables ------------------------------------------------------------------------------------------- */
@@ -355,12 +365,12 @@ static void forget(struct vmx *s)
 	VMX_DO(s, 0xb8, 2, 0, 0, 0, 0x66, 0x0f, 0x38, 0x80, 0x04, 0x25, ABS(VMX_MSR_BITMAP));
 }
 
-static uint64_t run_to_al(struct vmx *s)
+static uint64_t run_to_al(struct vmx *s, const void *at)
 {
 	uint64_t rax;
 
 	*vmx_reg(s, 0) = 0;
-	rax = run_to_rax(s);
+	rax = run_to_rax(s, at);
 	return rax >> 32 ? rax : rax & 0xff;
 }
 
@@ -372,7 +382,19 @@ static void use_log(struct vmx *s)
 }
 
 /* What the last entry of the log is. */
-static uint64_t run_to_log(struct vmx *s);
+static uint64_t run_to_log(struct vmx *s, const void *at)
+{
+	uint64_t index, reason;
+
+	*vmx_ept_entry(s, DATA) &= ~(uint64_t)EPT_D;
+	forget(s);
+	vmx_put(s, F_PML_INDEX, 511);
+	reason = enter(s);
+	if (reason != R_HLT)
+		return NOT_HLT(reason);
+	index = vmx_get(s, F_PML_INDEX);
+	return index == 511 ? 0 : ((const uint64_t *)at)[index + 1];
+}
 
 static void use_eptp_list(struct vmx *s)
 {
@@ -425,7 +447,7 @@ struct row {
 	uint8_t len, code[24];          /* L2's */
 	void (*use)(struct vmx *s);
 	void (*fill)(struct vmx *s, void *at, unsigned int n);
-	uint64_t (*run)(struct vmx *s);
+	uint64_t (*run)(struct vmx *s, const void *at);
 	uint64_t first, second, absent; /* what that gives, by contents */
 	enum { READ = 0, WRITTEN = 1 } how;     /* by the processor, with the first */
 };
@@ -479,163 +501,108 @@ static const struct row rows[] = {
 	  run_to_rcx, 7, 7, NOT_HLT(FAILED(33)), WRITTEN },
 };
 
-/* --- a cell of it ------------------------------------------------------------------------------------------------- */
+/* --- each of them ---------------------------------------------------------------------------------------------------- */
 
-/* The memory that is the slot, for what the host has to look at. */
-static struct slotmem *now;
+struct cell {
+	struct vmx s;
+	const struct row *row;
+};
 
-static uint64_t run_to_stored(struct vmx *s)
+static void fill(void *guest, void *at, unsigned int n)
 {
-	uint64_t reason = run(s);
+	struct cell *c = guest;
 
-	return reason == R_HLT ? ((uint64_t *)slotmem_at(now))[1] : reason;
+	c->row->fill(&c->s, at, n);
 }
 
-static uint64_t run_to_log(struct vmx *s)
+static uint64_t run_row(void *guest, const struct slotmem *m)
 {
-	uint64_t index, reason;
+	struct cell *c = guest;
 
-	*vmx_ept_entry(s, DATA) &= ~(uint64_t)EPT_D;
-	forget(s);
-	vmx_put(s, F_PML_INDEX, 511);
-	reason = run(s);
-	if (reason != R_HLT)
-		return NOT_HLT(reason);
-	index = vmx_get(s, F_PML_INDEX);
-	return index == 511 ? 0 : ((uint64_t *)slotmem_at(now))[index + 1];
+	return c->row->run(&c->s, slotmem_at(m));
 }
 
-static void expect(struct vmx *s, const struct row *row, enum slotmem_kind kind, const char *when, uint64_t wanted)
+static void forget_all(void *guest)
 {
-	uint64_t was = row->run(s);
+	struct cell *c = guest;
 
-	if (was != wanted)
-		fail_msg("%s in %s, %s: %#lx, not %#lx", row->name, slotmem_name(kind), when, was, wanted);
-}
-
-static void expect_dirty(struct vmx *s, const struct row *row, enum slotmem_kind kind)
-{
-	uint64_t was = slotmem_dirty(s->g.vm);
-
-	if (was != row->how)
-		fail_msg("%s in %s: the log of dirty pages has %#lx", row->name, slotmem_name(kind), was);
-}
-
-static void becomes(struct vmx *s, const struct row *row, struct slotmem *m, unsigned int contents)
-{
-	memset(slotmem_at(m), 0, PAGE);
-	row->fill(s, slotmem_at(m), contents);
-	slotmem_set(s->g.vm, NULL);
-	slotmem_set(s->g.vm, m);
-	now = m;
+	if (c->row->with & P2_EPT)
+		forget(&c->s);
 }
 
 /* A guest whose VMCS names the slot, which it has not used yet; false: none for this device. */
-static bool start(const struct row *row, struct vmx *s, const struct slotmem *m)
+static bool start(struct cell *c, const struct slotmem *m)
 {
-	*s = vmx_start(row->code, row->len, row->with, row->irqchip);
+	const struct row *row = c->row;
+
 	/* A notification from before the entry is an interrupt of L1's to a kernel's. */
-	if (api_real() && row->irqchip) {
-		vmx_end(s);
+	if (api_real() && row->irqchip)
 		return false;
-	}
-	slotmem_set(s->g.vm, m);
-	row->use(s);
-	vmx_get(s, F_RIP);
+	c->s = vmx_start(row->code, row->len, row->with, row->irqchip);
+	slotmem_set(c->s.g.vm, m);
+	row->use(&c->s);
+	vmx_get(&c->s, F_RIP);
 	return true;
+}
+
+static struct slotmem_user user_of(struct cell *c)
+{
+	const struct row *row = c->row;
+
+	/* A table that is walked is like any memory: it has to be there. */
+	return (struct slotmem_user){
+		.name = row->name, .guest = c, .vm = c->s.g.vm, .fill = fill, .run = run_row, .forget = forget_all,
+		.first = row->first, .second = row->second, .absent = row->absent,
+		.unreadable = row->fill == fill_ept ? NOT_HLT(FAULT) : row->absent, .written = row->how == WRITTEN,
+	};
 }
 
 static void one(const struct row *row, enum slotmem_kind kind)
 {
+	struct cell c = { .row = row };
 	struct slotmem m[2];
-	struct vmx s;
+	struct slotmem_user u;
 
 	for (unsigned int n = 0; n < 2; n++)
 		assert_true(slotmem_make(kind, &m[n]));
-	if (!start(row, &s, &m[0]))
-		return;
-	becomes(&s, row, &m[0], 0);
-	expect(&s, row, kind, "first", row->first);
-	expect_dirty(&s, row, kind);
-	becomes(&s, row, &m[1], 1);
-	expect(&s, row, kind, "other memory", row->second);
-	/* Its page is taken away, and comes back. */
-	if (slotmem_punch(&m[1])) {
-		row->fill(&s, slotmem_at(&m[1]), 0);
-		if (row->with & P2_EPT)
-			forget(&s);
-		slotmem_dirty(s.g.vm);
-		expect(&s, row, kind, "a new page", row->first);
-		expect_dirty(&s, row, kind);
+	if (start(&c, &m[0])) {
+		u = user_of(&c);
+		slotmem_check(&u, kind, m);
+		vmx_end(&c.s);
 	}
-	slotmem_set(s.g.vm, NULL);
-	expect(&s, row, kind, "no memory", row->absent);
 	for (unsigned int n = 0; n < 2; n++)
 		slotmem_drop(&m[n]);
-	vmx_end(&s);
 }
 
-/* The client has nothing behind the slot: as if there were none, but for tables that are walked, like any memory. */
-static void unreadable(const struct row *row)
+static void test_kind(void **state)
 {
-	struct slotmem m;
-	struct vmx s;
+	enum slotmem_kind kind = (enum slotmem_kind)(uintptr_t)*state;
 
-	assert_true(slotmem_make(SLOTMEM_PRIVATE, &m));
-	if (!start(row, &s, &m))
-		return;
-	becomes(&s, row, &m, 0);
-	expect(&s, row, SLOTMEM_PRIVATE, "first", row->first);
-	assert_int_equal(mprotect(m.m, SLOTMEM_SIZE, PROT_NONE), 0);
-	if (row->with & P2_EPT)
-		forget(&s);
-	expect(&s, row, SLOTMEM_PRIVATE, "nothing behind the slot", row->fill == fill_ept ? NOT_HLT(FAULT) : row->absent);
-	slotmem_drop(&m);
-	vmx_end(&s);
-}
-
-static void all(enum slotmem_kind kind)
-{
+	if (!slotmem_has(kind))
+		skip();
 	for (unsigned int n = 0; n < sizeof(rows) / sizeof(rows[0]); n++)
 		one(&rows[n], kind);
 }
 
-static void test_shared(void **state)
-{
-	all(SLOTMEM_SHARED);
-}
-
-static void test_private(void **state)
-{
-	all(SLOTMEM_PRIVATE);
-}
-
-static void test_memfd(void **state)
-{
-	all(SLOTMEM_MEMFD);
-}
-
-static void test_huge(void **state)
-{
-	if (!slotmem_has(SLOTMEM_HUGE))
-		skip();
-	all(SLOTMEM_HUGE);
-}
-
-static void test_file(void **state)
-{
-	all(SLOTMEM_FILE);
-}
-
 static void test_unreadable(void **state)
 {
-	for (unsigned int n = 0; n < sizeof(rows) / sizeof(rows[0]); n++)
-		unreadable(&rows[n]);
+	for (unsigned int n = 0; n < sizeof(rows) / sizeof(rows[0]); n++) {
+		struct cell c = { .row = &rows[n] };
+		struct slotmem m;
+		struct slotmem_user u;
+
+		assert_true(slotmem_make(SLOTMEM_PRIVATE, &m));
+		if (start(&c, &m)) {
+			u = user_of(&c);
+			slotmem_check_unreadable(&u, &m);
+			vmx_end(&c.s);
+		}
+		slotmem_drop(&m);
+	}
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_shared), cmocka_unit_test(test_private), cmocka_unit_test(test_memfd),
-	cmocka_unit_test(test_huge), cmocka_unit_test(test_file), cmocka_unit_test(test_unreadable),
+	SLOTMEM_TESTS(test_kind), cmocka_unit_test(test_unreadable),
 };
 
 API_MAIN(tests)
