@@ -150,7 +150,7 @@ static void fill_io_map(struct svm *s, void *at, unsigned int n)
 	((uint8_t *)at)[L2_PORT / 8] = (uint8_t)n;
 }
 
-/* --- nested paging ------------------------------------------------------------------------------------------------------- */
+/* --- nested paging ------------------------------------------------------------------------------------------------ */
 
 static void use_npt(struct svm *s)
 {
@@ -179,7 +179,7 @@ static uint64_t run_npt(struct svm *s, const void *at)
 	return exit == EXIT_VMMCALL ? svm_get8(s, S_RAX) & 0xff : exit;
 }
 
-/* --- the host save area ------------------------------------------------------------------------------------------------- */
+/* --- the host save area ------------------------------------------------------------------------------------------ */
 
 static void use_hsave(struct svm *s)
 {
@@ -227,17 +227,19 @@ struct row {
 static const struct row rows[] = {
 	{ "VMCB", 0, CODE(VMMCALL), use_vmcb, fill_vmcb, run_vmcb, EXIT_VMMCALL, EXIT_INVALID, EXCEPTION(GP), WRITTEN },
 	{ "VMCB of VMLOAD", 0, CODE(VMMCALL), use_vmload, fill_saved, run_vmload, VALUE(0), VALUE(1), EXCEPTION(GP), READ },
-	{ "VMCB of VMSAVE", 0, CODE(VMMCALL), use_vmsave, fill_nothing, run_vmsave, VALUE(7), VALUE(7), EXCEPTION(GP), WRITTEN },
+	{ "VMCB of VMSAVE", 0, CODE(VMMCALL), use_vmsave, fill_nothing, run_vmsave, VALUE(7), VALUE(7), EXCEPTION(GP),
+	  WRITTEN },
 	/* mov ecx,PAT; rdmsr */
-	{ "MSR permission map", 0, CODE(0xb9, ABS(MSR_PAT), 0x0f, 0x32, VMMCALL), use_msr_map, fill_msr_map, run, EXIT_VMMCALL,
-	  EXIT_MSR, EXIT_INVALID, READ },
-	{ "I/O permission map", 0, CODE(OUT(L2_PORT), VMMCALL), use_io_map, fill_io_map, run, EXIT_VMMCALL, EXIT_IO, EXIT_IO, READ },
+	{ "MSR permission map", 0, CODE(0xb9, ABS(MSR_PAT), 0x0f, 0x32, VMMCALL), use_msr_map, fill_msr_map, run,
+	  EXIT_VMMCALL, EXIT_MSR, EXIT_INVALID, READ },
+	{ "I/O permission map", 0, CODE(OUT(L2_PORT), VMMCALL), use_io_map, fill_io_map, run, EXIT_VMMCALL, EXIT_IO, EXIT_IO,
+	  READ },
 	/* mov al,[DATA] */
 	{ "nested page table", SVM_NPT_BIT, CODE(0x8a, 0x04, 0x25, ABS(DATA), VMMCALL), use_npt, fill_npt, run_npt, VALUE(0),
 	  VALUE(1), EXIT_NPF, WRITTEN },
 	{ "host save area", 0, CODE(VMMCALL), use_hsave, fill_nothing, run, EXIT_VMMCALL, EXIT_VMMCALL, EXIT_VMMCALL, READ },
-	{ "host save area, in SMM", 0, CODE(OUT(L2_PORT), VMMCALL), use_hsave, fill_nothing, run_smm, EXIT_VMMCALL, EXIT_VMMCALL,
-	  SHUTDOWN, WRITTEN },
+	{ "host save area, in SMM", 0, CODE(OUT(L2_PORT), VMMCALL), use_hsave, fill_nothing, run_smm, EXIT_VMMCALL,
+	  EXIT_VMMCALL, SHUTDOWN, WRITTEN },
 };
 
 /* --- each of them ---------------------------------------------------------------------------------------------------- */

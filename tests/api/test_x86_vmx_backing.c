@@ -32,7 +32,9 @@
 #define NOTIFY 0xf2
 #define HIGHER 0x61
 #define L2_PORT 0x80                    /* and, of the second bitmap, 8080h: not for L1, the client's */
-#define FIRED 0x50
+#define FIRED 0x90
+#define UD 6
+#define INVALID_INPUT 3                 /* of a hypercall */
 #define CF 1u
 #define ZF 0x40u
 #define ABS(a) (a) & 0xff, (a) >> 8 & 0xff, (a) >> 16 & 0xff, (a) >> 24 & 0xff
@@ -53,6 +55,7 @@
 #define SHUTDOWN 0x20000u
 #define INTERNAL 0x20001u
 #define FAULT 0x20002u                  /* KVM_RUN fails with EFAULT */
+#define EXCEPTION(n) (0x20010u + (n))   /* of L1 */
 #define FAILED(reason) ((reason) | VMX_ENTRY_FAILED)
 
 /* --- running L2 ------------------------------------------------------------------------------------------------ */
@@ -73,6 +76,8 @@ static uint64_t enter(struct vmx *s)
 		if (s->g.run->exit_reason == KVM_EXIT_INTERNAL_ERROR)
 			return INTERNAL;
 		assert_int_equal(s->g.run->exit_reason, KVM_EXIT_IO);
+		if (s->g.run->io.port >= VMX_FAULT && s->g.run->io.port < VMX_FAULT + 32)
+			return EXCEPTION(s->g.run->io.port - VMX_FAULT);
 	} while (s->g.run->io.port != VMX_DONE);
 	return vmx_reason(s);
 }
@@ -438,12 +443,121 @@ static void fill_link(struct vmx *s, void *at, unsigned int n)
 	*(uint32_t *)at |= 1u << 31;
 }
 
+/* --- Hyper-V's: what L1 keeps in memory in the place of a VMCS; TLFS 16 ------------------------------------------ */
+
+#define EVMCS(n) (VMX_FREE + 0x4000 + (n) * PAGE)
+#define ASSIST (VMX_FREE + 0x6000)
+#define LOCKS (VMX_FREE + 0x7000)       /* the partition assist page */
+#define MSR_GUEST_OS_ID 0x40000000
+#define MSR_VP_ASSIST 0x40000073
+#define EVMCS_RIP 816
+#define EVMCS_REASON 692
+#define TRAP_AFTER_FLUSH 0x10000031
+#define FLUSH_INPUT 0x6800UL            /* the space, flags, processors */
+#define ALL_SPACES_AND_PROCESSORS 3
+
+/* The fields that are used here: where the enlightened VMCS has them, and where KVM's own has. */
+static const struct {
+	uint16_t evmcs, vmcs, size;
+} moved[] = {
+	{ 8, 982, 14 }, { 40, 584, 24 }, { 80, 672, 8 }, { 92, 744, 4 }, { 96, 768, 4 }, { 100, 804, 4 }, { 120, 56, 8 },
+	{ 128, 964, 16 }, { 144, 840, 32 }, { 176, 872, 8 }, { 184, 880, 32 }, { 216, 448, 64 }, { 280, 512, 16 },
+	{ 416, 176, 8 }, { 544, 424, 24 }, { 568, 528, 8 }, { 592, 624, 24 }, { 616, 664, 8 }, { 768, 536, 8 },
+	{ 776, 552, 8 }, { 788, 748, 4 }, { 796, 780, 4 }, { 816, 544, 8 },
+};
+
+/* What the VMCS that is current says; the second begins L2 elsewhere, where RAX is 1. */
+static void put_evmcs(struct vmx *s, uint8_t *at, unsigned int n)
+{
+	struct { struct kvm_nested_state head; uint8_t vmcs[2 * 4096]; } now = { .head.size = sizeof(now) };
+
+	api_ok(api_ioctl(s->g.vcpu, KVM_GET_NESTED_STATE, &now));
+	memset(at, 0, PAGE);
+	*(uint32_t *)at = 1;
+	for (unsigned int k = 0; k < sizeof(moved) / sizeof(moved[0]); k++)
+		memcpy(at + moved[k].evmcs, now.vmcs + moved[k].vmcs, moved[k].size);
+	*(uint64_t *)(at + EVMCS_RIP) = VMX_L2 + 0x100 * n;
+	((uint32_t *)at)[836 / 4] = 1;                  /* enlightenments: direct flush */
+	*(uint64_t *)(at + 856) = LOCKS;
+	VMX_CODE(s, VMX_L2 + 0x100, 0xb8, 1, 0, 0, 0, HLT);
+}
+
+static void put_assist(void *at, uint64_t evmcs)
+{
+	uint64_t *assist = (uint64_t *)((uint8_t *)at + 0x20);
+
+	assist[0] = 1;                                  /* direct hypercalls */
+	assist[1] = 1;
+	assist[2] = evmcs;
+}
+
+/* Where the assist page is, and what it names. */
+static void use_hyperv(struct vmx *s, uint64_t assist)
+{
+	assert_int_equal(guest_set_msr(&s->g, MSR_GUEST_OS_ID, 0x8100ULL << 48), 1);
+	assert_int_equal(guest_set_msr(&s->g, MSR_VP_ASSIST, assist | 1), 1);
+}
+
+/* From the VMCS that is current, which an enlightened one then drives out. */
+static void put_both(struct vmx *s)
+{
+	for (unsigned int n = 0; n < 2; n++)
+		put_evmcs(s, vmx_at(s, EVMCS(n)), n);
+}
+
+static void use_evmcs(struct vmx *s)
+{
+	put_both(s);
+	use_hyperv(s, ASSIST);
+	put_assist(vmx_at(s, ASSIST), SLOTMEM);
+}
+
+static void fill_evmcs(struct vmx *s, void *at, unsigned int n)
+{
+	memcpy(at, vmx_at(s, EVMCS(n)), PAGE);
+}
+
+static void use_vp_assist(struct vmx *s)
+{
+	put_both(s);
+	use_hyperv(s, SLOTMEM);
+}
+
+static void fill_vp_assist(struct vmx *s, void *at, unsigned int n)
+{
+	put_assist(at, EVMCS(n));
+}
+
+static uint64_t run_evmcs(struct vmx *s, const void *at)
+{
+	*(uint64_t *)((uint8_t *)vmx_at(s, EVMCS(0)) + EVMCS_RIP) = VMX_L2;
+	*(uint64_t *)((uint8_t *)vmx_at(s, EVMCS(1)) + EVMCS_RIP) = VMX_L2 + 0x100;
+	return run_to_rax(s, at);
+}
+
+/* Whether L1 wants to hear of L2's flush, which is served. */
+static void use_locks(struct vmx *s)
+{
+	const uint64_t input[] = { 0, ALL_SPACES_AND_PROCESSORS, 0 };
+
+	memcpy(vmx_at(s, FLUSH_INPUT), input, sizeof(input));
+	use_vp_assist(s);
+	*(uint64_t *)((uint8_t *)vmx_at(s, EVMCS(0)) + 856) = SLOTMEM;
+	put_assist(vmx_at(s, ASSIST), EVMCS(0));
+	use_hyperv(s, ASSIST);
+}
+
+static void fill_locks(struct vmx *s, void *at, unsigned int n)
+{
+	*(uint32_t *)at = n;
+}
+
 /* --- the table ------------------------------------------------------------------------------------------------------ */
 
 struct row {
 	const char *name;
 	uint32_t with;                  /* secondary controls */
-	bool irqchip;
+	enum { PLAIN, IRQCHIP, HYPERV } vm;
 	uint8_t len, code[24];          /* L2's */
 	void (*use)(struct vmx *s);
 	void (*fill)(struct vmx *s, void *at, unsigned int n);
@@ -455,50 +569,59 @@ struct row {
 #define CODE(...) sizeof((const uint8_t[]){ __VA_ARGS__ }), { __VA_ARGS__ }
 
 static const struct row rows[] = {
-	{ "VMXON region", 0, false, CODE(HLT), use_pointer, fill_vmxon, do_vmxon, 0, CF, CF, READ },
-	{ "VMCS", 0, false, CODE(HLT), use_pointer, fill_vmcs, do_vmptrld, VALUE(0), VALUE(1), VMX_FAIL + 11, WRITTEN },
-	{ "I/O bitmap A", 0, false, CODE(OUT_DX(L2_PORT), HLT), use_io_a, fill_port, run, R_HLT, R_IO, R_IO, READ },
-	{ "I/O bitmap B", 0, false, CODE(OUT_DX(0x8000 + L2_PORT), HLT), use_io_b, fill_port, run, R_HLT, R_IO, R_IO, READ },
-	{ "MSR bitmap", 0, false, CODE(RDMSR(MSR_PAT), HLT), use_msr_bitmap, fill_msr, run, R_HLT, R_RDMSR, R_RDMSR, READ },
-	{ "exit MSR-store area", 0, false, CODE(HLT), use_exit_store, fill_store, run_to_stored, PAT_RESET, VALUE(7),
+	{ "VMXON region", 0, PLAIN, CODE(HLT), use_pointer, fill_vmxon, do_vmxon, 0, CF, CF, READ },
+	{ "VMCS", 0, PLAIN, CODE(HLT), use_pointer, fill_vmcs, do_vmptrld, VALUE(0), VALUE(1), VMX_FAIL + 11, WRITTEN },
+	{ "I/O bitmap A", 0, PLAIN, CODE(OUT_DX(L2_PORT), HLT), use_io_a, fill_port, run, R_HLT, R_IO, R_IO, READ },
+	{ "I/O bitmap B", 0, PLAIN, CODE(OUT_DX(0x8000 + L2_PORT), HLT), use_io_b, fill_port, run, R_HLT, R_IO, R_IO, READ },
+	{ "MSR bitmap", 0, PLAIN, CODE(RDMSR(MSR_PAT), HLT), use_msr_bitmap, fill_msr, run, R_HLT, R_RDMSR, R_RDMSR, READ },
+	{ "exit MSR-store area", 0, PLAIN, CODE(HLT), use_exit_store, fill_store, run_to_stored, PAT_RESET, VALUE(7),
 	  SHUTDOWN, WRITTEN },
-	{ "exit MSR-load area", 0, false, CODE(HLT), use_exit_load, fill_load, run_to_loaded, VALUE(0), VALUE(1),
+	{ "exit MSR-load area", 0, PLAIN, CODE(HLT), use_exit_load, fill_load, run_to_loaded, VALUE(0), VALUE(1),
 	  NOT_HLT(SHUTDOWN), READ },
-	{ "entry MSR-load area", 0, false, CODE(HLT), use_entry_load, fill_load, run_to_loaded, VALUE(0), VALUE(1),
+	{ "entry MSR-load area", 0, PLAIN, CODE(HLT), use_entry_load, fill_load, run_to_loaded, VALUE(0), VALUE(1),
 	  NOT_HLT(FAILED(34)), READ },
 	/* mov rax,cr8 */
-	{ "virtual-APIC page, read", 0, false, CODE(0x44, 0x0f, 0x20, 0xc0, HLT), use_vapic, fill_vapic, run_to_rax, 5, 7,
+	{ "virtual-APIC page, read", 0, PLAIN, CODE(0x44, 0x0f, 0x20, 0xc0, HLT), use_vapic, fill_vapic, run_to_rax, 5, 7,
 	  NOT_HLT(VMX_FAIL + 7), READ },
 	/* mov eax,5; mov cr8,rax; xor eax,eax; mov rax,cr8 */
-	{ "virtual-APIC page, written", 0, false,
+	{ "virtual-APIC page, written", 0, PLAIN,
 	  CODE(0xb8, 5, 0, 0, 0, 0x44, 0x0f, 0x22, 0xc0, 0x31, 0xc0, 0x44, 0x0f, 0x20, 0xc0, HLT), use_vapic, fill_vapic,
 	  run_to_rax, 5, 5, NOT_HLT(VMX_FAIL + 7), WRITTEN },
-	{ "APIC-access page", P2_APIC_ACCESS, false, CODE(LOAD(SLOTMEM), HLT), use_access_page, fill_nothing, run,
+	{ "APIC-access page", P2_APIC_ACCESS, PLAIN, CODE(LOAD(SLOTMEM), HLT), use_access_page, fill_nothing, run,
 	  R_APIC_ACCESS, R_APIC_ACCESS, INTERNAL, READ },
 	/* nop; sti; nop; nop */
-	{ "posted-interrupt descriptor", P2_VIRTUAL_INTR, true, CODE(0x90, 0xfb, 0x90, 0x90, HLT), use_posted, fill_posted,
-	  run_posted, 0, 1, NOT_HLT(INTERNAL), WRITTEN },
-	{ "EPT", P2_EPT, false, CODE(LOAD(DATA), HLT), use_ept, fill_ept, run_to_al, VALUE(0) & 0xff, VALUE(1) & 0xff,
+	{ "posted-interrupt descriptor", P2_VIRTUAL_INTR, IRQCHIP, CODE(0x90, 0xfb, 0x90, 0x90, HLT), use_posted,
+	  fill_posted, run_posted, 0, 1, NOT_HLT(INTERNAL), WRITTEN },
+	{ "EPT", P2_EPT, PLAIN, CODE(LOAD(DATA), HLT), use_ept, fill_ept, run_to_al, VALUE(0) & 0xff, VALUE(1) & 0xff,
 	  NOT_HLT(R_EPT_VIOLATION), READ },
-	{ "EPT with accessed flags", P2_EPT, false, CODE(LOAD(DATA), HLT), use_ept_flags, fill_ept, run_to_al,
+	{ "EPT with accessed flags", P2_EPT, PLAIN, CODE(LOAD(DATA), HLT), use_ept_flags, fill_ept, run_to_al,
 	  VALUE(0) & 0xff, VALUE(1) & 0xff, NOT_HLT(R_EPT_VIOLATION), WRITTEN },
-	{ "log of modified pages", P2_EPT | P2_PML, false, CODE(STORE(DATA), HLT), use_log, fill_nothing, run_to_log,
+	{ "log of modified pages", P2_EPT | P2_PML, PLAIN, CODE(STORE(DATA), HLT), use_log, fill_nothing, run_to_log,
 	  DATA, DATA, 0, WRITTEN },
 	/* xor eax,eax; xor ecx,ecx; vmfunc */
-	{ "EPTP list", P2_EPT | P2_VMFUNC, false, CODE(0x31, 0xc0, 0x31, 0xc9, 0x0f, 0x01, 0xd4, HLT), use_eptp_list,
+	{ "EPTP list", P2_EPT | P2_VMFUNC, PLAIN, CODE(0x31, 0xc0, 0x31, 0xc9, 0x0f, 0x01, 0xd4, HLT), use_eptp_list,
 	  fill_eptp_list, run, R_HLT, R_VMFUNC, R_VMFUNC, READ },
-	{ "#VE information area", P2_EPT | P2_VE, false, CODE(LOAD(DATA), HLT), use_ve, fill_ve, run, R_IO, R_EPT_VIOLATION,
+	{ "#VE information area", P2_EPT | P2_VE, PLAIN, CODE(LOAD(DATA), HLT), use_ve, fill_ve, run, R_IO, R_EPT_VIOLATION,
 	  R_EPT_VIOLATION, WRITTEN },
-	{ "VMREAD bitmap", P2_SHADOW_VMCS, false, CODE(VMREAD_RAX(F_CR0_SHADOW), HLT), use_vmread, fill_field, run,
+	{ "VMREAD bitmap", P2_SHADOW_VMCS, PLAIN, CODE(VMREAD_RAX(F_CR0_SHADOW), HLT), use_vmread, fill_field, run,
 	  R_HLT, R_VMREAD, R_VMREAD, READ },
-	{ "VMWRITE bitmap", P2_SHADOW_VMCS, false, CODE(VMWRITE_RAX(F_CR0_SHADOW), HLT), use_vmwrite, fill_field, run, R_HLT,
+	{ "VMWRITE bitmap", P2_SHADOW_VMCS, PLAIN, CODE(VMWRITE_RAX(F_CR0_SHADOW), HLT), use_vmwrite, fill_field, run, R_HLT,
 	  R_VMWRITE, R_VMWRITE, READ },
-	{ "shadow VMCS, read", P2_SHADOW_VMCS, false, CODE(VMREAD_RAX(F_CR0_SHADOW), HLT), use_link, fill_link, run_to_rcx,
+	{ "shadow VMCS, read", P2_SHADOW_VMCS, PLAIN, CODE(VMREAD_RAX(F_CR0_SHADOW), HLT), use_link, fill_link, run_to_rcx,
 	  VALUE(0), VALUE(1), NOT_HLT(FAILED(33)), READ },
 	/* mov ecx,7; write, read */
-	{ "shadow VMCS, written", P2_SHADOW_VMCS, false,
+	{ "shadow VMCS, written", P2_SHADOW_VMCS, PLAIN,
 	  CODE(0xb9, 7, 0, 0, 0, VMWRITE_RAX(F_CR0_SHADOW), 0x31, 0xc9, VMREAD_RAX(F_CR0_SHADOW), HLT), use_link, fill_link,
 	  run_to_rcx, 7, 7, NOT_HLT(FAILED(33)), WRITTEN },
+	/* xor eax,eax */
+	{ "enlightened VMCS", 0, HYPERV, CODE(0x31, 0xc0, HLT), use_evmcs, fill_evmcs, run_to_rax, 0, 1,
+	  NOT_HLT(EXCEPTION(UD)), WRITTEN },
+	{ "VP assist page", 0, HYPERV, CODE(0x31, 0xc0, HLT), use_vp_assist, fill_vp_assist, run_evmcs, 0, 1,
+	  NOT_HLT(VMX_FAIL), READ },
+	/* mov ecx,2: a flush; mov edx,input; xor r8d,r8d; vmcall */
+	{ "partition assist page", 0, HYPERV,
+	  CODE(0xb9, 2, 0, 0, 0, 0xba, ABS(FLUSH_INPUT), 0x45, 0x31, 0xc0, 0x0f, 0x01, 0xc1, HLT), use_locks, fill_locks,
+	  run_evmcs, 0, NOT_HLT(TRAP_AFTER_FLUSH), INVALID_INPUT, READ },
 };
 
 /* --- each of them ---------------------------------------------------------------------------------------------------- */
@@ -533,12 +656,21 @@ static void forget_all(void *guest)
 /* A guest whose VMCS names the slot, which it has not used yet; false: none for this device. */
 static bool start(struct cell *c, const struct slotmem *m)
 {
+	static const struct kvm_cpuid_entry2 leaves[] = {
+		{ .function = 0x40000000, .eax = 0x4000000a, .ebx = 0x7263694d, .ecx = 0x666f736f, .edx = 0x76482074 },
+		{ .function = 0x40000001, .eax = 0x31237648 },
+		{ .function = 0x40000003, .eax = 1 << 5 | 1 << 6 },
+		{ .function = 0x4000000a, .eax = 0x101 | 1 << 17 },
+	};
 	const struct row *row = c->row;
+	uint16_t versions;
 
-	/* A notification from before the entry is an interrupt of L1's to a kernel's. */
-	if (api_real() && row->irqchip)
+	/* A notification from before the entry is an interrupt of L1's to a kernel's; no kernel's has all of Hyper-V's. */
+	if (api_real() && row->vm != PLAIN)
 		return false;
-	c->s = vmx_start(row->code, row->len, row->with, row->irqchip);
+	c->s = vmx_start_with(row->code, row->len, row->with, row->vm == IRQCHIP, leaves, row->vm == HYPERV ? 4 : 0);
+	if (row->vm == HYPERV)
+		api_ok(guest_enable(c->s.g.vcpu, KVM_CAP_HYPERV_ENLIGHTENED_VMCS, (uintptr_t)&versions));
 	slotmem_set(c->s.g.vm, m);
 	row->use(&c->s);
 	vmx_get(&c->s, F_RIP);
