@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "kvm/ioctl.h"
+#include "x86/mmu/mmu.h"
 #include "x86/state/model.h"
 #include "x86/state/stats.h"
 #include "x86/vmx/vmx.h"
@@ -226,7 +227,7 @@ bool vmx_describe_l2(struct x86_vcpu *v, struct hv_l2 *l2)
 void vmx_evmcs_store(struct x86_vcpu *v)
 {
 	struct x86_vmx *x = v->vmx;
-	struct x86_part part[ARRAY_SIZE(fields)];
+	struct phys_part part[ARRAY_SIZE(fields)];
 	unsigned int count = 0;
 	struct evmcs e;
 
@@ -242,7 +243,7 @@ void vmx_evmcs_store(struct x86_vcpu *v)
 		if (count && part[count - 1].at + part[count - 1].size == f->evmcs)
 			part[count - 1].size += f->bytes;
 		else
-			part[count++] = (struct x86_part){ f->evmcs, f->bytes };
+			part[count++] = (struct phys_part){ f->evmcs, f->bytes };
 	}
 	(void)!x86_guest_write_parts(v, x->evmcs, &e, part, count);
 }

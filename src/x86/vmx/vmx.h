@@ -26,6 +26,13 @@ struct vmx_exit {
 	bool has_linear, has_physical;
 };
 
+/* Which instructions L1 hears of, or L2 has not, with these controls; one VM entry is often like the last. */
+struct vmx_asked {
+	uint32_t proc, proc2, exceptions;
+	bool known;
+	uint64_t icpt[X86_ICPT_WORDS];
+};
+
 struct x86_vmx {
 	bool on;                        /* in VMX operation */
 	bool smm_on, smm_guest;         /* in SMM: VMX operation, and L2, that RSM goes back to */
@@ -48,6 +55,7 @@ struct x86_vmx {
 		uint8_t page[VMCS_SIZE];
 	};
 	struct vmx_exit exit;
+	struct vmx_asked asked;
 	bool pausing;                   /* L2 has executed PAUSE at CPL 0; first in its loop, and last: when, by L1's TSC */
 	uint64_t first_pause, last_pause;
 	bool virtual_intr;              /* recognized: L2 takes it as soon as it can */
