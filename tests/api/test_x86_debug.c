@@ -239,6 +239,48 @@ static void test_block_irq(void **state)
 	guest_end(&g);
 }
 
+/* The guest's own steps, by RFLAGS.TF: of branches that are taken alone where IA32_DEBUGCTL.BTF is set, once. */
+static void step_branches(bool btf)
+{
+	static const uint16_t each[] = { 0x1001, 0x1002, 0x1004, 0x1007 };
+	/* nop; stc; jnc +1; jc +1; hlt; nop; hlt */
+	struct guest g = GUEST(false, 0x90, 0xf9, 0x73, 0x01, 0x72, 0x01, 0xf4, 0x90, 0xf4);
+	struct kvm_debugregs d;
+	uint64_t msr = ~0ULL;
+
+	VECTOR(&g, 1, 0x1800, 0xe6, 0x10, 0xcf);
+	SET(&g, rsp, 0x8000);
+	SET(&g, rflags, 0x102);
+	assert_int_equal(guest_set_msr(&g, 0x1d9, btf ? 2 : 0), 1);
+	assert_int_equal(guest_get_msr(&g, 0x1d9, &msr), 1);
+	assert_int_equal(msr, btf ? 2 : 0);
+	for (unsigned int n = btf ? 3 : 0; n < 4; n++) {
+		guest_port(&g, 0x10);
+		assert_int_equal(*(uint16_t *)(g.mem + 0x7ffa), each[n]);
+		api_ok(api_ioctl(g.vcpu, KVM_GET_DEBUGREGS, &d));
+		assert_int_equal(d.dr6 & (0xf | BS | BD), BS);
+		assert_int_equal(guest_get_msr(&g, 0x1d9, &msr), 1);
+		assert_int_equal(msr, 0);
+	}
+	/* #DB has ended it. */
+	guest_port(&g, 0x10);
+	assert_int_equal(*(uint16_t *)(g.mem + 0x7ffa), 0x1008);
+	guest_end(&g);
+}
+
+static void step_branches_of(bool amd)
+{
+	step_branches(false);
+	step_branches(true);
+}
+
+static void test_branches(void **state)
+{
+	if (api_real())
+		skip();
+	guest_each_model(step_branches_of);
+}
+
 /* What KVM_CAP_SET_GUEST_DEBUG2 promises. */
 static void test_caps(void **state)
 {
@@ -259,7 +301,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_general_detect),
 	cmocka_unit_test(test_inject),
 	cmocka_unit_test(test_block_irq),
-	cmocka_unit_test(test_caps),
+	cmocka_unit_test(test_branches), cmocka_unit_test(test_caps),
 };
 
 API_MAIN(tests)

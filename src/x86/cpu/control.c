@@ -345,7 +345,7 @@ void x86_cpu_reset(struct x86_cpu *cpu, bool init)
 	cpu->fl = fl_from_rflags(0);
 
 	cpu->shadow = 0;
-	cpu->nmi_blocked = cpu->is_delivering = cpu->delivering_external = false;
+	cpu->nmi_blocked = cpu->iret_unblocks = cpu->is_delivering = cpu->delivering_external = false;
 	cpu->pending_db = 0;
 	x86_lbr_load(cpu, &(const struct x86_lbr_msrs){ 0 });
 	x86_replay_done(cpu);

@@ -429,7 +429,7 @@ static void deliver(struct x86_cpu *cpu, const struct event *e)
 	cpu->is_delivering = false;
 	cpu->shadow = 0;
 	x86_replay_done(cpu);
-	if (unlikely(cpu->lbr.on))
+	if (unlikely(cpu->lbr.msrs.debugctl))
 		x86_lbr_event(cpu, e->vector, from);
 }
 
@@ -519,6 +519,14 @@ void x86_deliver_nmi(struct x86_cpu *cpu)
 {
 	deliver_external(cpu, X86_NMI);
 	cpu->nmi_blocked = true;
+}
+
+void x86_iret_unblocks(struct x86_cpu *cpu)
+{
+	if (likely(!cpu->iret_unblocks))
+		return;
+	cpu->iret_unblocks = cpu->nmi_blocked = false;
+	x86_request(cpu, X86_REQ_EVENT);
 }
 
 void x86_deliver_again(struct x86_cpu *cpu)

@@ -22,6 +22,12 @@ void x86_deliver_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 /** x86_deliver_interrupt - an external interrupt; the caller has checked IF and the shadow. */
 void x86_deliver_interrupt(struct x86_cpu *cpu, uint8_t vector);
 
+/**
+ * x86_iret_unblocks - the IRET in hand has ended, and with it the blocking of NMIs: whether it was executed or has
+ * faulted.  SDM 3A, 6.7.1; 3C, 26.7.1.  Nothing if none is under way.
+ */
+void x86_iret_unblocks(struct x86_cpu *cpu);
+
 /** x86_deliver_nmi - blocks further NMIs until IRET once it is delivered. */
 void x86_deliver_nmi(struct x86_cpu *cpu);
 

@@ -14,6 +14,16 @@ void x86_lbr_load(struct x86_cpu *cpu, const struct x86_lbr_msrs *msrs)
 		atomic_fetch_and_explicit(&cpu->requests, ~(uint32_t)X86_REQ_COUNT, memory_order_relaxed);
 }
 
+void x86_debugctl_load(struct x86_cpu *cpu, uint64_t value)
+{
+	struct x86_lbr_msrs m = cpu->lbr.msrs;
+
+	if (value == m.debugctl)
+		return;
+	m.debugctl = value;
+	x86_lbr_load(cpu, &m);
+}
+
 void x86_lbr_begin(struct x86_cpu *cpu, const struct block *b)
 {
 	const struct insn *end = (const struct insn *)b->bytes;
@@ -38,17 +48,21 @@ void x86_lbr_end(struct x86_cpu *cpu)
 	cpu->lbr.in_block = false;
 }
 
-/* What was last until now is kept, for the handler to see.  #DB ends the recording, so that its handler sees it too. */
+/*
+ * What was last until now is kept, for the handler to see.  #DB ends the recording, so that its handler sees it too, and
+ * the stepping of branches; SDM 3B, 17.4.3.
+ */
 void x86_lbr_event(struct x86_cpu *cpu, uint8_t vector, uint64_t from)
 {
-	struct x86_lbr_msrs m = cpu->lbr.msrs;
+	struct x86_lbr_msrs *m = &cpu->lbr.msrs;
 
 	if (vector == X86_DB) {
-		m.debugctl &= ~DEBUGCTL_LBR;
-		x86_lbr_load(cpu, &m);
+		x86_debugctl_load(cpu, m->debugctl & ~(DEBUGCTL_LBR | DEBUGCTL_BTF));
 		return;
 	}
-	cpu->lbr.msrs.int_from = m.from;
-	cpu->lbr.msrs.int_to = m.to;
+	if (!cpu->lbr.on)
+		return;
+	m->int_from = m->from;
+	m->int_to = m->to;
 	record(cpu, from);
 }

@@ -120,7 +120,10 @@ struct x86_nested_ops {
 	void (*triple_fault)(struct x86_cpu *cpu);
 	/* L1's page tables forbid what cpu->nested.fault tells: leaves. */
 	void (*slat_fault)(struct x86_cpu *cpu) __attribute__((noreturn));
-	/* x86_vmexit() was called; R_RIP is the instruction's.  Puts L1's state in place. */
+	/*
+	 * x86_vmexit() was called; R_RIP is the instruction's.  Puts L1's state in place.  An IRET that cpu->iret_unblocks
+	 * tells of unblocks NMIs or not, as the vendor has it.
+	 */
 	void (*vmexit)(struct x86_cpu *cpu);
 	/*
 	 * One of the vendor's own instructions, i->aux says which; nothing is checked.  May replace the whole state
@@ -144,6 +147,7 @@ struct x86_nested {
 	bool monitor_trap;                      /* VMX: events are looked at behind each instruction.  SDM 3C 25.5.2. */
 	bool iterated;                          /* with it: a string instruction has done one of several iterations */
 	uint8_t tsc_shift;
+	bool iret_keeps_nmis;                   /* VMX: IRET leaves the blocking of NMIs alone.  SDM 3C 25.3. */
 	bool log_dirty;         /* L1 wants to hear of dirty flags */
 	struct x86_slat slat;                   /* in force; all zero while L1 runs */
 	struct x86_slat_fault fault;            /* the last one */

@@ -307,8 +307,8 @@ static void watch_end(struct x86_cpu *cpu, const struct block *b, uint64_t next)
 		x86_lbr_end(cpu);
 }
 
-/* One instruction.  It may overwrite itself, so it counts as no running block. */
-static void run_single(struct x86_cpu *cpu)
+/* One instruction: has it branched?  It may overwrite itself, so it counts as no running block. */
+static bool run_single(struct x86_cpu *cpu)
 {
 	struct block *b = find_checked(cpu, code_linear(cpu), cpu->mode | MODE_SINGLE, NULL);
 	uint64_t next = watch_begin(cpu, b);
@@ -319,20 +319,22 @@ static void run_single(struct x86_cpu *cpu)
 	cpu->insns++;
 	b->insn[0].fn(cpu, b->insn);
 	watch_end(cpu, b, next);
+	return b->branch && (b->branch == BRANCH_ALWAYS || cpu->regs[R_RIP] != next);
 }
 
 static void step_unchecked(struct x86_cpu *cpu)
 {
-	bool tf = cpu->rflags & FL_TF;
+	bool tf = cpu->rflags & FL_TF, branches = x86_steps_branches(cpu);
 	uint8_t shadow = cpu->shadow;
+	bool branched;
 
 	x86_charge(cpu, 4);
-	run_single(cpu);
+	branched = run_single(cpu);
 	cpu->cur = &x86_no_insn;
 	if (cpu->shadow == shadow)
 		cpu->shadow = 0;
 	x86_replay_done(cpu);
-	x86_debug_after_insn(cpu, tf);
+	x86_debug_after_insn(cpu, tf && (branched || !branches));
 }
 
 /* The instruction runs again, alone, with what devices have answered. */
@@ -563,8 +565,10 @@ static int deliver(struct x86_cpu *cpu)
 	ask_l1(cpu);
 	if (cpu->env->exception) {
 		x86_vec_put(cpu);
-		if (cpu->env->exception(cpu, &cpu->exc))
+		if (cpu->env->exception(cpu, &cpu->exc)) {
+			cpu->iret_unblocks = false;
 			return X86_RUN_EXIT;
+		}
 	}
 	if (cpu->is_delivering) {
 		if (!x86_merge_exception(cpu))
@@ -576,6 +580,7 @@ static int deliver(struct x86_cpu *cpu)
 		if (cpu->env->guest_debug(cpu, &cpu->exc))
 			return X86_RUN_EXIT;
 	}
+	x86_iret_unblocks(cpu);
 	x86_deliver_exception(cpu, &cpu->exc);
 	return 0;
 }
@@ -647,6 +652,9 @@ static int resume(struct x86_cpu *cpu, int how)
 		x86_lbr_end(cpu);
 	cpu->running = NULL;
 	cpu->cur = &x86_no_insn;
+	/* An IRET that has to run again has not begun. */
+	if (how != X86_LEAVE_EXCEPTION && how != X86_LEAVE_VMEXIT)
+		cpu->iret_unblocks = false;
 	switch (how) {
 	case X86_LEAVE_EXCEPTION:
 		x86_replay_done(cpu);
@@ -669,6 +677,7 @@ static int resume(struct x86_cpu *cpu, int how)
 		x86_vec_put(cpu);
 		x86_charge(cpu, 32);
 		cpu->nested.ops->vmexit(cpu);
+		cpu->iret_unblocks = false;
 		break;
 	case X86_LEAVE_SHUTDOWN:
 		return shut_down(cpu);

@@ -209,8 +209,8 @@ void x86_inject(struct x86_vcpu *v)
 		v->nmi_injected = false;
 		x86_request(cpu, X86_REQ_EVENT);
 		x86_stat_inc(v->vcpu, X86_STAT_NMI_INJECTIONS);
-		/* One that L1 puts in blocks none of L1's own. */
-		if (cpu->nested.in_guest && !svm_vnmi(v))
+		/* One that L1 puts in blocks none of L1's own; virtual ones it does.  SDM 3C, 26.6.1.1. */
+		if (cpu->nested.in_guest && !svm_vnmi(v) && !vmx_virtual_nmis(v))
 			x86_deliver_interrupt(cpu, X86_NMI);
 		else
 			x86_deliver_nmi(cpu);

@@ -62,6 +62,10 @@ void x86_msr_reset(struct x86_vcpu *v);
 
 void x86_msr_filter_free(struct x86_msr_filter *f);
 
+/** x86_debugctl_valid - a value that IA32_DEBUGCTL, or AMD's DebugCtl, may have; x86_set_debugctl - one that may be. */
+bool x86_debugctl_valid(const struct x86_vcpu *v, uint64_t value);
+void x86_set_debugctl(struct x86_vcpu *v, uint64_t value);
+
 /** x86_pat_valid - each of the eight memory types is one: UC, WC, WT, WP, WB, UC-.  SDM 3A, 11.12.2; APM 2, 7.8.1. */
 static inline bool x86_pat_valid(uint64_t pat)
 {

@@ -621,17 +621,32 @@ static int set_zero_only(struct x86_vcpu *v, uint32_t index, uint64_t value, boo
 	return value ? -EINVAL : 0;
 }
 
-/* Of AMD's bits LBR alone has an effect, as with KVM; of Intel's, LBR and BTF are taken without one. */
+/*
+ * LBR and BTF are all there is of Intel's; and no last branches, so that LBR is taken and stays 0, as with KVM.  Of AMD's
+ * bits these two have an effect.
+ */
+static const struct {
+	uint64_t valid, kept;
+} debugctl[] = {
+	[V_INTEL] = { DEBUGCTL_LBR | DEBUGCTL_BTF, DEBUGCTL_BTF },
+	[V_AMD] = { DEBUGCTL_AMD, DEBUGCTL_AMD },
+};
+
+bool x86_debugctl_valid(const struct x86_vcpu *v, uint64_t value)
+{
+	return !(value & ~debugctl[v->cpuid.vendor].valid);
+}
+
+void x86_set_debugctl(struct x86_vcpu *v, uint64_t value)
+{
+	x86_debugctl_load(&v->cpu, value & debugctl[v->cpuid.vendor].kept);
+}
+
 static int set_debugctl(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
-	struct x86_lbr_msrs m = v->cpu.lbr.msrs;
-
-	if (v->cpuid.vendor == V_INTEL)
-		return value & ~3ULL ? -EINVAL : 0;
-	if (value & ~DEBUGCTL_AMD)
+	if (!x86_debugctl_valid(v, value))
 		return -EINVAL;
-	m.debugctl = value;
-	x86_lbr_load(&v->cpu, &m);
+	x86_set_debugctl(v, value);
 	return 0;
 }
 

@@ -50,10 +50,10 @@ static bool mode(struct x86_vcpu *v, const struct vmcs *m)
 	return m->guest_cr4 & CR4_PCIDE;
 }
 
-/* LBR and BTF are all there is of IA32_DEBUGCTL. */
 static bool debug(struct x86_vcpu *v, const struct vmcs *m)
 {
-	return (m->entry_controls & ENTRY_LOAD_DEBUG) && (m->guest_dr7 >> 32 || (m->guest_debugctl & ~3ULL));
+	return (m->entry_controls & ENTRY_LOAD_DEBUG) &&
+	       (m->guest_dr7 >> 32 || !x86_debugctl_valid(v, m->guest_debugctl));
 }
 
 static bool pat(struct x86_vcpu *v, const struct vmcs *m)
@@ -277,7 +277,7 @@ static bool pending_debug(struct x86_vcpu *v, const struct vmcs *m)
 
 static bool pending_step(struct x86_vcpu *v, const struct vmcs *m)
 {
-	return vmx_step_deferred(m) && !!(m->guest_pending_db & DR6_BS) != vmx_single_steps(m);
+	return vmx_step_deferred(m) && !!(m->guest_pending_db & DR6_BS) != vmx_single_steps(m, m->guest_debugctl);
 }
 
 /* What is linked is a shadow VMCS or must not be one, as the control says. */
@@ -309,6 +309,15 @@ bool vmx_check_guest(struct x86_vcpu *v, uint64_t *qualification)
 			*qualification = rows[n].qualification;
 			return false;
 		}
+	return true;
+}
+
+/* The trap that is pending follows IA32_DEBUGCTL as it is, which the VMCS need not have. */
+bool vmx_check_guest_again(struct x86_vcpu *v)
+{
+	for (unsigned int n = 0; n < ARRAY_SIZE(rows); n++)
+		if (rows[n].wrong != pending_step && rows[n].wrong(v, &v->vmx->m))
+			return false;
 	return true;
 }
 

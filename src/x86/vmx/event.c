@@ -99,7 +99,7 @@ void vmx_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 		return;
 	/* The length is that of the software exception, or of the instruction whose event was being delivered. */
 	vmx_exit(v, &(const struct vmx_exit){
-		.reason = REASON_EXCEPTION, .event = describe(exc, false), .error = exc->error_code,
+		.reason = REASON_EXCEPTION, .event = describe(exc, false) | vmx_nmi_unblocked(v), .error = exc->error_code,
 		.qualification = exc->vector == X86_PF || exc->vector == X86_DB ? exc->payload : 0,
 		.insn_len = exc->soft ? exc->insn_len : cpu->is_delivering ? cpu->delivering.insn_len : 0,
 	});

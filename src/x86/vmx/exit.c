@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* VM exits.  SDM 3C, chapter 27. */
+#include "x86/cpu/exception.h"
 #include "x86/cpu/insn.h"
 #include "x86/mmu/mmu.h"
 #include "x86/state/stats.h"
@@ -45,7 +46,7 @@ void vmx_leave_guest(struct x86_vcpu *v)
 	n->in_guest = false;
 	n->tsc_offset = n->tsc_mul = n->tsc_deadline = 0;
 	n->tsc_shift = 0;
-	n->monitor_trap = false;
+	n->monitor_trap = n->iret_keeps_nmis = false;
 	n->cr0_mask = n->cr0_shadow = n->cr4_mask = n->cr4_shadow = 0;
 	n->cr0_fixed = vmx_cap(v, CAP_CR0_FIXED0);
 	n->cr4_fixed = vmx_cap(v, CAP_CR4_FIXED0);
@@ -131,6 +132,7 @@ static void do_exit(struct x86_vcpu *v)
 	const struct vmcs *m = &v->vmx->m;
 	bool stored;
 
+	x86_iret_unblocks(&v->cpu);
 	vmx_store_guest(v);
 	store_reason(v);
 	store_rf(v);

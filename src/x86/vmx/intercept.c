@@ -76,6 +76,7 @@ static void set_masks(struct x86_vcpu *v)
 	n->tsc_mul = m->tsc_multiplier;
 	n->tsc_shift = (m->proc & PROC_TSC_OFFSET) && vmx_proc2(v->vmx, PROC2_TSC_SCALING) ? TSC_MULTIPLIER_FRAC : 0;
 	n->monitor_trap = m->proc & PROC_MONITOR_TRAP;
+	n->iret_keeps_nmis = (m->pin & (PIN_NMI | PIN_VIRTUAL_NMI)) == PIN_NMI;
 }
 
 static void find_asked(struct x86_vmx *x)
@@ -351,21 +352,23 @@ static uint64_t ept_qualification(const struct x86_slat_fault *f, uint8_t flags)
 void vmx_slat_fault(struct x86_cpu *cpu)
 {
 	const struct x86_slat_fault *f = &cpu->nested.fault;
+	struct x86_vcpu *v = x86_vcpu_of_cpu(cpu);
 	struct vmx_exit e;
 
 	if (f->apic_page)
-		vmx_apic_not_data(x86_vcpu_of_cpu(cpu), f->gpa, f->table);
+		vmx_apic_not_data(v, f->gpa, f->table);
 	if (f->log_full)
-		vmx_exit(x86_vcpu_of_cpu(cpu), &(const struct vmx_exit){
-			.reason = REASON_PML_FULL, .has_physical = true, .physical = f->gpa,
+		vmx_exit(v, &(const struct vmx_exit){
+			.reason = REASON_PML_FULL, .qualification = vmx_nmi_unblocked(v),
+			.has_physical = true, .physical = f->gpa,
 		});
 	e = (struct vmx_exit){
 		.reason = f->misconfig ? REASON_EPT_MISCONFIG : REASON_EPT_VIOLATION,
-		.qualification = f->misconfig ? 0 : ept_qualification(f, cpu->nested.slat.flags),
+		.qualification = f->misconfig ? 0 : ept_qualification(f, cpu->nested.slat.flags) | vmx_nmi_unblocked(v),
 		.has_physical = true, .physical = f->gpa, .has_linear = f->gva_valid, .linear = f->gva,
 		.insn_len = cpu->is_delivering ? cpu->delivering.insn_len : cpu->cur->len,
 	};
 	if (!f->misconfig)
-		vmx_convert_violation(x86_vcpu_of_cpu(cpu), &e);
-	vmx_exit(x86_vcpu_of_cpu(cpu), &e);
+		vmx_convert_violation(v, &e);
+	vmx_exit(v, &e);
 }

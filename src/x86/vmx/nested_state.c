@@ -203,12 +203,10 @@ static int put_shadow(struct x86_vcpu *v, const struct kvm_nested_state *s, unsi
 
 static int enter_guest(struct x86_vcpu *v, const struct kvm_nested_state *s)
 {
-	uint64_t qualification;
-
 	/* What VM entry has injected is with the vCPU's events, if it is not yet delivered. */
 	if (!(s->flags & KVM_STATE_NESTED_RUN_PENDING))
 		v->vmx->m.entry_event &= ~EVT_VALID;
-	if (vmx_check_controls(v) || vmx_check_host(v) || !vmx_check_guest(v, &qualification))
+	if (vmx_check_controls(v) || vmx_check_host(v) || !vmx_check_guest_again(v))
 		return -EINVAL;
 	vmx_reenter(v);
 	v->vmx->run_pending = s->flags & KVM_STATE_NESTED_RUN_PENDING;

@@ -31,7 +31,6 @@ int vmx_resume(struct x86_vcpu *v)
 {
 	struct x86_vmx *x = v->vmx;
 	bool guest;
-	uint64_t qualification;
 
 	if (!x || !x->smm_on)
 		return 0;
@@ -40,7 +39,7 @@ int vmx_resume(struct x86_vcpu *v)
 	vmx_set_operation(v, true);
 	if (!guest)
 		return 0;
-	if (vmx_check_controls(v) || vmx_check_host(v) || !vmx_check_guest(v, &qualification))
+	if (vmx_check_controls(v) || vmx_check_host(v) || !vmx_check_guest_again(v))
 		return -EINVAL;
 	vmx_reenter(v);
 	return 0;

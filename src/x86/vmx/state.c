@@ -4,6 +4,7 @@
 #include "x86/cpu/debug.h"
 #include "x86/cpu/segment.h"
 #include "x86/mmu/mmu.h"
+#include "x86/state/msr.h"
 #include "x86/vmx/vmx.h"
 
 /* --- segments: access rights as in 24.4.1 ------------------------------------------------------------------- */
@@ -135,8 +136,11 @@ void vmx_load_guest(struct x86_vcpu *v, bool entry)
 	cpu->regs[R_RIP] = m->guest_rip;
 	load_interruptibility(v, m);
 	x86_set_rflags(cpu, m->guest_rflags);
-	if (entry && (m->entry_controls & ENTRY_LOAD_DEBUG))
+	/* Without the control L1's own stay in force. */
+	if (entry && (m->entry_controls & ENTRY_LOAD_DEBUG)) {
 		set_dr7(cpu, m->guest_dr7);
+		x86_set_debugctl(v, m->guest_debugctl);
+	}
 	x86_update_mode(cpu);
 }
 
@@ -171,7 +175,7 @@ static void store_controls(struct x86_vcpu *v, struct vmcs *m)
 		m->entry_controls |= ENTRY_GUEST_64;
 	if (m->exit_controls & EXIT_SAVE_DEBUG) {
 		m->guest_dr7 = cpu->dr7;
-		m->guest_debugctl = 0;
+		m->guest_debugctl = cpu->lbr.msrs.debugctl;
 	}
 	if (m->exit_controls & EXIT_SAVE_PAT)
 		m->guest_pat = v->msr.pat;
@@ -219,7 +223,8 @@ void vmx_store_guest(struct x86_vcpu *v)
 	m->guest_activity = activity(v);
 	m->guest_pending_db = (cpu->pending_db & (0xf | DR6_BS)) | (cpu->pending_db & 0xf ? PENDING_ENABLED : 0);
 	if (vmx_step_deferred(m))
-		m->guest_pending_db = (m->guest_pending_db & ~(uint64_t)DR6_BS) | (vmx_single_steps(m) ? DR6_BS : 0);
+		m->guest_pending_db = (m->guest_pending_db & ~(uint64_t)DR6_BS) |
+				      (vmx_single_steps(m, cpu->lbr.msrs.debugctl) ? DR6_BS : 0);
 	store_controls(v, m);
 }
 
@@ -287,5 +292,6 @@ void vmx_load_host(struct x86_vcpu *v)
 	cpu->pending_db = 0;
 	x86_set_rflags(cpu, 2);
 	set_dr7(cpu, DR7_FIXED_1);
+	x86_set_debugctl(v, 0);
 	x86_update_mode(cpu);
 }

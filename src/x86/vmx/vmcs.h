@@ -156,8 +156,6 @@ static_assert(sizeof(struct vmcs) <= VMCS_SIZE, "a page");
 #define ENTRY_LOAD_PAT (1u << 14)
 #define ENTRY_LOAD_EFER (1u << 15)
 
-#define DEBUGCTL_BTF (1u << 1)
-
 /* guest_interruptibility, 24.4.2. */
 #define BLOCKED_STI (1u << 0)
 #define BLOCKED_MOV_SS (1u << 1)
@@ -175,6 +173,7 @@ enum { ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, ACTIVITY_WAIT_SIPI };
 /* entry_event, exit_event, vectoring_event; 24.8.3, 24.9.2. */
 #define EVT_VALID (1u << 31)
 #define EVT_ERROR (1u << 11)
+#define NMI_UNBLOCKED (1u << 12)        /* by an IRET that has faulted; of qualifications too.  27.2.3. */
 #define EVT_TYPE(e) ((e) >> 8 & 7)
 #define EVT_TYPE_SHIFT 8
 enum { EVT_INTR, EVT_NMI = 2, EVT_HARD = 3, EVT_SOFT = 4, EVT_INT1 = 5, EVT_SOFT_EXC = 6, EVT_OTHER = 7 };

@@ -10,6 +10,7 @@
 #ifndef X86_VMX_VMX_H
 #define X86_VMX_VMX_H
 
+#include "x86/cpu/lbr.h"
 #include "x86/state/state.h"
 #include "x86/vmx/vmcs.h"
 
@@ -90,9 +91,21 @@ static inline bool vmx_step_deferred(const struct vmcs *m)
 	return (m->guest_interruptibility & (BLOCKED_STI | BLOCKED_MOV_SS)) || m->guest_activity == ACTIVITY_HLT;
 }
 
-static inline bool vmx_single_steps(const struct vmcs *m)
+static inline bool vmx_single_steps(const struct vmcs *m, uint64_t debugctl)
 {
-	return (m->guest_rflags & FL_TF) && !(m->guest_debugctl & DEBUGCTL_BTF);
+	return (m->guest_rflags & FL_TF) && !(debugctl & DEBUGCTL_BTF);
+}
+
+/** vmx_virtual_nmis - while L2 runs cpu->nmi_blocked is of its virtual NMIs.  SDM 3C, 26.7.1. */
+static inline bool vmx_virtual_nmis(const struct x86_vcpu *v)
+{
+	return v->vmx && v->cpu.nested.in_guest && (v->vmx->m.pin & PIN_VIRTUAL_NMI);
+}
+
+/* What an exit in the middle of an IRET says: NMI_UNBLOCKED if that has unblocked them.  IRET delivers no event. */
+static inline uint32_t vmx_nmi_unblocked(const struct x86_vcpu *v)
+{
+	return v->cpu.iret_unblocks ? NMI_UNBLOCKED : 0;
 }
 
 /** vmx_has_vmcs - is there one in `m`? */
@@ -202,6 +215,8 @@ enum vmx_error vmx_check_controls(struct x86_vcpu *v) must_check;
 enum vmx_error vmx_check_host(struct x86_vcpu *v) must_check;
 /** vmx_check_guest - false: the entry fails, *qualification says how. */
 bool vmx_check_guest(struct x86_vcpu *v, uint64_t *qualification) must_check;
+/** vmx_check_guest_again - the same where L2 is taken up again (vmx_reenter), with its registers: no VM entry. */
+bool vmx_check_guest_again(struct x86_vcpu *v) must_check;
 /** vmx_guest_possible - is there a processor that runs L2 with these segments? */
 bool vmx_guest_possible(struct x86_vcpu *v);
 bool vmx_check_eptp(const struct x86_vcpu *v, uint64_t eptp) must_check;

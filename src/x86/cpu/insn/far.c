@@ -9,6 +9,7 @@
 
 #include "x86/cpu/control.h"
 #include "x86/cpu/debug.h"
+#include "x86/cpu/exception.h"
 #include "x86/cpu/insn/plain.h"
 #include "x86/cpu/mem.h"
 #include "x86/cpu/segment.h"
@@ -415,15 +416,6 @@ static int build_retf(struct insn *i, const struct insn_build *b)
 	return 0;
 }
 
-/* IRET ends the blocking of NMIs, even one that faults; SDM 3C, "Information about NMI unblocking due to IRET". */
-static void unblock_nmi(struct x86_cpu *cpu)
-{
-	if (cpu->nmi_blocked) {
-		cpu->nmi_blocked = false;
-		x86_request(cpu, X86_REQ_EVENT);
-	}
-}
-
 #define IRET_ALWAYS (FL_ARITH | FL_TF | FL_DF | FL_NT)
 #define IRET_32 (FL_RF | FL_AC | FL_ID)
 
@@ -506,13 +498,11 @@ static void iret_to_vm86(struct x86_cpu *cpu, uint64_t eip, uint16_t cs, uint64_
 	x86_update_priv(cpu);
 }
 
-static void op_iret(struct x86_cpu *cpu, const struct insn *i)
+static void iret(struct x86_cpu *cpu, const struct insn *i)
 {
 	struct far_return r = { .size = i->opsize };
 	uint64_t flags, may = IRET_ALWAYS | IRET_32;
 
-	at(cpu, i);
-	unblock_nmi(cpu);
 	if (x86_in_vm_or_real(cpu)) {
 		if (x86_vm86(cpu) && IOPL(cpu) < 3)
 			iret_vme(cpu, i);
@@ -543,6 +533,19 @@ static void op_iret(struct x86_cpu *cpu, const struct insn *i)
 		may |= FL_IOPL | FL_VIF | FL_VIP;
 	return_commit(cpu, &r, 3);
 	iret_flags(cpu, flags, may, r.size);
+}
+
+/* It ends the blocking of NMIs; not before it is complete, since it may have to run again. */
+static void op_iret(struct x86_cpu *cpu, const struct insn *i)
+{
+	at(cpu, i);
+	if (likely(!cpu->nmi_blocked)) {
+		iret(cpu, i);
+		return;
+	}
+	cpu->iret_unblocks = !cpu->nested.iret_keeps_nmis;
+	iret(cpu, i);
+	x86_iret_unblocks(cpu);
 }
 
 static int build_iret(struct insn *i, const struct insn_build *b)
