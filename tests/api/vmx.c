@@ -183,6 +183,24 @@ void vmx_expect(struct vmx *s, uint32_t reason)
 			 vmx_get(s, F_RIP));
 }
 
+void vmx_launched(struct vmx *s, bool yes)
+{
+	*box(s, BOX_LAUNCHED) = yes;
+}
+
+void vmx_unload(struct vmx *s)
+{
+	/* vmclear [VMX_BOX + BOX_VMCS] */
+	VMX_DO(s, 0x66, 0x0f, 0xc7, 0x34, 0x25, 0x08, 0x20, 0x10, 0);
+	vmx_launched(s, false);
+}
+
+void vmx_load(struct vmx *s)
+{
+	/* vmptrld [VMX_BOX + BOX_VMCS] */
+	VMX_DO(s, 0x0f, 0xc7, 0x34, 0x25, 0x08, 0x20, 0x10, 0);
+}
+
 void vmx_goto(struct vmx *s, uint64_t rip)
 {
 	vmx_put(s, F_RIP, rip);

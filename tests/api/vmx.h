@@ -110,6 +110,11 @@ void vmx_expect(struct vmx *s, uint32_t reason);
 /** vmx_enter - L1 is about to enter, and runs at the next guest_run(); vmx_reason - after VMX_DONE. */
 void vmx_enter(struct vmx *s);
 uint32_t vmx_reason(struct vmx *s);
+/** vmx_unload - VMCLEAR: the VMCS is in memory, its launch state clear.  vmx_load - VMPTRLD. */
+void vmx_unload(struct vmx *s);
+void vmx_load(struct vmx *s);
+/** vmx_launched - L1 enters by VMRESUME from now on, or by VMLAUNCH. */
+void vmx_launched(struct vmx *s, bool yes);
 /** vmx_goto, vmx_next - L2 goes on at @rip, or behind the instruction that has exited. */
 void vmx_goto(struct vmx *s, uint64_t rip);
 void vmx_next(struct vmx *s);
