@@ -605,6 +605,8 @@ static const struct row segments[] = {
 	  BAD { PUT(F_ES_LIMIT, 0x7ff), OR(F_ES_ACCESS, 1 << 15) } },
 	{ "CS.L and D", GOOD { PUT(F_CS_ACCESS, 0xc09b) }, BAD { PUT(F_CS_ACCESS, 0xe09b) } },
 	{ "CS.L and D outside IA-32e mode", NARROW, GOOD { PUT(F_CS_ACCESS, 0xe09b) }, BAD { PUT(F_CS_ACCESS, 0xe08b) } },
+	{ "type 0", 0, S_DATA | S_SS, BOTH { CLEAR(F_ES_ACCESS, 15) }, GOOD { OR(F_ES_ACCESS, UNUSABLE) },
+	  BAD { CLEAR(F_ES_ACCESS, UNUSABLE) } },
 	/* CS */
 	{ "CS's DPL above SS's", BAD { PUT(F_CS_ACCESS, 0xa0fb) } },
 	{ "CS's DPL below SS's", USER, BAD { PUT(F_CS_ACCESS, 0xa09b) } },
@@ -985,7 +987,7 @@ static void test_error_codes(void **state)
 #define PBASED(n) (1ULL << (32 + (n)))
 #define ALWAYS(n) (1ULL << (n))
 
-/* Of the capability MSR this bit is the other way round: what passed fails. */
+/* Of the capability MSR this bit is the other way round: what passed fails, or passes still. */
 static const struct {
 	uint16_t msr;
 	uint64_t bit;
@@ -1005,10 +1007,13 @@ static const struct {
 	{ 0x490, ALWAYS(2), CONTROLS, { "debug controls always loaded", GOOD { CLEAR(F_ENTRY, N_DEBUG) } } },
 	{ 0x48e, PBASED(27), CONTROLS, { "monitor trap", .ends = R_MONITOR_TRAP,
 	  GOOD { PUT(F_ENTRY_EVENT, EVENT(OTHER, 0)) } } },
+	{ 0x48e, PBASED(27), NEVER, { "no monitor trap", FAULTS, GOOD { PUT(F_ENTRY_EVENT, EVENT(T_NMI, 2)) } } },
 	{ 0x48c, 1 << 6, CONTROLS, { "EPT of 4 levels", EPT, GOOD { CLEAR(F_EPTP, EPTP_AD) } } },
 	{ 0x48c, 1 << 7, CONTROLS, { "EPT of 5 levels", EPT, GOOD { PUT(F_EPTP, PML5 | 4 << 3 | 6) } } },
 	{ 0x48c, 1 << 14, CONTROLS, { "EPT, write back", EPT, GOOD { CLEAR(F_EPTP, EPTP_AD) } } },
 	{ 0x48c, 1 << 21, CONTROLS, { "EPT, accessed and dirty", EPT, GOOD { OR(F_EPTP, EPTP_AD) } } },
+	{ 0x48c, 1 << 21, NEVER, { "EPT without accessed and dirty", EPT, GOOD { CLEAR(F_EPTP, EPTP_AD) } } },
+	{ 0x48c, 1 << 7, NEVER, { "EPT of 4 levels, not 5", EPT, GOOD { CLEAR(F_EPTP, EPTP_AD) } } },
 	{ 0x491, 1, CONTROLS, { "EPTP switching", EPT, GOOD { OR(F_PROC2, P2_VMFUNC), PUT(F_VMFUNC, 1) } } },
 	{ 0x486, 1 << 16, HOST, { "CR0.WP", GOOD { OR(F_CR0, 1 << 16), CLEAR(F_HOST_CR0, 1 << 16) } } },
 	{ 0x486, 1 << 16, GUEST, { "L2's CR0.WP", GOOD { CLEAR(F_CR0, 1 << 16), OR(F_HOST_CR0, 1 << 16) } } },
@@ -1046,7 +1051,7 @@ static void test_capabilities(void **state)
 		expect(&t, r->name, NEVER, r->ends);
 		make(&t, r->l2, nothing, r->good, 0);
 		flip_capability(&t, narrowed[n].msr, narrowed[n].bit);
-		expect(&t, r->name, narrowed[n].fails, 0);
+		expect(&t, r->name, narrowed[n].fails, r->ends);
 		flip_capability(&t, narrowed[n].msr, narrowed[n].bit);
 	}
 	end(&t);
@@ -1285,6 +1290,26 @@ static void test_exit_lists(void **state)
 	}
 }
 
+/* A list that can be loaded from, and not stored to. */
+static void test_read_only_list(void **state)
+{
+	static const struct op load[4] = { PUT(F_EXIT_LOAD, 0x200000), PUT(F_EXIT_LOADS, 1) },
+			       store[4] = { PUT(F_EXIT_STORE, 0x200000), PUT(F_EXIT_STORES, 1) };
+	struct test t = start(false);
+	uint32_t *rom = api_memory(PAGE);
+
+	api_ok(api_set_slot(t.s.g.vm, 3, KVM_MEM_READONLY, 0x200000, PAGE, rom));
+	rom[0] = 0x174;
+	make(&t, 0, load, load, 0);
+	expect_enters(&t, "read-only list", R_VMCALL);
+	make(&t, 0, store, store, 0);
+	vmx_enter(&t.s);
+	guest_run(&t.s.g, KVM_EXIT_SHUTDOWN);
+	assert_int_equal(*(uint32_t *)vmx_at(&t.s, VMX_VMCS + 4), ABORT_STORE);
+	end(&t);
+	munmap(rom, PAGE);
+}
+
 /* --- an L1 outside IA-32e mode: 26.2.4 ------------------------------------------------------------------ */
 
 #define NARROW_LAUNCH 0x5000
@@ -1373,7 +1398,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(test_controls), TEST(test_host), TEST(test_registers), TEST(test_segments), TEST(test_link), TEST(test_pdptes),
 	TEST(test_types), TEST(test_error_codes), TEST(test_capabilities), TEST(test_order), TEST(test_launch_state),
 	TEST(test_wait_for_sipi), TEST(test_entry_loads), TEST(test_entry_loads_count), TEST(test_exit_lists),
-	TEST(test_narrow_host), TEST(test_narrow_host_pdptes),
+	TEST(test_read_only_list), TEST(test_narrow_host), TEST(test_narrow_host_pdptes),
 };
 
 API_MAIN(tests)
