@@ -1021,24 +1021,6 @@ static const struct {
 	{ 0x488, 1 << 2, GUEST, { "L2's CR4.TSD", GOOD { CLEAR(F_CR4, 1 << 2), OR(F_HOST_CR4, 1 << 2) } } },
 };
 
-/* A vCPU in VMX operation keeps its capabilities: it leaves it for a moment. */
-static void flip_capability(struct test *t, uint32_t msr, uint64_t bit)
-{
-	struct {
-		struct kvm_nested_state head;
-		uint8_t data[2 * PAGE];
-	} on = { .head.size = sizeof(on) }, off = { .head.size = sizeof(off.head) };
-	uint64_t value = 0;
-
-	api_ok(api_ioctl(t->s.g.vcpu, KVM_GET_NESTED_STATE, &on));
-	off.head.format = KVM_STATE_NESTED_FORMAT_VMX;
-	off.head.hdr.vmx.vmxon_pa = off.head.hdr.vmx.vmcs12_pa = -1ULL;
-	api_ok(api_ioctl(t->s.g.vcpu, KVM_SET_NESTED_STATE, &off));
-	assert_int_equal(guest_get_msr(&t->s.g, msr, &value), 1);
-	assert_int_equal(guest_set_msr(&t->s.g, msr, value ^ bit), 1);
-	api_ok(api_ioctl(t->s.g.vcpu, KVM_SET_NESTED_STATE, &on));
-}
-
 static void test_capabilities(void **state)
 {
 	static const struct op nothing[4];
@@ -1050,9 +1032,9 @@ static void test_capabilities(void **state)
 		make(&t, r->l2, nothing, r->good, 0);
 		expect(&t, r->name, NEVER, r->ends);
 		make(&t, r->l2, nothing, r->good, 0);
-		flip_capability(&t, narrowed[n].msr, narrowed[n].bit);
+		vmx_flip_capability(&t.s, narrowed[n].msr, narrowed[n].bit);
 		expect(&t, r->name, narrowed[n].fails, r->ends);
-		flip_capability(&t, narrowed[n].msr, narrowed[n].bit);
+		vmx_flip_capability(&t.s, narrowed[n].msr, narrowed[n].bit);
 	}
 	end(&t);
 }
@@ -1332,25 +1314,12 @@ static void make_narrow_host(struct test *t, const struct row *r, const struct o
 {
 	static const struct op host_rip[4] = { PUT(F_HOST_RIP, NARROW_EXIT), PUT(F_HOST_CR3, PAE_TABLES),
 					       CLEAR(F_EXIT, X_HOST_64) };
-	struct kvm_sregs k;
 
 	make(t, r->l2, host_rip, r->both, 0);
 	for (unsigned int n = 0; n < 6; n++)
 		vmx_put(&t->s, F_HOST_ES + 2 * n, n == 1 ? 8 : 16);
 	put_ops(t, more, 0);
-	/* What is noted is written. */
-	vmx_get(&t->s, F_REASON);
-	api_ok(api_ioctl(t->s.g.vcpu, KVM_GET_SREGS, &k));
-	k.efer &= ~0x500ULL;
-	k.cr3 = PAE_TABLES;
-	k.cs.l = 0;
-	k.cs.db = 1;
-	api_ok(api_ioctl(t->s.g.vcpu, KVM_SET_SREGS, &k));
-	/* The last OUT is complete. */
-	t->s.g.run->immediate_exit = 1;
-	api_fails(EINTR, api_ioctl(t->s.g.vcpu, KVM_RUN, 0));
-	t->s.g.run->immediate_exit = 0;
-	SET(&t->s.g, rip, NARROW_LAUNCH);
+	vmx_narrow(&t->s, PAE_TABLES, NARROW_LAUNCH);
 }
 
 /* VMLAUNCH; mov eax,0x4400; vmread ebx,eax; out.  The same with the exit's reason. */

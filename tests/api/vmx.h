@@ -115,6 +115,10 @@ void vmx_unload(struct vmx *s);
 void vmx_load(struct vmx *s);
 /** vmx_launched - L1 enters by VMRESUME from now on, or by VMLAUNCH. */
 void vmx_launched(struct vmx *s, bool yes);
+/** vmx_narrow - L1 is outside IA-32e mode, with PAE paging by the table at @cr3, and goes on at @rip. */
+void vmx_narrow(struct vmx *s, uint64_t cr3, uint64_t rip);
+/** vmx_flip_capability - of an MSR IA32_VMX_*, between two runs. */
+void vmx_flip_capability(struct vmx *s, uint32_t msr, uint64_t bits);
 /** vmx_goto, vmx_next - L2 goes on at @rip, or behind the instruction that has exited. */
 void vmx_goto(struct vmx *s, uint64_t rip);
 void vmx_next(struct vmx *s);
