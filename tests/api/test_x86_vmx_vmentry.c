@@ -1075,27 +1075,27 @@ static void test_launch_state(void **state)
 	struct test t = start(false);
 
 	make(&t, 0, breaks[0], breaks[1], 0);
-	vmx_launched(&t.s, true);
+	*vmx_launched(&t.s) = 1;
 	assert_int_equal(vmx_run(&t.s), VMX_FAIL + 5);
 	assert_int_equal(launch_behind_mov_ss(&t), VMX_FAIL + 26);
 	/* What fails is not launched. */
-	vmx_launched(&t.s, false);
+	*vmx_launched(&t.s) = 0;
 	assert_int_equal(vmx_run(&t.s), VMX_FAIL + 7);
-	vmx_launched(&t.s, true);
+	*vmx_launched(&t.s) = 1;
 	assert_int_equal(vmx_run(&t.s), VMX_FAIL + 5);
 	make(&t, 0, breaks[2], breaks[2], 0);
 	assert_int_equal(vmx_run(&t.s), GUEST_STATE);
-	vmx_launched(&t.s, true);
+	*vmx_launched(&t.s) = 1;
 	assert_int_equal(vmx_run(&t.s), VMX_FAIL + 5);
 	/* One that has run is. */
 	make(&t, 0, nothing, nothing, 0);
 	expect(&t, "launched", NEVER, 0);
 	put_ops(&t, breaks[0], 0);
 	put_ops(&t, breaks[1], 0);
-	vmx_launched(&t.s, false);
+	*vmx_launched(&t.s) = 0;
 	assert_int_equal(vmx_run(&t.s), VMX_FAIL + 4);
 	assert_int_equal(launch_behind_mov_ss(&t), VMX_FAIL + 26);
-	vmx_launched(&t.s, true);
+	*vmx_launched(&t.s) = 1;
 	assert_int_equal(vmx_run(&t.s), VMX_FAIL + 7);
 	/* Without a current VMCS there is no number to give, whatever else. */
 	vmx_unload(&t.s);

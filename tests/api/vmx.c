@@ -145,7 +145,8 @@ void vmx_do(struct vmx *s, const uint8_t *code, size_t n)
 {
 	uint8_t *at = vmx_at(s, VMX_STUB);
 
-	memcpy(at, code, n);
+	if (n)
+		memcpy(at, code, n);
 	at[n] = 0xc3;
 	*box(s, BOX_ENTER) = 0;
 	step(s);
@@ -154,6 +155,11 @@ void vmx_do(struct vmx *s, const uint8_t *code, size_t n)
 void vmx_enter(struct vmx *s)
 {
 	*box(s, BOX_ENTER) = 1;
+}
+
+uint64_t *vmx_launched(struct vmx *s)
+{
+	return box(s, BOX_LAUNCHED);
 }
 
 uint32_t vmx_reason(struct vmx *s)
@@ -183,16 +189,11 @@ void vmx_expect(struct vmx *s, uint32_t reason)
 			 vmx_get(s, F_RIP));
 }
 
-void vmx_launched(struct vmx *s, bool yes)
-{
-	*box(s, BOX_LAUNCHED) = yes;
-}
-
 void vmx_unload(struct vmx *s)
 {
 	/* vmclear [VMX_BOX + BOX_VMCS] */
 	VMX_DO(s, 0x66, 0x0f, 0xc7, 0x34, 0x25, 0x08, 0x20, 0x10, 0);
-	vmx_launched(s, false);
+	*box(s, BOX_LAUNCHED) = 0;
 }
 
 void vmx_load(struct vmx *s)
@@ -394,6 +395,45 @@ void vmx_flip_capability(struct vmx *s, uint32_t msr, uint64_t bits)
 	assert_int_equal(guest_get_msr(&s->g, msr, &value), 1);
 	assert_int_equal(guest_set_msr(&s->g, msr, value ^ bits), 1);
 	api_ok(api_ioctl(s->g.vcpu, KVM_SET_NESTED_STATE, &on));
+}
+
+/* --- another vCPU ------------------------------------------------------------------------------------- */
+
+static void put_regions(struct vmx *s, uint64_t vmxon, uint64_t vmcs)
+{
+	*box(s, BOX_VMXON) = vmxon;
+	*box(s, BOX_VMCS) = vmcs;
+}
+
+struct vmx vmx_second(struct vmx *s)
+{
+	struct kvm_regs r = { .rip = GUEST_CODE, .rsp = GUEST_STACK, .rflags = 2 };
+	uint64_t launched = *vmx_launched(s);
+	uint32_t revision = *(uint32_t *)vmx_at(s, VMX_VMXON);
+	struct vmx t = *s;
+	struct kvm_sregs k;
+
+	t.writes = 0;
+	t.g.vcpu = api_vcpu(s->g.vm, 1);
+	t.g.run = api_run_of(t.g.vcpu);
+	api_ok(api_ioctl(t.g.vcpu, KVM_SET_CPUID2, s->cpuid));
+	assert_int_equal(guest_set_msr(&t.g, MSR_FEAT_CTL, 5), 1);
+	api_ok(api_ioctl(s->g.vcpu, KVM_GET_SREGS, &k));
+	api_ok(api_ioctl(t.g.vcpu, KVM_SET_SREGS, &k));
+	api_ok(api_ioctl(t.g.vcpu, KVM_SET_REGS, &r));
+	*(uint32_t *)vmx_at(s, VMX_VMXON_2) = *(uint32_t *)vmx_at(s, VMX_VMCS_2) = revision;
+	put_regions(&t, VMX_VMXON_2, VMX_VMCS_2);
+	put_fields(&t);
+	vmx_do(&t, NULL, 0);
+	put_regions(s, VMX_VMXON, VMX_VMCS);
+	*vmx_launched(s) = launched;
+	return t;
+}
+
+void vmx_end_second(struct vmx *s)
+{
+	api_close(s->g.vcpu);
+	munmap(s->g.run, 3 * PAGE);
 }
 
 /* --- EPT -------------------------------------------------------------------------------------------- */

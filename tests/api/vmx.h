@@ -25,6 +25,8 @@
 #define VMX_EPT_PT (VMX_EPT + 0x3000)
 #define VMX_EPT_PT_APIC (VMX_EPT + 0x5000)
 #define VMX_FREE (VMX_MEM + 0x10000)    /* for the test's own */
+#define VMX_VMXON_2 (VMX_MEM + 0x3e000) /* vmx_second()'s: at its end */
+#define VMX_VMCS_2 (VMX_MEM + 0x3f000)
 #define VMX_L2 0x2000UL
 #define VMX_L2_STACK 0x9000UL
 #define VMX_DONE 0x10
@@ -83,6 +85,13 @@ struct vmx vmx_start(const uint8_t *code, size_t n, uint32_t with, bool irqchip)
 struct vmx vmx_start_with(const uint8_t *code, size_t n, uint32_t with, bool irqchip, const struct kvm_cpuid_entry2 *more,
 			  size_t count);
 void vmx_end(struct vmx *s);
+/**
+ * vmx_second - vCPU 1 of the same VM, with an L1 of the same program and a VMCS of its own, of vmx_start()'s fields.  It
+ * shares the memory between test and L1, so that one of the two can be told something at a time; an L2 that loops needs
+ * none of it.  vmx_end_second - before vmx_end().
+ */
+struct vmx vmx_second(struct vmx *s);
+void vmx_end_second(struct vmx *s);
 
 #define VMX(with, ...) vmx_start((const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }), with, false)
 
@@ -110,11 +119,11 @@ void vmx_expect(struct vmx *s, uint32_t reason);
 /** vmx_enter - L1 is about to enter, and runs at the next guest_run(); vmx_reason - after VMX_DONE. */
 void vmx_enter(struct vmx *s);
 uint32_t vmx_reason(struct vmx *s);
+/** vmx_launched - not zero: L1 enters by VMRESUME.  For tests that change the current VMCS. */
+uint64_t *vmx_launched(struct vmx *s);
 /** vmx_unload - VMCLEAR: the VMCS is in memory, its launch state clear.  vmx_load - VMPTRLD. */
 void vmx_unload(struct vmx *s);
 void vmx_load(struct vmx *s);
-/** vmx_launched - L1 enters by VMRESUME from now on, or by VMLAUNCH. */
-void vmx_launched(struct vmx *s, bool yes);
 /** vmx_narrow - L1 is outside IA-32e mode, with PAE paging by the table at @cr3, and goes on at @rip. */
 void vmx_narrow(struct vmx *s, uint64_t cr3, uint64_t rip);
 /** vmx_flip_capability - of an MSR IA32_VMX_*, between two runs. */

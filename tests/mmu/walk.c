@@ -22,6 +22,7 @@
 
 static void map4k(struct fixture *f, gva_t gva, gpa_t gpa, uint64_t upper, uint64_t leaf)
 {
+	mmu_flush_all(f->cpu);
 	*fixture_u64(f, 0x1000 + (gva >> 39 & 511) * 8) = 0x2000 | P | W | U | A;
 	*fixture_u64(f, 0x2000 + (gva >> 30 & 511) * 8) = 0x3000 | P | W | U | A;
 	*fixture_u64(f, 0x3000 + (gva >> 21 & 511) * 8) = 0x4000 | upper;

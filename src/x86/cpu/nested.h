@@ -142,6 +142,7 @@ struct x86_nested {
 	uint64_t tsc_offset, tsc_mul;
 	uint64_t tsc_deadline;                  /* VMX: when L1's counter is there L2 is left; 0: never.  SDM 3C 25.5.1. */
 	bool monitor_trap;                      /* VMX: events are looked at behind each instruction.  SDM 3C 25.5.2. */
+	bool iterated;                          /* with it: a string instruction has done one of several iterations */
 	uint8_t tsc_shift;
 	bool log_dirty;         /* L1 wants to hear of dirty flags */
 	struct x86_slat slat;                   /* in force; all zero while L1 runs */

@@ -40,6 +40,14 @@ static uint64_t check(const struct input *in)
 	return in->flags ? HV_INVALID_PARAMETER : HV_SUCCESS;
 }
 
+/* The input: 8-byte aligned and within a page.  TLFS 3.7, 3.8. */
+static uint64_t read_input(struct x86_vcpu *v, const struct hv_hcall *h, struct input *in)
+{
+	if (h->in & 7 || (h->in & ~GUEST_PAGE_MASK) + sizeof(*in) + h->rep_count * sizeof(uint64_t) > GUEST_PAGE_SIZE)
+		return HV_INVALID_ALIGNMENT;
+	return x86_guest_read(v, h->in, in, sizeof(*in)) ? HV_INVALID_INPUT : HV_SUCCESS;
+}
+
 static void ask(struct x86_vcpu *v, const struct mmu_slat_range *r, unsigned int count)
 {
 	struct vcpu *vcpu;
@@ -84,8 +92,9 @@ uint64_t hv_flush_mappings(struct x86_vcpu *v, struct hv_hcall *h)
 
 	if (!offered(v))
 		return HV_INVALID_CODE;
-	if (!h->fast && x86_guest_read(v, h->in, &in, sizeof(in)))
-		return HV_INVALID_INPUT;
+	bad = h->fast ? HV_SUCCESS : read_input(v, h, &in);
+	if (bad)
+		return bad;
 	bad = check(&in);
 	if (bad)
 		return traced(v, h, &in, bad);
@@ -112,10 +121,9 @@ uint64_t hv_flush_mappings_list(struct x86_vcpu *v, struct hv_hcall *h)
 		return HV_INVALID_CODE;
 	if (h->fast)
 		return HV_INVALID_INPUT;
-	/* The input lies within a page. */
-	if ((h->in & ~GUEST_PAGE_MASK) + sizeof(in) + h->rep_count * sizeof(uint64_t) > GUEST_PAGE_SIZE ||
-	    x86_guest_read(v, h->in, &in, sizeof(in)))
-		return HV_INVALID_INPUT;
+	bad = read_input(v, h, &in);
+	if (bad)
+		return bad;
 	bad = check(&in);
 	if (bad)
 		return traced(v, h, &in, bad);

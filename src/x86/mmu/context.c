@@ -179,8 +179,18 @@ static enum mmu_class current_class(const struct x86_cpu *cpu)
 	return (cpu->rflags & FL_AC) && (cpu->cr4 & CR4_SMAP) ? MMU_SUPERVISOR_AC : MMU_SUPERVISOR;
 }
 
+static void drop_structures(struct mmu_space *s)
+{
+	if (++s->psc_gen < PSC_GENS)
+		return;
+	s->psc_gen = 1;
+	for (unsigned int i = 0; i < PSC_ENTRIES; i++)
+		s->psc[i].tag = 0;
+}
+
 static void space_recycle(struct mmu_space *s)
 {
+	drop_structures(s);
 	clear_words(s->slat_bloom, ARRAY_SIZE(s->slat_bloom), 0);
 	for (unsigned int c = 0; c < MMU_CLASSES; c++)
 		if (s->ctx[c])
@@ -308,7 +318,7 @@ static struct mmu_space *current_space(struct x86_cpu *cpu)
 	uint16_t pcid = 0;
 
 	if (cpu->cr0 & CR0_PG) {
-		root = cpu->cr3 & (cpu->cr4 & CR4_PAE && !(cpu->efer & EFER_LMA) ? ~0x1fULL : ~0xfffULL);
+		root = mmu_root(cpu);
 		pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
 	}
 	if (likely(m->cur && m->cur->root == root && m->cur->pcid == pcid && m->cur->role == role &&
@@ -343,9 +353,16 @@ static void for_each_ctx(struct x86_cpu *cpu, void (*fn)(struct mmu_ctx *c))
 	x86_charge(cpu, 32);
 }
 
+void mmu_drop_structures(struct x86_cpu *cpu)
+{
+	for (unsigned int i = 0; i < MMU_SPACES; i++)
+		drop_structures(&cpu->mmu->space[i]);
+}
+
 void mmu_flush_all(struct x86_cpu *cpu)
 {
 	for_each_ctx(cpu, mmu_ctx_flush);
+	mmu_drop_structures(cpu);
 	slat_forget(cpu, ~0ULL);
 }
 
@@ -476,7 +493,7 @@ void mmu_flush_pcid(struct x86_cpu *cpu, uint16_t pcid)
 	m->stats.flushes++;
 }
 
-/* The page at @gva from the spaces of @tag: those of @pcid, or of any (-1). */
+/* The page at @gva, and all paging structures, from the spaces of @tag: those of @pcid, or of any (-1). */
 static void flush_page(struct x86_cpu *cpu, gva_t gva, uint16_t tag, int pcid)
 {
 	struct mmu *m = cpu->mmu;
@@ -486,6 +503,7 @@ static void flush_page(struct x86_cpu *cpu, gva_t gva, uint16_t tag, int pcid)
 
 		if (s->slat.tag != tag || (pcid >= 0 && s->pcid != pcid))
 			continue;
+		drop_structures(s);
 		for (unsigned int k = 0; k < MMU_CLASSES; k++)
 			if (s->ctx[k]) {
 				/* A page of a large one is searched for. */

@@ -11,6 +11,17 @@
 #define MMU_SPACES 12           /* Linux has 6 PCIDs in use at a time, twice that with page-table isolation */
 #define MMU_SPARES 2            /* contexts set aside: one to be current, and one to give */
 
+/* Where the last table of a region's walks is, with what the entries above it allow; structures.h. */
+#define PSC_ENTRIES 32
+#define PSC_LEVELS 2            /* of tables that are remembered: the lowest */
+#define PSC_GENS 4096
+struct psc_entry {
+	uint64_t tag;           /* region, level and the space's psc_gen */
+	gpa_t table, ntable;    /* L1's address; with a second level below, L2's too */
+	uint64_t all;           /* as of struct walk */
+	bool no_exec;
+};
+
 /* An address space: what the root and the mode bits name.  Owns a context a privilege class. */
 struct mmu_space {
 	uint64_t root;          /* CR3 without PCID; ~0 with paging off */
@@ -20,6 +31,8 @@ struct mmu_space {
 	uint64_t used;          /* mmu->clock at the last selection */
 	uint64_t slat_bloom[16];        /* of L2's 2 MiB regions that entries depend on; since the last recycling */
 	struct mmu_ctx *ctx[MMU_CLASSES];
+	uint64_t psc_gen;       /* from 1; entries of another match nothing */
+	struct psc_entry psc[PSC_ENTRIES];
 };
 
 /*
@@ -106,6 +119,14 @@ static inline void mmu_await(struct x86_cpu *cpu, uint8_t *hva, gpa_t gpa, bool 
 		mmu_await_asked(cpu, hva, gpa, write);
 }
 
+/* What names an address space with paging on, beside the PCID. */
+static inline uint64_t mmu_root(const struct x86_cpu *cpu)
+{
+	return cpu->cr3 & ((cpu->cr4 & CR4_PAE) && !(cpu->efer & EFER_LMA) ? ~0x1fULL : ~0xfffULL);
+}
+
+/* Empties the paging-structure caches. */
+void mmu_drop_structures(struct x86_cpu *cpu);
 /* Drops all of @c's entries. */
 void mmu_ctx_flush(struct mmu_ctx *c);
 /* Drops what @c knows of the page at @gva, large pages included. */

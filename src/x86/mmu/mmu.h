@@ -143,6 +143,14 @@ enum mmu_status mmu_access(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 int phys_read(struct x86_cpu *cpu, gpa_t gpa, void *dst, size_t n) must_check;
 int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n) must_check;
 
+/** phys_read_parts, phys_write_parts - the same for some parts of an object that is at @gpa, most of them in its first page. */
+struct phys_part {
+	uint32_t at, size;      /* bytes from the start, of @gpa and of @dst or @src */
+};
+int phys_read_parts(struct x86_cpu *cpu, gpa_t gpa, void *dst, const struct phys_part *part, unsigned int count) must_check;
+int phys_write_parts(struct x86_cpu *cpu, gpa_t gpa, const void *src, const struct phys_part *part,
+		     unsigned int count) must_check;
+
 /** phys_and64 - an aligned word, in one with other vCPUs; *old: what it was. */
 int phys_and64(struct x86_cpu *cpu, gpa_t gpa, uint64_t mask, uint64_t *old) must_check;
 
@@ -150,6 +158,7 @@ struct mmu_stats {
 	uint64_t fills, walks, flushes, contexts, pdpte_loads;
 	uint64_t recycled;      /* contexts that were taken from a space for another */
 	uint64_t slat_walks;    /* of second-level tables */
+	uint64_t resumed;       /* walks that began at the last table but one or two, found in a paging-structure cache */
 	uint64_t touched;       /* pages used for the first time: what is a fault of KVM's own page tables */
 };
 const struct mmu_stats *mmu_stats(const struct x86_cpu *cpu);

@@ -78,6 +78,55 @@ int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n)
 	return 0;
 }
 
+static bool within_page(gpa_t gpa, gpa_t at, size_t n)
+{
+	return gpa_to_gfn(at) == gpa_to_gfn(gpa) && page_rest(at, n) == n;
+}
+
+int phys_read_parts(struct x86_cpu *cpu, gpa_t gpa, void *dst, const struct phys_part *part, unsigned int count)
+{
+	const struct memslot *slot = memslots_find(cpu->slots, gpa_to_gfn(gpa));
+
+	if (!slot)
+		return -EFAULT;
+	for (unsigned int k = 0; k < count; k++) {
+		uint8_t *to = (uint8_t *)dst + part[k].at;
+		gpa_t at = gpa + part[k].at;
+
+		if (within_page(gpa, at, part[k].size))
+			copy_in(to, memslot_hva(slot, gpa_to_gfn(gpa)) + (at & ~GUEST_PAGE_MASK), part[k].size);
+		else if (phys_read(cpu, at, to, part[k].size))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+int phys_write_parts(struct x86_cpu *cpu, gpa_t gpa, const void *src, const struct phys_part *part, unsigned int count)
+{
+	const struct memslot *slot = memslots_find(cpu->slots, gpa_to_gfn(gpa));
+	bool written = false;
+	int r = 0;
+
+	if (!slot || memslot_readonly(slot))
+		return -EFAULT;
+	for (unsigned int k = 0; k < count && !r; k++) {
+		const uint8_t *from = (const uint8_t *)src + part[k].at;
+		gpa_t at = gpa + part[k].at;
+
+		if (!within_page(gpa, at, part[k].size)) {
+			r = phys_write(cpu, at, from, part[k].size);
+			continue;
+		}
+		if (code_gfn_guarded(cpu->code, gpa_to_gfn(gpa)))
+			code_written(cpu, at, part[k].size, NULL);
+		copy_out(memslot_hva(slot, gpa_to_gfn(gpa)) + (at & ~GUEST_PAGE_MASK), from, part[k].size);
+		written = true;
+	}
+	if (written)
+		mmu_mark_dirty(cpu, slot, gpa_to_gfn(gpa));
+	return r;
+}
+
 int phys_and64(struct x86_cpu *cpu, gpa_t gpa, uint64_t mask, uint64_t *old)
 {
 	const struct memslot *slot = memslots_find(cpu->slots, gpa_to_gfn(gpa));

@@ -54,14 +54,14 @@ static bool entry_fits(const struct x86_cpu *cpu, const struct slat_entry *e, gf
 static bool cached(const struct x86_cpu *cpu, gpa_t gpa, uint8_t need, struct slat_result *r)
 {
 	gfn_t ngfn = gpa_to_gfn(gpa), within = ngfn % SLAT_LARGE_PAGES;
-	const struct slat_entry *e = small_slot(cpu, ngfn);
+	const struct slat_entry *e = large_slot(cpu, ngfn);
 
-	if (entry_fits(cpu, e, ngfn, need)) {
-		within = 0;
-	} else {
-		e = large_slot(cpu, ngfn);
-		if (!entry_fits(cpu, e, ngfn - within, need))
+	/* Large ones first: neighbours have one and the same. */
+	if (!entry_fits(cpu, e, ngfn - within, need)) {
+		e = small_slot(cpu, ngfn);
+		if (!entry_fits(cpu, e, ngfn, need))
 			return false;
+		within = 0;
 	}
 	r->gpa = gfn_to_gpa(e->gfn + within) | (gpa & ~GUEST_PAGE_MASK);
 	r->writable = e->rights & RIGHT_W;
@@ -215,28 +215,35 @@ static bool walk_slat(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access, ui
 		      uint8_t *rights, bool *again)
 {
 	const struct x86_slat *s = &cpu->nested.slat;
-	struct walk w = { .fmt = format(s), .cr4 = s->cr4, .nx_reserved = s->kind == SLAT_NPT && !(s->efer & EFER_NX) };
-	gpa_t table = top_table(cpu, w.fmt);
-	unsigned int level = w.fmt->levels;
+	const struct pt_format *fmt = format(s);
+	gpa_t table = top_table(cpu, fmt);
+	unsigned int level = fmt->levels;
 	uint64_t e;
 	enum walk_ad ad;
+	struct walk w;
 
+	/* Accessed flags begin below PAE's top entries, which have none. */
+	w.top = fmt->root_in_regs ? level - 1 : level;
+	w.fmt = fmt;
+	w.cr4 = s->cr4;
+	w.nx_reserved = s->kind == SLAT_NPT && !(s->efer & EFER_NX);
+	w.nested = false;
 	*rights = RIGHT_R | RIGHT_W | RIGHT_X | RIGHT_XU;
 	/* Nested tables reach no further than L1's own addresses: nothing is present beyond. */
-	if (s->kind == SLAT_NPT && gpa >> (w.fmt->levels < 4 ? 32 : GUEST_PAGE_SHIFT + w.fmt->levels * w.fmt->index_bits))
+	if (s->kind == SLAT_NPT && gpa >> (fmt->levels < 4 ? 32 : GUEST_PAGE_SHIFT + fmt->levels * fmt->index_bits))
 		return false;
 	for (;; level--) {
-		unsigned int shift = GUEST_PAGE_SHIFT + (level - 1) * w.fmt->index_bits;
-		uint64_t index = gpa >> shift & ((1ULL << w.fmt->index_bits) - 1);
+		unsigned int shift = GUEST_PAGE_SHIFT + (level - 1) * fmt->index_bits;
+		uint64_t index = gpa >> shift & ((1ULL << fmt->index_bits) - 1);
 
 		/* A table where there is no memory reads as one without entries. */
-		if (!walk_fetch(cpu, &w, level, table + index * w.fmt->entry_bytes, &e))
+		if (!walk_fetch(cpu, &w, level, table + index * fmt->entry_bytes, &e))
 			e = 0;
 		if (s->kind == SLAT_EPT ? !ept_entry(cpu, &w, level, e, rights) : !npt_entry(cpu, &w, level, e, rights))
 			return false;
 		if (walk_is_leaf(&w, level, e))
 			break;
-		table = e & (w.fmt->entry_bytes == 4 ? walk_bits(12, 31) : walk_address_mask(cpu));
+		table = e & (fmt->entry_bytes == 4 ? walk_bits(12, 31) : walk_address_mask(cpu));
 	}
 	if ((*rights & need) != need)
 		return false;
@@ -246,23 +253,19 @@ static bool walk_slat(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access, ui
 	*again = ad == WALK_AD_CHANGED;
 	r->gpa = walk_leaf_address(cpu, &w, level, e, gpa);
 	r->large = level > 1;
-	if ((s->kind == SLAT_NPT || (s->flags & SLAT_AD)) && !(w.entry[level - 1] & w.fmt->dirty))
+	if ((s->kind == SLAT_NPT || (s->flags & SLAT_AD)) && !(w.entry[level - 1] & fmt->dirty))
 		*rights &= (uint8_t)~RIGHT_W;
 	r->writable = *rights & RIGHT_W;
 	return true;
 }
 
-bool slat_translate(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access, unsigned int how, struct slat_result *r)
+/* Not in line: what is remembered is found without a stack. */
+static __attribute__((noinline)) bool translate(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access, unsigned int how,
+						uint8_t need, struct slat_result *r)
 {
-	uint8_t need = needed(cpu, access, how), rights;
+	uint8_t rights;
 	bool again, ok;
 
-	/* EPT with accessed and dirty flags: a table is read and written. */
-	if ((how & SLAT_OF_TABLE) && access == MMU_WRITE && cpu->nested.slat.kind == SLAT_EPT)
-		need |= RIGHT_R;
-	bloom_set(cpu->mmu->cur->slat_bloom, ARRAY_SIZE(cpu->mmu->cur->slat_bloom), gpa_to_gfn(gpa) / SLAT_LARGE_PAGES);
-	if (cached(cpu, gpa, need, r))
-		return true;
 	cpu->nested.fault = (struct x86_slat_fault){
 		.gpa = gpa, .access = access, .table = how & SLAT_OF_TABLE, .table_write = (how & SLAT_OF_TABLE) && access == MMU_WRITE,
 		.user = how & SLAT_OF_USER,
@@ -276,6 +279,17 @@ bool slat_translate(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access, unsi
 	if (ok)
 		remember(cpu, gpa, r, rights);
 	return ok;
+}
+
+bool slat_translate(struct x86_cpu *cpu, gpa_t gpa, enum mmu_access access, unsigned int how, struct slat_result *r)
+{
+	uint8_t need = needed(cpu, access, how);
+
+	/* EPT with accessed and dirty flags: a table is read and written. */
+	if ((how & SLAT_OF_TABLE) && access == MMU_WRITE && cpu->nested.slat.kind == SLAT_EPT)
+		need |= RIGHT_R;
+	bloom_set(cpu->mmu->cur->slat_bloom, ARRAY_SIZE(cpu->mmu->cur->slat_bloom), gpa_to_gfn(gpa) / SLAT_LARGE_PAGES);
+	return cached(cpu, gpa, need, r) || translate(cpu, gpa, access, how, need, r);
 }
 
 enum mmu_access slat_table_access(const struct x86_cpu *cpu)

@@ -11,15 +11,18 @@
 struct walk {
 	const struct pt_format *fmt;
 	uint64_t cr4;                   /* that the tables are to be read with */
+	unsigned int top;               /* level of the first entry that was read; what follows is of it and those below */
 	uint64_t entry[5];              /* by level - 1 */
 	uint8_t *where[5];
 	const struct memslot *slot[5];
 	gpa_t at[5];
 	gpa_t ngpa[5];                  /* with `nested`: L2's addresses of the same */
-	uint64_t all;                   /* AND of the entries: user and write must be set in each */
-	bool no_exec;
+	uint64_t all, above;            /* AND of the entries, and of those but the last: user and write must be set in each */
+	bool no_exec, no_exec_above;
 	bool nx_reserved;               /* EFER.NXE clear */
 	bool nested;                    /* there is a second level below */
+	bool resumed;                   /* the walk began at a table that was known, */
+	gpa_t resumed_at;               /* at this address of L1's */
 };
 
 enum walk_ad {

@@ -11,6 +11,7 @@
 #include "x86/features.h"
 #include "x86/mmu/format.h"
 #include "x86/mmu/slat.h"
+#include "x86/mmu/structures.h"
 
 const struct pt_format *walk_format(uint64_t cr4, uint64_t efer)
 {
@@ -177,9 +178,7 @@ static bool set_bits(struct x86_cpu *cpu, struct walk *w, unsigned int level, ui
  */
 enum walk_ad walk_set_accessed_dirty(struct x86_cpu *cpu, struct walk *w, unsigned int leaf_level, enum mmu_access access)
 {
-	unsigned int top = w->fmt->root_in_regs ? w->fmt->levels - 1 : w->fmt->levels;
-
-	for (unsigned int level = top; level >= leaf_level; level--) {
+	for (unsigned int level = w->top; level >= leaf_level; level--) {
 		uint64_t set = w->fmt->accessed;
 
 		if (level == leaf_level && access == MMU_WRITE)
@@ -223,6 +222,8 @@ static bool guest_entry(struct x86_cpu *cpu, struct walk *w, unsigned int level,
 
 	if (unlikely(w->nested)) {
 		w->ngpa[level - 1] = at;
+		if (w->resumed && level == w->top)
+			return walk_fetch(cpu, w, level, w->resumed_at | (at & ~GUEST_PAGE_MASK), entry);
 		if (!slat_translate(cpu, at, slat_table_access(cpu), SLAT_OF_TABLE, &s)) {
 			*r = slat_failed();
 			return false;
@@ -250,67 +251,134 @@ static void through_slat(struct x86_cpu *cpu, struct mmu_result *r, enum mmu_acc
 	r->writable &= s.writable;
 }
 
-static struct mmu_result walk_once(struct x86_cpu *cpu, gva_t gva, enum mmu_access access, enum mmu_class cls,
-				   bool set_ad, bool *again)
+/* What of a walk must be so before its first entry; the rest comes with them. */
+static void walk_begin(const struct x86_cpu *cpu, struct walk *w)
 {
-	struct walk w = { .fmt = walk_format(cpu->cr4, cpu->efer), .cr4 = cpu->cr4, .all = PT_W | PT_U,
-			  .nested = cpu->nested.slat.kind };
-	uint64_t table = cpu->cr3 & (w.fmt->entry_bytes == 4 ? walk_bits(12, 31) : walk_address_mask(cpu));
-	struct mmu_result r;
-	unsigned int level = w.fmt->levels;
-	uint64_t e, reserved;
-	enum walk_ad ad;
+	w->fmt = walk_format(cpu->cr4, cpu->efer);
+	w->cr4 = cpu->cr4;
+	w->no_exec = false;
+	w->nx_reserved = w->fmt->no_exec && !(cpu->efer & EFER_NX);
+	w->nested = cpu->nested.slat.kind;
+	w->resumed = false;
+}
+
+/* The top table and its level: *r is a fault where there is none. */
+static bool walk_top(struct x86_cpu *cpu, struct walk *w, gva_t gva, uint64_t *table, struct mmu_result *r)
+{
+	uint64_t e;
+
+	w->top = w->fmt->levels;
+	w->all = PT_W | PT_U;
+	if (!w->fmt->root_in_regs) {
+		*table = cpu->cr3 & (w->fmt->entry_bytes == 4 ? walk_bits(12, 31) : walk_address_mask(cpu));
+		return true;
+	}
+	w->top--;
+	e = cpu->pdpte[gva >> 30 & 3];
+	*table = e & walk_address_mask(cpu);
+	if (likely((e & PT_P) && mmu_pdpte_valid(cpu, e)))
+		return true;
+	r->error_code |= e & PT_P ? PF_P | PF_RSVD : 0;
+	return false;
+}
+
+static bool entry_good(const struct x86_cpu *cpu, struct walk *w, unsigned int level, uint64_t e, struct mmu_result *r)
+{
+	uint64_t reserved;
+
+	if (!(e & w->fmt->present))
+		return false;
+	reserved = e & walk_reserved(cpu, w, level, e);
+	if (likely(!reserved))
+		return true;
+	r->error_code |= PF_P | PF_RSVD | (beyond_guest_only(cpu, reserved) ? PF_BEYOND : 0);
+	return false;
+}
+
+/*
+ * @resume: from where a paging-structure cache says.  w->resumed tells that it did: an end that is no success then
+ * is none that the tables as they are need give.
+ */
+static struct mmu_result walk_once(struct x86_cpu *cpu, struct walk *w, gva_t gva, enum mmu_access access,
+				   enum mmu_class cls, bool set_ad, bool resume, bool *again)
+{
+	struct mmu_result r = fault(cpu, access, cls, 0);
+	enum walk_ad ad = WALK_AD_DONE;
+	unsigned int level;
+	uint64_t table, e;
 	bool pk;
 
-	w.nx_reserved = w.fmt->no_exec && !(cpu->efer & EFER_NX);
-	if (w.fmt->root_in_regs) {
-		e = cpu->pdpte[gva >> 30 & 3];
-		if (!(e & PT_P))
-			return fault(cpu, access, cls, 0);
-		if (unlikely(!mmu_pdpte_valid(cpu, e)))
-			return fault(cpu, access, cls, PF_P | PF_RSVD);
-		table = e & walk_address_mask(cpu);
-		level--;
-	}
-	for (;; level--) {
-		unsigned int shift = GUEST_PAGE_SHIFT + (level - 1) * w.fmt->index_bits;
-		uint64_t index = gva >> shift & ((1ULL << w.fmt->index_bits) - 1);
-
-		r = fault(cpu, access, cls, 0);
-		if (!guest_entry(cpu, &w, level, table + index * w.fmt->entry_bytes, &e, &r))
+	if (!resume || !psc_resume(cpu, w, gva, &w->top, &table))
+		if (!walk_top(cpu, w, gva, &table, &r))
 			return r;
-		if (!(e & w.fmt->present))
-			return fault(cpu, access, cls, 0);
-		reserved = e & walk_reserved(cpu, &w, level, e);
-		if (reserved)
-			return fault(cpu, access, cls, PF_P | PF_RSVD | (beyond_guest_only(cpu, reserved) ? PF_BEYOND : 0));
-		w.all &= e;
-		w.no_exec |= w.fmt->no_exec && (e & w.fmt->no_exec);
-		if (walk_is_leaf(&w, level, e))
+	for (level = w->top;; level--) {
+		unsigned int shift = GUEST_PAGE_SHIFT + (level - 1) * w->fmt->index_bits;
+		uint64_t index = gva >> shift & ((1ULL << w->fmt->index_bits) - 1);
+
+		if (!guest_entry(cpu, w, level, table + index * w->fmt->entry_bytes, &e, &r) ||
+		    !entry_good(cpu, w, level, e, &r))
+			return r;
+		w->above = w->all;
+		w->no_exec_above = w->no_exec;
+		w->all &= e;
+		w->no_exec |= w->fmt->no_exec && (e & w->fmt->no_exec);
+		if (walk_is_leaf(w, level, e))
 			break;
-		table = e & (w.fmt->entry_bytes == 4 ? walk_bits(12, 31) : walk_address_mask(cpu));
+		table = e & (w->fmt->entry_bytes == 4 ? walk_bits(12, 31) : walk_address_mask(cpu));
 	}
-	if (!permits(cpu, &w, e, access, cls, &pk))
-		return fault(cpu, access, cls, PF_P | (pk ? PF_PK : 0));
-	ad = set_ad ? walk_set_accessed_dirty(cpu, &w, level, access) : WALK_AD_DONE;
+	if (!permits(cpu, w, e, access, cls, &pk)) {
+		r.error_code |= PF_P | (pk ? PF_PK : 0);
+		return r;
+	}
+	if (set_ad)
+		ad = walk_set_accessed_dirty(cpu, w, level, access);
 	if (ad == WALK_AD_FORBIDDEN)
 		return slat_failed();
 	if (ad == WALK_AD_CHANGED) {
 		*again = true;
-		return fault(cpu, access, cls, 0);
+		return r;
 	}
+	if (set_ad)
+		psc_note(cpu, w, gva, level);
 	r = (struct mmu_result){
 		.status = MMU_OK,
-		.gpa = walk_leaf_address(cpu, &w, level, e, gva),
-		.page_shift = GUEST_PAGE_SHIFT + (level - 1) * w.fmt->index_bits,
-		.dirty = w.entry[level - 1] & w.fmt->dirty,
-		.global = (e & w.fmt->global) && (cpu->cr4 & CR4_PGE),
-		.user = w.all & PT_U,
-		.key = w.fmt->entry_bytes == 8 ? e >> PT_PKEY_SHIFT & 15 : 0,
+		.gpa = walk_leaf_address(cpu, w, level, e, gva),
+		.page_shift = GUEST_PAGE_SHIFT + (level - 1) * w->fmt->index_bits,
+		.dirty = w->entry[level - 1] & w->fmt->dirty,
+		.global = (e & w->fmt->global) && (cpu->cr4 & CR4_PGE),
+		.user = w->all & PT_U,
+		.key = w->fmt->entry_bytes == 8 ? e >> PT_PKEY_SHIFT & 15 : 0,
 	};
-	r.writable = permits(cpu, &w, e, MMU_WRITE, cls, &pk);
-	if (unlikely(w.nested))
+	r.writable = permits(cpu, w, e, MMU_WRITE, cls, &pk);
+	if (unlikely(w->nested))
 		through_slat(cpu, &r, access);
+	return r;
+}
+
+/*
+ * Stale structures may give rights that are gone, until the guest drops them; never a fault that the tables do not give:
+ * a processor forgets what it used for a translation that faults (SDM 3A 4.10.4.1), and walks again.
+ */
+static struct mmu_result walk_paged(struct x86_cpu *cpu, gva_t gva, enum mmu_access access, enum mmu_class cls,
+				    bool set_ad)
+{
+	bool resume = set_ad, again;
+	struct mmu_result r;
+
+	cpu->mmu->stats.walks++;
+	x86_charge(cpu, 4);
+	do {
+		struct walk w;
+
+		walk_begin(cpu, &w);
+		again = false;
+		r = walk_once(cpu, &w, gva, access, cls, set_ad, resume, &again);
+		if (w.resumed && r.status != MMU_OK) {
+			again = true;
+			resume = false;
+		}
+		cpu->mmu->stats.resumed += w.resumed && r.status == MMU_OK;
+	} while (again);
 	return r;
 }
 
@@ -330,18 +398,8 @@ static struct mmu_result unpaged(struct x86_cpu *cpu, gva_t gva, enum mmu_access
 struct mmu_result mmu_walk(struct x86_cpu *cpu, gva_t gva, enum mmu_access access, enum mmu_class cls, bool set_ad)
 {
 	struct mmu_result r;
-	bool again;
 
-	if (cpu->cr0 & CR0_PG) {
-		cpu->mmu->stats.walks++;
-		x86_charge(cpu, 4);
-		do {
-			again = false;
-			r = walk_once(cpu, gva, access, cls, set_ad, &again);
-		} while (again);
-	} else {
-		r = unpaged(cpu, gva, access);
-	}
+	r = cpu->cr0 & CR0_PG ? walk_paged(cpu, gva, access, cls, set_ad) : unpaged(cpu, gva, access);
 	if (unlikely(r.status == MMU_SLAT)) {
 		cpu->nested.fault.gva = gva;
 		cpu->nested.fault.gva_valid = true;
@@ -377,6 +435,7 @@ int mmu_load_pdptes(struct x86_cpu *cpu, uint64_t cr3)
 			return -22;
 	for (int i = 0; i < 4; i++)
 		cpu->pdpte[i] = e[i];
+	mmu_drop_structures(cpu);
 	cpu->mmu->stats.pdpte_loads++;
 	return 0;
 }

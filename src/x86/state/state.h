@@ -297,14 +297,14 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init);
 /** x86_guest_read, x86_guest_write - memory in slots, by the vCPU's owner while entered; -EFAULT. */
 int x86_guest_read(struct x86_vcpu *v, gpa_t gpa, void *dst, size_t n) must_check;
 int x86_guest_write(struct x86_vcpu *v, gpa_t gpa, const void *src, size_t n) must_check;
+/** x86_guest_read_parts, x86_guest_write_parts - the same for some parts of an object that is at @gpa; mmu.h. */
+struct phys_part;
+int x86_guest_read_parts(struct x86_vcpu *v, gpa_t gpa, void *dst, const struct phys_part *part,
+			 unsigned int count) must_check;
+int x86_guest_write_parts(struct x86_vcpu *v, gpa_t gpa, const void *src, const struct phys_part *part,
+			  unsigned int count) must_check;
 /** x86_guest_and64 - ANDs an aligned word with @mask, atomically; *old: what it was. */
 int x86_guest_and64(struct x86_vcpu *v, gpa_t gpa, uint64_t mask, uint64_t *old) must_check;
-/** x86_guest_write_parts - the same for some parts of an object, @src, whose place is @gpa. */
-struct x86_part {
-	uint32_t at, size;
-};
-int x86_guest_write_parts(struct x86_vcpu *v, gpa_t gpa, const void *src, const struct x86_part *part,
-			  unsigned int count) must_check;
 
 /* --- run.c, event.c --- */
 extern const struct x86_env x86_kvm_env;

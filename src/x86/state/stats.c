@@ -21,6 +21,7 @@ static const struct kvm_stats_row vcpu_rows[] = {
 	KVM_STAT_COUNTER("pf_fixed"),
 	KVM_STAT_COUNTER("tlb_fills"),
 	KVM_STAT_COUNTER("page_walks"),
+	KVM_STAT_COUNTER("page_walks_resumed"),
 	KVM_STAT_COUNTER("mmu_recycled"),
 	KVM_STAT_COUNTER("instructions"),
 	KVM_STAT_COUNTER("pmis"),
@@ -91,6 +92,7 @@ void x86_stats_engine(struct vcpu *vcpu)
 	kvm_stat_set(&vcpu->stats, X86_STAT_TLB_FILLS, mmu->fills);
 	kvm_stat_set(&vcpu->stats, X86_STAT_SLAT_WALKS, mmu->slat_walks);
 	kvm_stat_set(&vcpu->stats, X86_STAT_PAGE_WALKS, mmu->walks);
+	kvm_stat_set(&vcpu->stats, X86_STAT_PAGE_WALKS_RESUMED, mmu->resumed);
 	kvm_stat_set(&vcpu->stats, X86_STAT_BRANCH_RECORDS, cpu->lbr.records);
 	kvm_stat_set(&vcpu->stats, X86_STAT_MMU_RECYCLED, mmu->recycled);
 	kvm_stat_set(&vcpu->stats, X86_STAT_INSTRUCTIONS, cpu->insns);

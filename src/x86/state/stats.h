@@ -21,6 +21,7 @@ enum x86_vcpu_stat {
 	X86_STAT_PF_FIXED,                      /* pages used for the first time */
 	X86_STAT_TLB_FILLS,                     /* from here on: not KVM's */
 	X86_STAT_PAGE_WALKS,
+	X86_STAT_PAGE_WALKS_RESUMED,            /* of these: from a paging-structure cache */
 	X86_STAT_MMU_RECYCLED,                  /* contexts of translations given to another address space */
 	X86_STAT_INSTRUCTIONS,                  /* retired */
 	X86_STAT_PMIS,                          /* interrupts of the PMU */

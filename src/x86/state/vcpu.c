@@ -306,20 +306,34 @@ void x86_vcpu_sync(struct vcpu *vcpu, uint32_t what)
 
 /* --- guest memory for the library's own use ------------------------------------------------ */
 
-static int write_parts(struct x86_cpu *cpu, gpa_t gpa, const char *src, const struct x86_part *part, unsigned int count)
-{
-	for (unsigned int k = 0; k < count; k++) {
-		int r = phys_write(cpu, gpa + part[k].at, src + part[k].at, part[k].size);
+/* What is to be done under the guard. */
+struct guest_op {
+	gpa_t gpa;
+	void *dst;
+	const void *src;
+	const struct phys_part *part;
+	unsigned int count;
+	uint64_t mask, *old;
+};
 
-		if (r)
-			return r;
-	}
-	return 0;
+static int read_op(struct x86_cpu *cpu, const struct guest_op *o)
+{
+	return phys_read_parts(cpu, o->gpa, o->dst, o->part, o->count);
 }
 
-/* @dst is to be read; or @src is to be written, its @count parts. */
-static __attribute__((noinline)) int guest_copy(struct x86_vcpu *v, gpa_t gpa, void *dst, const char *src,
-						size_t n, const struct x86_part *part, unsigned int count)
+static int write_op(struct x86_cpu *cpu, const struct guest_op *o)
+{
+	return phys_write_parts(cpu, o->gpa, o->src, o->part, o->count);
+}
+
+static int and_op(struct x86_cpu *cpu, const struct guest_op *o)
+{
+	return phys_and64(cpu, o->gpa, o->mask, o->old);
+}
+
+/* -EFAULT where the memory behind a slot is not there, too. */
+static __attribute__((noinline)) int guarded(struct x86_vcpu *v, int (*fn)(struct x86_cpu *cpu, const struct guest_op *o),
+					     const struct guest_op *o)
 {
 	struct host_guard guard;
 	int r;
@@ -329,38 +343,33 @@ static __attribute__((noinline)) int guest_copy(struct x86_vcpu *v, gpa_t gpa, v
 		host_guard_disarm(&guard);
 		return -EFAULT;
 	}
-	r = src ? write_parts(&v->cpu, gpa, src, part, count) : phys_read(&v->cpu, gpa, dst, n);
+	r = fn(&v->cpu, o);
 	host_guard_disarm(&guard);
 	return r;
 }
 
-int x86_guest_and64(struct x86_vcpu *v, gpa_t gpa, uint64_t mask, uint64_t *old)
+int x86_guest_read_parts(struct x86_vcpu *v, gpa_t gpa, void *dst, const struct phys_part *part, unsigned int count)
 {
-	struct host_guard guard;
-	int r;
+	return guarded(v, read_op, &(const struct guest_op){ .gpa = gpa, .dst = dst, .part = part, .count = count });
+}
 
-	host_guard_arm(&guard);
-	if (host_jump_set(&guard.jump)) {
-		host_guard_disarm(&guard);
-		return -EFAULT;
-	}
-	r = phys_and64(&v->cpu, gpa, mask, old);
-	host_guard_disarm(&guard);
-	return r;
+int x86_guest_write_parts(struct x86_vcpu *v, gpa_t gpa, const void *src, const struct phys_part *part,
+			  unsigned int count)
+{
+	return guarded(v, write_op, &(const struct guest_op){ .gpa = gpa, .src = src, .part = part, .count = count });
 }
 
 int x86_guest_read(struct x86_vcpu *v, gpa_t gpa, void *dst, size_t n)
 {
-	return guest_copy(v, gpa, dst, NULL, n, NULL, 0);
+	return x86_guest_read_parts(v, gpa, dst, &(const struct phys_part){ 0, (uint32_t)n }, 1);
 }
 
 int x86_guest_write(struct x86_vcpu *v, gpa_t gpa, const void *src, size_t n)
 {
-	return guest_copy(v, gpa, NULL, src, n, &(const struct x86_part){ 0, (uint32_t)n }, 1);
+	return x86_guest_write_parts(v, gpa, src, &(const struct phys_part){ 0, (uint32_t)n }, 1);
 }
 
-int x86_guest_write_parts(struct x86_vcpu *v, gpa_t gpa, const void *src, const struct x86_part *part,
-			  unsigned int count)
+int x86_guest_and64(struct x86_vcpu *v, gpa_t gpa, uint64_t mask, uint64_t *old)
 {
-	return guest_copy(v, gpa, NULL, src, 0, part, count);
+	return guarded(v, and_op, &(const struct guest_op){ .gpa = gpa, .mask = mask, .old = old });
 }

@@ -346,6 +346,17 @@ static void enter(struct x86_vcpu *v)
 		x86_stat_inc(v->vcpu, X86_STAT_SVM_TSC_SCALED);
 }
 
+/* What VMRUN looks at, in aligned words; what VMLOAD does is another matter.  APM 2, appendix B. */
+#define PART(first, last) \
+	{ offsetof(struct vmcb, first), offsetof(struct vmcb, last) + sizeof(((struct vmcb *)0)->last) - offsetof(struct vmcb, first) }
+static const struct phys_part vmrun_parts[] = {
+	PART(control.cr_read, control.insn_bytes), PART(control.hv, control.hv), PART(save.es, save.tr),
+	{ offsetof(struct vmcb, save.efer) - 8, 16 },   /* and CPL */
+	PART(save.cr4, save.rip), PART(save.rsp, save.rsp), PART(save.rax, save.rax), PART(save.cr2, save.cr2),
+	PART(save.g_pat, save.last_exception_to),
+};
+#undef PART
+
 void svm_vmrun(struct x86_vcpu *v, const struct insn *i)
 {
 	struct x86_cpu *cpu = &v->cpu;
@@ -353,7 +364,7 @@ void svm_vmrun(struct x86_vcpu *v, const struct insn *i)
 
 	/* An address of 0 is none for the host's state; APM 2, 15.30.4. */
 	if (!v->svm->hsave || (vmcb & ~GUEST_PAGE_MASK) || vmcb >> cpu->maxphyaddr ||
-	    x86_guest_read(v, vmcb, &v->svm->vmcb, sizeof(v->svm->vmcb)))
+	    x86_guest_read_parts(v, vmcb, &v->svm->vmcb, vmrun_parts, ARRAY_SIZE(vmrun_parts)))
 		x86_raise_ec(cpu, X86_GP, 0);
 	v->svm->vmcb_gpa = vmcb;
 	svm_save_host(v, insn_next_rip(cpu, i));

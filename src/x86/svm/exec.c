@@ -46,7 +46,7 @@ static uint64_t *at_offset(void *p, uint16_t offset)
 #define PART(first, last) \
 	{ offsetof(struct vmcb_save, first), \
 	  offsetof(struct vmcb_save, last) + sizeof(((struct vmcb_save *)0)->last) - offsetof(struct vmcb_save, first) }
-static const struct x86_part saved[] = {
+static const struct phys_part saved[] = {
 	PART(fs, gs), PART(ldtr, ldtr), PART(tr, tr), PART(star, sysenter_eip),
 };
 #undef PART

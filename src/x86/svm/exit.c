@@ -2,6 +2,7 @@
 /* #VMEXIT.  APM 2, 15.6 to 15.8. */
 #include "x86/cpu/debug.h"
 #include "x86/cpu/insn.h"
+#include "x86/mmu/mmu.h"
 #include "x86/state/stats.h"
 #include "x86/svm/svm.h"
 
@@ -58,7 +59,7 @@ static uint64_t undelivered_event(struct x86_vcpu *v)
 	{ offsetof(struct vmcb, first), offsetof(struct vmcb, last) + sizeof(((struct vmcb *)0)->last) - offsetof(struct vmcb, first) }
 
 /* Always; APM 2, 15.6, and APM 3, VMRUN. */
-static const struct x86_part written[] = {
+static const struct phys_part written[] = {
 	PART(control.int_ctl, control.int_ctl), PART(control.int_state, control.exit_int_info),
 	PART(control.event_inj, control.event_inj),
 	PART(save.es, save.ds), PART(save.gdtr, save.gdtr), PART(save.idtr, save.idtr), PART(save.cpl, save.cpl),
@@ -67,16 +68,16 @@ static const struct x86_part written[] = {
 };
 
 /* Where the processor has the feature, or L1 has asked for it. */
-static const struct x86_part written_nrip = PART(control.next_rip, control.next_rip);
-static const struct x86_part written_bytes = PART(control.insn_len, control.insn_bytes);
-static const struct x86_part written_pat = PART(save.g_pat, save.g_pat);
-static const struct x86_part written_lbr = PART(save.dbgctl, save.last_exception_to);
+static const struct phys_part written_nrip = PART(control.next_rip, control.next_rip);
+static const struct phys_part written_bytes = PART(control.insn_len, control.insn_bytes);
+static const struct phys_part written_pat = PART(save.g_pat, save.g_pat);
+static const struct phys_part written_lbr = PART(save.dbgctl, save.last_exception_to);
 
-static const struct x86_part written_invalid[] = { PART(control.exit_code, control.exit_info2) };
+static const struct phys_part written_invalid[] = { PART(control.exit_code, control.exit_info2) };
 
 #undef PART
 
-static void write_parts(struct x86_vcpu *v, const struct x86_part *part, unsigned int count)
+static void write_parts(struct x86_vcpu *v, const struct phys_part *part, unsigned int count)
 {
 	/* It was memory when VMRUN read it; where it is no more there is nobody to tell. */
 	(void)!x86_guest_write_parts(v, v->svm->vmcb_gpa, &v->svm->vmcb, part, count);
@@ -84,7 +85,7 @@ static void write_parts(struct x86_vcpu *v, const struct x86_part *part, unsigne
 
 void svm_write_back(struct x86_vcpu *v)
 {
-	struct x86_part all[ARRAY_SIZE(written) + 4];
+	struct phys_part all[ARRAY_SIZE(written) + 4];
 	unsigned int n = 0;
 
 	for (; n < ARRAY_SIZE(written); n++)

@@ -66,6 +66,7 @@ static void set_activity(struct x86_vcpu *v)
 static void begin(struct x86_vcpu *v)
 {
 	v->vmx->mtf_insns = v->cpu.insns;
+	v->cpu.nested.iterated = false;
 	v->cpu.nested.in_guest = true;
 	vmx_set_intercepts(v);
 	set_translation(v);

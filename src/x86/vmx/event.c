@@ -258,7 +258,7 @@ bool vmx_accept_events(struct x86_vcpu *v)
 	return true;
 }
 
-/* Behind an instruction that has been executed, or an event that has been delivered; 25.5.2. */
+/* Behind an instruction that has been executed, or an iteration of one, or an event that has been delivered; 25.5.2. */
 static bool take_monitor_trap(struct x86_vcpu *v)
 {
 	struct x86_vmx *x = v->vmx;
@@ -266,7 +266,7 @@ static bool take_monitor_trap(struct x86_vcpu *v)
 
 	if (likely(!on && !x->mtf_due))
 		return false;
-	if (x->mtf_due || v->cpu.insns != x->mtf_insns || v->cpu.regs[R_RIP] != x->mtf_rip) {
+	if (x->mtf_due || v->cpu.insns != x->mtf_insns || v->cpu.regs[R_RIP] != x->mtf_rip || v->cpu.nested.iterated) {
 		keep_trap(v);
 		vmx_exit_now(v, &(const struct vmx_exit){ .reason = REASON_MONITOR_TRAP });
 		return true;

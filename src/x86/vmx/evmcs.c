@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "kvm/ioctl.h"
+#include "x86/mmu/mmu.h"
 #include "x86/state/model.h"
 #include "x86/state/stats.h"
 #include "x86/vmx/vmx.h"
@@ -226,7 +227,7 @@ bool vmx_describe_l2(struct x86_vcpu *v, struct hv_l2 *l2)
 void vmx_evmcs_store(struct x86_vcpu *v)
 {
 	struct x86_vmx *x = v->vmx;
-	struct x86_part part[ARRAY_SIZE(fields)];
+	struct phys_part part[ARRAY_SIZE(fields)];
 	unsigned int count = 0;
 	struct evmcs e;
 
@@ -242,9 +243,20 @@ void vmx_evmcs_store(struct x86_vcpu *v)
 		if (count && part[count - 1].at + part[count - 1].size == f->evmcs)
 			part[count - 1].size += f->bytes;
 		else
-			part[count++] = (struct x86_part){ f->evmcs, f->bytes };
+			part[count++] = (struct phys_part){ f->evmcs, f->bytes };
 	}
 	(void)!x86_guest_write_parts(v, x->evmcs, &e, part, count);
+}
+
+/* L1 may have changed the rest since the last exit. */
+void vmx_evmcs_store_error(struct x86_vcpu *v)
+{
+	struct x86_vmx *x = v->vmx;
+
+	find_expected(v);
+	if (x->evmcs != VMX_NONE)
+		(void)!x86_guest_write(v, x->evmcs + offsetof(struct evmcs, insn_error), &x->m.insn_error,
+				       sizeof(x->m.insn_error));
 }
 
 void vmx_evmcs_refresh(struct x86_vcpu *v)
@@ -273,20 +285,28 @@ bool vmx_evmcs_clear(struct x86_vcpu *v, gpa_t region)
 	return true;
 }
 
+/* The row that has this byte of struct vmcs, or NULL. */
+static const struct field *row_of(int offset)
+{
+	for (unsigned int n = 0; n < ARRAY_SIZE(fields); n++)
+		if (offset >= fields[n].vmcs && offset < fields[n].vmcs + fields[n].bytes)
+			return &fields[n];
+	return NULL;
+}
+
+bool vmx_evmcs_has(int offset)
+{
+	return row_of(offset);
+}
+
 bool vmx_evmcs_read(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t *value)
 {
+	const struct field *f = row_of(offset);
 	struct vmcs m;
 
 	find_expected(v);
-	for (unsigned int n = 0; n < ARRAY_SIZE(fields); n++) {
-		const struct field *f = &fields[n];
-
-		if (offset < f->vmcs || offset >= f->vmcs + f->bytes)
-			continue;
-		if (x86_guest_read(v, v->vmx->evmcs + f->evmcs, (uint8_t *)&m + f->vmcs, f->bytes))
-			return false;
-		*value = vmcs_read(&m, encoding, offset);
-		return true;
-	}
-	return false;
+	if (!f || x86_guest_read(v, v->vmx->evmcs + f->evmcs, (uint8_t *)&m + f->vmcs, f->bytes))
+		return false;
+	*value = vmcs_read(&m, encoding, offset);
+	return true;
 }

@@ -55,7 +55,7 @@ enum { EVMCS_IN = 1, EVMCS_OUT = 2, EVMCS_BOTH = 3 };  /* to us at VM entry, to 
 	F(uint32_t, pf_match, ALL, IN) F(uint32_t, cr3_targets, ALL, IN) F(uint32_t, exit_msr_stores, ALL, IN) \
 	F(uint32_t, exit_msr_loads, ALL, IN) F(uint32_t, entry_msr_loads, ALL, IN) \
 	F(uint64_t, tsc_offset, CONTROL_GRP2, IN) F(uint64_t, virtual_apic, CONTROL_GRP2, IN) \
-	F(uint64_t, link, GUEST_GRP1, IN) F(uint64_t, guest_debugctl, GUEST_GRP1, IN) \
+	F(uint64_t, link, GUEST_GRP1, IN) F(uint64_t, guest_debugctl, GUEST_GRP1, BOTH) \
 	F(uint64_t, guest_pat, GUEST_GRP1, BOTH) F(uint64_t, guest_efer, GUEST_GRP1, BOTH) \
 	A(uint64_t, guest_pdpte, 4, GUEST_GRP1, BOTH) F(uint64_t, guest_pending_db, GUEST_GRP1, BOTH) \
 	F(uint64_t, guest_sysenter_esp, GUEST_GRP1, BOTH) F(uint64_t, guest_sysenter_eip, GUEST_GRP1, BOTH) \

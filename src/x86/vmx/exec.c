@@ -35,7 +35,7 @@ void vmx_fail(struct x86_vcpu *v, enum vmx_error error)
 		return;
 	}
 	v->vmx->m.insn_error = error;
-	vmx_evmcs_store(v);
+	vmx_evmcs_store_error(v);
 	set_flags(v, FL_ZF);
 }
 
@@ -189,11 +189,17 @@ static bool none_current(const struct x86_vcpu *v)
 	return v->cpu.nested.in_guest ? v->vmx->m.link == VMX_NONE : !vmx_has_vmcs(v->vmx);
 }
 
+/* L1's, which it can read by VMREAD, as with KVM, and not write. */
+static bool is_enlightened(const struct x86_vcpu *v)
+{
+	return !v->cpu.nested.in_guest && v->vmx->evmcs != VMX_NONE;
+}
+
 static bool read_field(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t *value)
 {
 	if (v->cpu.nested.in_guest)
 		return vmx_shadow_read(v, encoding, offset, value);
-	if (v->vmx->evmcs != VMX_NONE)
+	if (is_enlightened(v))
 		return vmx_evmcs_read(v, encoding, offset, value);
 	*value = vmcs_read(&v->vmx->m, encoding, offset);
 	return true;
@@ -203,8 +209,6 @@ static bool write_field(struct x86_vcpu *v, uint32_t encoding, int offset, uint6
 {
 	if (v->cpu.nested.in_guest)
 		return vmx_shadow_write(v, encoding, offset, value);
-	if (v->vmx->evmcs != VMX_NONE)
-		return false;
 	vmcs_write(&v->vmx->m, encoding, offset, value);
 	return true;
 }
@@ -219,6 +223,8 @@ static int field(struct x86_vcpu *v, const struct insn *i)
 		return -1;
 	}
 	offset = vmcs_offset(gpr(&v->cpu, i->src));
+	if (offset >= 0 && is_enlightened(v) && !vmx_evmcs_has(offset))
+		offset = -1;
 	if (offset < 0)
 		vmx_fail(v, ERROR_NO_FIELD);
 	return offset;
@@ -261,7 +267,7 @@ static void vmwrite(struct x86_vcpu *v, const struct insn *i)
 	uint64_t value;
 	int offset;
 
-	if (none_current(v)) {
+	if (none_current(v) || is_enlightened(v)) {
 		vmx_fail_invalid(v);
 		return;
 	}

@@ -154,9 +154,16 @@ void vmx_vmexit(struct x86_cpu *cpu)
 	do_exit(x86_vcpu_of_cpu(cpu));
 }
 
-void vmx_exit(struct x86_vcpu *v, const struct vmx_exit *e)
+static void note(struct x86_vcpu *v, const struct vmx_exit *e)
 {
 	v->vmx->exit = *e;
+	if (v->vmx->m.exit_msr_stores)
+		v->vmx->exit_tsc = x86_guest_tsc(v);
+}
+
+void vmx_exit(struct x86_vcpu *v, const struct vmx_exit *e)
+{
+	note(v, e);
 	x86_vmexit(&v->cpu);
 }
 
@@ -174,6 +181,6 @@ void vmx_exit_after(struct x86_vcpu *v, uint32_t reason, uint64_t qualification)
 
 void vmx_exit_now(struct x86_vcpu *v, const struct vmx_exit *e)
 {
-	v->vmx->exit = *e;
+	note(v, e);
 	do_exit(v);
 }

@@ -78,21 +78,30 @@ static void set_masks(struct x86_vcpu *v)
 	n->monitor_trap = m->proc & PROC_MONITOR_TRAP;
 }
 
+static void find_asked(struct x86_vmx *x)
+{
+	x->asked = (struct vmx_asked){ x->m.proc, x->m.proc2, x->m.exceptions, true, { 0 } };
+	for (unsigned int n = 0; n < ARRAY_SIZE(exits); n++)
+		if (asked(x, n))
+			set(x->asked.icpt, exits[n].icpt);
+	for (unsigned int n = 0; n < ARRAY_SIZE(enabled); n++)
+		if (!vmx_proc2(x, enabled[n].control))
+			set(x->asked.icpt, enabled[n].icpt);
+}
+
 void vmx_set_intercepts(struct x86_vcpu *v)
 {
-	uint64_t *icpt = v->cpu.nested.icpt;
+	const struct vmcs *m = &v->vmx->m;
+	const struct vmx_asked *k = &v->vmx->asked;
+	struct x86_nested *nested = &v->cpu.nested;
 
+	if (!k->known || k->proc != m->proc || k->proc2 != m->proc2 || k->exceptions != m->exceptions)
+		find_asked(v->vmx);
 	for (unsigned int n = 0; n < X86_ICPT_WORDS; n++)
-		icpt[n] = 0;
-	for (unsigned int n = 0; n < ARRAY_SIZE(exits); n++)
-		if (asked(v->vmx, n))
-			set(icpt, exits[n].icpt);
-	for (unsigned int n = 0; n < ARRAY_SIZE(enabled); n++)
-		if (!vmx_proc2(v->vmx, enabled[n].control))
-			set(icpt, enabled[n].icpt);
+		nested->icpt[n] = k->icpt[n];
 	set_masks(v);
-	if (v->cpu.nested.cr0_mask | v->cpu.nested.cr4_mask)
-		set(icpt, ICPT_CR_WRITE);
+	if (nested->cr0_mask | nested->cr4_mask)
+		set(nested->icpt, ICPT_CR_WRITE);
 }
 
 /* --- bitmaps; 24.6.4, 24.6.9 -------------------------------------------------------------------------------------- */

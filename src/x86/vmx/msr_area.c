@@ -44,11 +44,11 @@ uint32_t vmx_load_msrs(struct x86_vcpu *v, gpa_t at, uint32_t count)
 	return 0;
 }
 
-/* The TSC is L1's own, as with KVM. */
+/* The TSC is L1's own, and what it was before all the work that an exit is; as with KVM. */
 static bool read_msr(struct x86_vcpu *v, uint32_t index, uint64_t *value)
 {
 	if (index == MSR_TSC) {
-		*value = x86_guest_tsc(v);
+		*value = v->vmx->exit_tsc;
 		return true;
 	}
 	return !x86_guest_rdmsr(v, index, value);

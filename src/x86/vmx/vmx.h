@@ -25,6 +25,13 @@ struct vmx_exit {
 	bool has_linear, has_physical;
 };
 
+/* Which instructions L1 hears of, or L2 has not, with these controls; one VM entry is often like the last. */
+struct vmx_asked {
+	uint32_t proc, proc2, exceptions;
+	bool known;
+	uint64_t icpt[X86_ICPT_WORDS];
+};
+
 struct x86_vmx {
 	bool on;                        /* in VMX operation */
 	bool smm_on, smm_guest;         /* in SMM: VMX operation, and L2, that RSM goes back to */
@@ -47,6 +54,8 @@ struct x86_vmx {
 		uint8_t page[VMCS_SIZE];
 	};
 	struct vmx_exit exit;
+	uint64_t exit_tsc;              /* L1's when it came about, if any MSR is to be stored */
+	struct vmx_asked asked;
 	bool pausing;                   /* L2 has executed PAUSE at CPL 0; first in its loop, and last: when, by L1's TSC */
 	uint64_t first_pause, last_pause;
 	bool virtual_intr;              /* recognized: L2 takes it as soon as it can */
@@ -129,6 +138,8 @@ enum vmx_evmcs vmx_evmcs_load(struct x86_vcpu *v, bool launch);
 /** vmx_evmcs_entered - L2 runs: all of it is clean.  vmx_evmcs_store - to L1, if `m` is one. */
 void vmx_evmcs_entered(struct x86_vcpu *v);
 void vmx_evmcs_store(struct x86_vcpu *v);
+/** vmx_evmcs_store_error - the VM-instruction error of it. */
+void vmx_evmcs_store_error(struct x86_vcpu *v);
 void vmx_evmcs_release(struct x86_vcpu *v);
 /** vmx_evmcs_refresh - all that L1 may have written meanwhile.  vmx_evmcs_expect - there is one, whose name is to come. */
 void vmx_evmcs_refresh(struct x86_vcpu *v);
@@ -137,7 +148,8 @@ void vmx_evmcs_expect(struct x86_vcpu *v);
 bool vmx_describe_l2(struct x86_vcpu *v, struct hv_l2 *l2);
 /** vmx_evmcs_clear - VMCLEAR's part; false: enlightened VMCSs are not in use, it is an ordinary one. */
 bool vmx_evmcs_clear(struct x86_vcpu *v, gpa_t region);
-/** vmx_evmcs_read - VMREAD from it; false: it has no such field. */
+/** vmx_evmcs_has - the field that is at @offset of struct vmcs.  vmx_evmcs_read - VMREAD from it; false: it cannot be. */
+bool vmx_evmcs_has(int offset);
 bool vmx_evmcs_read(struct x86_vcpu *v, uint32_t encoding, int offset, uint64_t *value);
 
 /* --- exec.c --- */

@@ -325,7 +325,7 @@ void string_repeat(struct x86_cpu *cpu, const struct insn *i, string_portion *po
 {
 	uint64_t n = cpu->regs[R_RCX] & string_mask(i);
 	/* A trap is due after each iteration. */
-	uint64_t at_once = (cpu->rflags & FL_TF) || cpu->client_debug.step ? 1 : ~0ULL;
+	uint64_t at_once = (cpu->rflags & FL_TF) || cpu->client_debug.step || cpu->nested.monitor_trap ? 1 : ~0ULL;
 
 	for (unsigned int budget = STRING_PORTIONS; n; budget--) {
 		uint64_t done = portion(cpu, i, n < at_once ? n : at_once);
@@ -338,6 +338,7 @@ void string_repeat(struct x86_cpu *cpu, const struct insn *i, string_portion *po
 			break;
 		if (n && (budget == 1 || at_once == 1 || cpu->pending_db ||
 			  (atomic_load_explicit(&cpu->requests, memory_order_relaxed) & ~X86_REQ_COUNT))) {
+			cpu->nested.iterated = true;
 			/* It goes on at its next run, and retires then. */
 			cpu->insns--;
 			cpu->regs[R_RIP] = insn_rip(cpu, i);
