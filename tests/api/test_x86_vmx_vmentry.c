@@ -1361,13 +1361,13 @@ static void test_narrow_host_pdptes(void **state)
 	end(&t);
 }
 
-#define TEST(fn) cmocka_unit_test(fn)
+#define T(fn) cmocka_unit_test(fn)
 
 static const struct CMUnitTest tests[] = {
-	TEST(test_controls), TEST(test_host), TEST(test_registers), TEST(test_segments), TEST(test_link), TEST(test_pdptes),
-	TEST(test_types), TEST(test_error_codes), TEST(test_capabilities), TEST(test_order), TEST(test_launch_state),
-	TEST(test_wait_for_sipi), TEST(test_entry_loads), TEST(test_entry_loads_count), TEST(test_exit_lists),
-	TEST(test_read_only_list), TEST(test_narrow_host), TEST(test_narrow_host_pdptes),
+	T(test_controls), T(test_host), T(test_registers), T(test_segments), T(test_link), T(test_pdptes),
+	T(test_types), T(test_error_codes), T(test_capabilities), T(test_order), T(test_launch_state),
+	T(test_wait_for_sipi), T(test_entry_loads), T(test_entry_loads_count), T(test_exit_lists),
+	T(test_read_only_list), T(test_narrow_host), T(test_narrow_host_pdptes),
 };
 
 API_MAIN(tests)
