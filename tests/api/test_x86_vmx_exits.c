@@ -413,10 +413,80 @@ static void test_xsetbv(void **state)
 	vmx_end(&s);
 }
 
+/* --- task switches: 25.4.2, table 27-6 ------------------------------------------------------------------- */
+
+#define TABLES_AT VMX_FREE              /* L2's GDT, its IDT, and the table of PAE */
+#define TSS_AT (VMX_FREE + 0x2000)
+#define NT (1u << 14)
+
+/* L2 outside IA-32e mode, with a TSS that is available (20h), a busy one (28h), and a gate to the former (vector 20h). */
+static struct vmx start_tasks(void)
+{
+	struct vmx s = start();
+	uint64_t *gdt = vmx_at(&s, TABLES_AT), *idt = vmx_at(&s, TABLES_AT + 0x800), *pae = vmx_at(&s, TABLES_AT + 0xf00);
+
+	gdt[4] = 0x0000890000000067 | (TSS_AT & 0xffff) << 16 | (TSS_AT >> 16 & 0xff) << 32;
+	gdt[5] = gdt[4] | 2ULL << 40;
+	idt[0x20] = 0x850000200000;
+	pae[0] = (GUEST_TABLES + 0x2000) | 1;
+	*(uint16_t *)vmx_at(&s, TSS_AT) = 0x28;
+	vmx_put(&s, 0x6816, TABLES_AT);
+	vmx_put(&s, 0x6818, TABLES_AT + 0x800);
+	vmx_put(&s, 0x4810, 0x7ff);
+	vmx_put(&s, 0x4812, 0x3ff);
+	vmx_put(&s, 0x6814, TSS_AT);            /* TR's base */
+	vmx_put(&s, 0x4816, 0xc09b);
+	vmx_put(&s, F_CR3, TABLES_AT + 0xf00);
+	vmx_clear(&s, F_ENTRY, 1 << 9);
+	return s;
+}
+
+static void test_task_switches(void **state)
+{
+	static const struct {
+		const char *name;
+		uint8_t len, code[8];
+		uint32_t flags, vectoring;
+		uint64_t qualification;
+	} tasks[] = {
+		{ "CALL", I(0x9a, 0, 0, 0, 0, 0x20, 0), 0, 0, 0x20 },
+		{ "IRET", I(0xcf), NT, 0, 0x28 | 1ULL << 30 },
+		{ "JMP", I(0xea, 0, 0, 0, 0, 0x20, 0), 0, 0, 0x20 | 2ULL << 30 },
+		{ "INT", I(0xcd, 0x20), 0, 1u << 31 | 4 << 8 | 0x20, 0x20 | 3ULL << 30 },
+	};
+	struct vmx s = start_tasks();
+
+	for (unsigned int n = 0; n < sizeof(tasks) / sizeof(tasks[0]); n++) {
+		put_code(&s, tasks[n].code, tasks[n].len);
+		vmx_put(&s, F_RFLAGS, 2 | tasks[n].flags);
+		expect_exit(&s, tasks[n].name, 9, tasks[n].qualification, tasks[n].len);
+		assert_int_equal(vmx_get(&s, 0x4408), tasks[n].vectoring);
+	}
+	vmx_end(&s);
+}
+
+/* --- the preemption timer: 25.5.1 ------------------------------------------------------------------------- */
+
+/* It wakes one that is halted, however long that takes: here 2 ms or so, of a TSC of 2 GHz. */
+static void test_timer_wakes(void **state)
+{
+	static const uint8_t code[] = { 0xf4 };
+	struct vmx s = vmx_start(code, sizeof(code), 0, true);
+
+	vmx_clear(&s, F_PROC, P_HLT);
+	vmx_set(&s, F_PIN, 1 << 6);
+	vmx_put(&s, 0x482e, 1u << 17);
+	vmx_expect(&s, 52);
+	assert_int_equal(vmx_get(&s, F_ACTIVITY), 1);
+	assert_int_equal(vmx_get(&s, F_RIP), VMX_L2 + 1);
+	vmx_end(&s);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_instructions), cmocka_unit_test(test_ports), cmocka_unit_test(test_port_bitmaps),
 	cmocka_unit_test(test_msr_bitmap), cmocka_unit_test(test_cr0), cmocka_unit_test(test_cr4),
-	cmocka_unit_test(test_int1), cmocka_unit_test(test_xsetbv),
+	cmocka_unit_test(test_int1), cmocka_unit_test(test_xsetbv), cmocka_unit_test(test_task_switches),
+	cmocka_unit_test(test_timer_wakes),
 };
 
 API_MAIN(tests)
