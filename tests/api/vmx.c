@@ -189,6 +189,19 @@ void vmx_expect(struct vmx *s, uint32_t reason)
 			 vmx_get(s, F_RIP));
 }
 
+void vmx_unload(struct vmx *s)
+{
+	/* vmclear [VMX_BOX + BOX_VMCS] */
+	VMX_DO(s, 0x66, 0x0f, 0xc7, 0x34, 0x25, 0x08, 0x20, 0x10, 0);
+	*box(s, BOX_LAUNCHED) = 0;
+}
+
+void vmx_load(struct vmx *s)
+{
+	/* vmptrld [VMX_BOX + BOX_VMCS] */
+	VMX_DO(s, 0x0f, 0xc7, 0x34, 0x25, 0x08, 0x20, 0x10, 0);
+}
+
 void vmx_goto(struct vmx *s, uint64_t rip)
 {
 	vmx_put(s, F_RIP, rip);
@@ -343,6 +356,45 @@ void vmx_end(struct vmx *s)
 	guest_end(&s->g);
 	munmap(s->mem, VMX_MEM_SIZE);
 	free(s->cpuid);
+}
+
+/* --- another L1 ------------------------------------------------------------------------------------- */
+
+void vmx_narrow(struct vmx *s, uint64_t cr3, uint64_t rip)
+{
+	struct kvm_sregs k;
+
+	/* What is to be written is, and the OUT behind it complete. */
+	*box(s, BOX_ENTER) = 0;
+	step(s);
+	s->g.run->immediate_exit = 1;
+	api_fails(EINTR, api_ioctl(s->g.vcpu, KVM_RUN, 0));
+	s->g.run->immediate_exit = 0;
+	api_ok(api_ioctl(s->g.vcpu, KVM_GET_SREGS, &k));
+	k.efer &= ~0x500ULL;
+	k.cr3 = cr3;
+	k.cs.l = 0;
+	k.cs.db = 1;
+	api_ok(api_ioctl(s->g.vcpu, KVM_SET_SREGS, &k));
+	SET(&s->g, rip, rip);
+}
+
+/* A vCPU in VMX operation keeps its capabilities: it leaves it for a moment. */
+void vmx_flip_capability(struct vmx *s, uint32_t msr, uint64_t bits)
+{
+	struct {
+		struct kvm_nested_state head;
+		uint8_t data[2 * PAGE];
+	} on = { .head.size = sizeof(on) }, off = { .head.size = sizeof(off.head) };
+	uint64_t value = 0;
+
+	api_ok(api_ioctl(s->g.vcpu, KVM_GET_NESTED_STATE, &on));
+	off.head.format = KVM_STATE_NESTED_FORMAT_VMX;
+	off.head.hdr.vmx.vmxon_pa = off.head.hdr.vmx.vmcs12_pa = -1ULL;
+	api_ok(api_ioctl(s->g.vcpu, KVM_SET_NESTED_STATE, &off));
+	assert_int_equal(guest_get_msr(&s->g, msr, &value), 1);
+	assert_int_equal(guest_set_msr(&s->g, msr, value ^ bits), 1);
+	api_ok(api_ioctl(s->g.vcpu, KVM_SET_NESTED_STATE, &on));
 }
 
 /* --- another vCPU ------------------------------------------------------------------------------------- */

@@ -121,6 +121,13 @@ void vmx_enter(struct vmx *s);
 uint32_t vmx_reason(struct vmx *s);
 /** vmx_launched - not zero: L1 enters by VMRESUME.  For tests that change the current VMCS. */
 uint64_t *vmx_launched(struct vmx *s);
+/** vmx_unload - VMCLEAR: the VMCS is in memory, its launch state clear.  vmx_load - VMPTRLD. */
+void vmx_unload(struct vmx *s);
+void vmx_load(struct vmx *s);
+/** vmx_narrow - L1 is outside IA-32e mode, with PAE paging by the table at @cr3, and goes on at @rip. */
+void vmx_narrow(struct vmx *s, uint64_t cr3, uint64_t rip);
+/** vmx_flip_capability - of an MSR IA32_VMX_*, between two runs. */
+void vmx_flip_capability(struct vmx *s, uint32_t msr, uint64_t bits);
 /** vmx_goto, vmx_next - L2 goes on at @rip, or behind the instruction that has exited. */
 void vmx_goto(struct vmx *s, uint64_t rip);
 void vmx_next(struct vmx *s);

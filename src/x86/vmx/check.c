@@ -113,6 +113,11 @@ static bool mode_exec_without_ept(struct x86_vcpu *v, const struct vmcs *m)
 	return vmx_proc2(v->vmx, PROC2_MODE_EXEC) && !vmx_proc2(v->vmx, PROC2_EPT);
 }
 
+static bool tsc_multiplier_zero(struct x86_vcpu *v, const struct vmcs *m)
+{
+	return vmx_proc2(v->vmx, PROC2_TSC_SCALING) && !m->tsc_multiplier;
+}
+
 /* --- APIC virtualization --- */
 
 static bool virtual_apic_address(struct x86_vcpu *v, const struct vmcs *m)
@@ -263,7 +268,7 @@ typedef bool wrong_fn(struct x86_vcpu *v, const struct vmcs *m);
 static wrong_fn *const controls[] = {
 	pin_reserved, proc_reserved, proc2_reserved, cr3_targets, io_bitmap_address, msr_bitmap_address,
 	virtual_nmi_without_exiting, nmi_window_without_virtual_nmi, vpid_zero, ept_pointer, unrestricted_without_ept,
-	shadow_bitmaps, dirty_log_address, vm_functions, ve_information, mode_exec_without_ept,
+	shadow_bitmaps, dirty_log_address, vm_functions, ve_information, mode_exec_without_ept, tsc_multiplier_zero,
 	virtual_apic_address, virtual_apic_missing, threshold_reserved, threshold_above_tpr, without_tpr_shadow, two_apics,
 	virtual_interrupts_without_exiting, apic_access_address, posted_interrupts,
 	exit_reserved, timer_saved_without_timer, entry_reserved, msr_areas,

@@ -242,8 +242,9 @@ static bool activity(struct x86_vcpu *v, const struct vmcs *m)
 	/* Nothing can be injected into one that waits for a SIPI. */
 	if ((m->entry_event & EVT_VALID) && m->guest_activity == ACTIVITY_WAIT_SIPI)
 		return true;
-	return m->guest_activity == ACTIVITY_HLT &&
-	       (DPL(m->guest_access[SEG_SS]) || (m->guest_interruptibility & (BLOCKED_STI | BLOCKED_MOV_SS)));
+	if (m->guest_activity != ACTIVITY_ACTIVE && (m->guest_interruptibility & (BLOCKED_STI | BLOCKED_MOV_SS)))
+		return true;
+	return m->guest_activity == ACTIVITY_HLT && DPL(m->guest_access[SEG_SS]);
 }
 
 /* What can come to one that is halted: interrupts, NMIs, #DB, #MC, and MTF. */
@@ -280,15 +281,15 @@ static bool pending_step(struct x86_vcpu *v, const struct vmcs *m)
 	return vmx_step_deferred(m) && !!(m->guest_pending_db & DR6_BS) != vmx_single_steps(m, m->guest_debugctl);
 }
 
-/* What is linked is a shadow VMCS or must not be one, as the control says. */
+/* What is linked is a shadow VMCS or must not be one, as the control says; and it is another than the current one. */
 static bool link_pointer(struct x86_vcpu *v, const struct vmcs *m)
 {
 	uint32_t revision, wanted = VMCS_REVISION | (vmx_proc2(v->vmx, PROC2_SHADOW_VMCS) ? VMCS_SHADOW : 0);
 
 	if (m->link == VMX_NONE)
 		return false;
-	return vmx_bad_page(v, m->link) || x86_guest_read(v, m->link, &revision, sizeof(revision)) ||
-	       revision != wanted;
+	return vmx_bad_page(v, m->link) || m->link == v->vmx->current ||
+	       x86_guest_read(v, m->link, &revision, sizeof(revision)) || revision != wanted;
 }
 
 static const struct {
