@@ -15,6 +15,7 @@
 #define TF 0x102
 #define BS 0x4000
 #define GP 13
+#define GD 0x2000
 #define REASON_GUEST_STATE 33
 #define BY_MOV_SS 2
 #define PORT 0x80
@@ -189,6 +190,31 @@ static void test_steps(void **state)
 	}
 }
 
+/* #DB as VM entry puts it in leaves DR6, DR7.GD and IA32_DEBUGCTL alone, which one that comes about does not; 26.6.1.1. */
+static void test_injected(void **state)
+{
+	for (unsigned int injected = 0; injected < 2; injected++) {
+		struct vmx s = START(0x90, VMCALL);
+		struct kvm_debugregs d;
+
+		vmx_set(&s, F_ENTRY, E_LOAD_DEBUG);
+		vmx_set(&s, F_EXIT, X_SAVE_DEBUG);
+		vmx_put(&s, F_DR7, 0x400 | GD);
+		vmx_put(&s, F_DEBUGCTL, injected ? BTF : 0);
+		if (injected)
+			vmx_put(&s, F_ENTRY_EVENT, 1u << 31 | 3 << 8 | 1);
+		else
+			vmx_put(&s, F_RFLAGS, TF);
+		vmx_expect(&s, R_IO);
+		assert_int_equal(vmx_get(&s, F_QUALIFICATION) >> 16, VMX_FAULT + 1);
+		assert_int_equal(vmx_get(&s, F_DR7), injected ? 0x400 | GD : 0x400);
+		assert_int_equal(vmx_get(&s, F_DEBUGCTL), injected ? BTF : 0);
+		api_ok(api_ioctl(s.g.vcpu, KVM_GET_DEBUGREGS, &d));
+		assert_int_equal(d.dr6 & BS, injected ? 0 : BS);
+		vmx_end(&s);
+	}
+}
+
 /* Behind MOV SS no trap is pending where branches alone are stepped: mov ss,[0x8000]; cpuid */
 static void test_deferred(void **state)
 {
@@ -292,7 +318,8 @@ static void test_smm(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_register), cmocka_unit_test(test_entry), cmocka_unit_test(test_bad_field),
 	cmocka_unit_test(test_exit), cmocka_unit_test(test_areas), cmocka_unit_test(test_steps),
-	cmocka_unit_test(test_deferred), cmocka_unit_test(test_state), cmocka_unit_test(test_smm),
+	cmocka_unit_test(test_injected), cmocka_unit_test(test_deferred), cmocka_unit_test(test_state),
+	cmocka_unit_test(test_smm),
 };
 
 API_MAIN(tests)

@@ -249,6 +249,7 @@ struct x86_exception {
 	bool trap;              /* reported after the instruction: R_RIP is already the next one */
 	bool soft;              /* INT n, INT3, INTO, INT1: RIP pushed is after the instruction */
 	bool intn;              /* a soft one that is INT n */
+	bool injected;          /* by VM entry or the client: CR2, DR6, DR7 and DebugCtl are what they are to be */
 	uint32_t error_code;
 	uint64_t payload;       /* CR2 of #PF, DR6 bits of #DB */
 	uint64_t insn_len;      /* of a soft one, or what L1 says in its place; of BOUND, too */

@@ -159,6 +159,7 @@ bool x86_merge_exception(struct x86_cpu *cpu)
 struct event {
 	uint8_t vector;
 	bool soft;
+	bool injected;
 	bool has_error_code;
 	uint8_t ext;            /* bit 0 of error codes met on the way */
 	uint32_t error_code;
@@ -430,7 +431,7 @@ static void deliver(struct x86_cpu *cpu, const struct event *e)
 	cpu->shadow = 0;
 	x86_replay_done(cpu);
 	if (unlikely(cpu->lbr.msrs.debugctl))
-		x86_lbr_event(cpu, e->vector, from);
+		x86_lbr_event(cpu, e->vector, e->injected, from);
 }
 
 /* A breakpoint on the frame, or from behind MOV SS, traps before the handler's first instruction. */
@@ -457,7 +458,7 @@ void x86_note_db(struct x86_cpu *cpu, uint64_t payload)
 /* CR2, DR6 and DR7 as #PF and #DB leave them; twice does no harm. */
 static void apply_payload(struct x86_cpu *cpu, const struct x86_exception *x)
 {
-	if (x->soft)
+	if (x->soft || x->injected)
 		return;
 	if (x->vector == X86_PF)
 		cpu->cr2 = x->payload;
@@ -479,7 +480,7 @@ void x86_deliver_exception(struct x86_cpu *cpu, const struct x86_exception *exc)
 	const struct x86_exception x = *exc;
 	struct event e = {
 		/* AMD's processors set EXT for external events alone. */
-		.vector = x.vector, .soft = x.soft, .ext = !x.soft && x86_is_intel(cpu),
+		.vector = x.vector, .soft = x.soft, .injected = x.injected, .ext = !x.soft && x86_is_intel(cpu),
 		.has_error_code = x.has_error_code, .error_code = x.error_code,
 		.rip = cpu->regs[R_RIP] + (x.soft ? x.insn_len : 0), .rflags = x86_get_rflags(cpu),
 	};

@@ -52,11 +52,12 @@ void x86_lbr_end(struct x86_cpu *cpu)
  * What was last until now is kept, for the handler to see.  #DB ends the recording, so that its handler sees it too, and
  * the stepping of branches; SDM 3B, 17.4.3.
  */
-void x86_lbr_event(struct x86_cpu *cpu, uint8_t vector, uint64_t from)
+void x86_lbr_event(struct x86_cpu *cpu, uint8_t vector, bool injected, uint64_t from)
 {
 	struct x86_lbr_msrs *m = &cpu->lbr.msrs;
 
-	if (vector == X86_DB) {
+	/* VM entry's is recorded like any event, and ends nothing; SDM 3C, 26.6.1.1. */
+	if (vector == X86_DB && !injected) {
 		x86_debugctl_load(cpu, m->debugctl & ~(DEBUGCTL_LBR | DEBUGCTL_BTF));
 		return;
 	}

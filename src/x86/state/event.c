@@ -153,7 +153,7 @@ static void deliver_exception(struct x86_vcpu *v)
 		.error_code = q->error_code,
 		/* #BP and #OF are traps, and so is a #DB that the client puts in. */
 		.trap = q->vector == X86_DB || q->vector == X86_BP || q->vector == X86_OF,
-		.payload = q->payload,
+		.injected = q->injected, .payload = q->payload,
 	};
 
 	if (!q->has_payload && q->vector == X86_PF)
