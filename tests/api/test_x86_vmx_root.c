@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* VMX instructions of L1's: regions, faults, modes, what is not offered.  SDM 3C, chapter 30.  The rest: test_x86_vmx_insn.c. */
+/* VMX instructions of L1's: regions, faults, modes, what is not offered.  SDM 3C, chapter 30.  See also _insn.c. */
 #include "vmx.h"
 
 #include <stdlib.h>

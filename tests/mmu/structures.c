@@ -130,7 +130,8 @@ static void (*const flushes[])(struct fixture *f) = {
 };
 
 static void (*const nested_flushes[])(struct fixture *f) = {
-	flush_other_page, flush_pcid, flush_current, flush_all, load_cr3, invlpga, invvpid, invept, invept_all, flush_tables_range,
+	flush_other_page, flush_pcid, flush_current, flush_all, load_cr3, invlpga, invvpid, invept, invept_all,
+	flush_tables_range,
 };
 
 static void each_table(struct fixture *f, void (*flush)(struct fixture *f))

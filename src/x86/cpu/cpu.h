@@ -338,7 +338,7 @@ struct x86_cpu {
 	/* --- events --- */
 	uint8_t shadow;                 /* enum x86_shadow bits: no interrupt before the next instruction ends */
 	bool nmi_blocked;
-	bool iret_unblocks;             /* IRET is under way, and NMIs will not be blocked behind it; see x86_iret_unblocks() */
+	bool iret_unblocks;             /* IRET is under way, and NMIs are not blocked behind it; x86_iret_unblocks() */
 	bool smm;                       /* in system management mode: `slots` are those of its address space */
 	bool if_unwatched;              /* set by service(): nothing waits for RFLAGS.IF, so setting it requests no event */
 	struct x86_exception exc;       /* being raised */

@@ -49,7 +49,8 @@ bool x86_debug_data_page(const struct x86_cpu *cpu, gva_t gva);
 /**
  * x86_debug_after_insn - after a complete instruction, R_RIP next: raises the
  * trap that TF (@tf: that it was set before the instruction calls for one,
- * which DebugCtl.BTF does of branches alone) or a data or I/O breakpoint calls for.  Nothing while a MOV SS shadow has just begun.
+ * which DebugCtl.BTF does of branches alone) or a data or I/O breakpoint calls
+ * for.  Nothing while a MOV SS shadow has just begun.
  */
 void x86_debug_after_insn(struct x86_cpu *cpu, bool tf);
 

@@ -33,7 +33,7 @@ static inline bool x86_steps_branches(const struct x86_cpu *cpu)
 void x86_lbr_begin(struct x86_cpu *cpu, const struct block *b);
 void x86_lbr_end(struct x86_cpu *cpu);
 
-/** x86_lbr_event - DebugCtl is not 0, and exception or interrupt @vector was delivered from @from; @injected: by VM entry. */
+/** x86_lbr_event - DebugCtl is not 0; event @vector, @injected by VM entry or not, was delivered from @from. */
 void x86_lbr_event(struct x86_cpu *cpu, uint8_t vector, bool injected, uint64_t from);
 
 #endif

@@ -448,7 +448,8 @@ static bool must_step(struct x86_cpu *cpu)
 	if (cpu->shadow && (req & X86_REQ_EVENT))
 		return true;
 	/* VM entry and VM exit look at it.  cr4_fixed: VMX operation. */
-	if (unlikely(cpu->nested.cr4_fixed) && (cpu->shadow & (cpu->nested.in_guest ? SHADOW_STI | SHADOW_MOV_SS : SHADOW_MOV_SS)))
+	if (unlikely(cpu->nested.cr4_fixed) &&
+	    (cpu->shadow & (cpu->nested.in_guest ? SHADOW_STI | SHADOW_MOV_SS : SHADOW_MOV_SS)))
 		return true;
 	cpu->shadow = 0;
 	take_request(cpu, X86_REQ_STEP);

@@ -143,7 +143,7 @@ enum mmu_status mmu_access(struct x86_cpu *cpu, gva_t gva, enum mmu_access acces
 int phys_read(struct x86_cpu *cpu, gpa_t gpa, void *dst, size_t n) must_check;
 int phys_write(struct x86_cpu *cpu, gpa_t gpa, const void *src, size_t n) must_check;
 
-/** phys_read_parts, phys_write_parts - the same for some parts of an object that is at @gpa, most of them in its first page. */
+/** phys_read_parts, phys_write_parts - the same for parts of an object that is at @gpa, most of them in its first page. */
 struct phys_part {
 	uint32_t at, size;      /* bytes from the start, of @gpa and of @dst or @src */
 };

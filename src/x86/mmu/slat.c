@@ -159,7 +159,7 @@ static bool npt_entry(struct x86_cpu *cpu, const struct walk *w, unsigned int le
 	f->present = e & PT_P;
 	if (!f->present)
 		return false;
-	/* PAE's top entries have no rights, and their reserved bits are looked at when they are loaded, which here is never. */
+	/* PAE's top entries have no rights; their reserved bits are looked at when they are loaded, which here is never. */
 	if (w->fmt->root_in_regs && level == w->fmt->levels)
 		return true;
 	f->reserved = e & walk_reserved(cpu, w, level, e);
@@ -267,8 +267,8 @@ static __attribute__((noinline)) bool translate(struct x86_cpu *cpu, gpa_t gpa, 
 	bool again, ok;
 
 	cpu->nested.fault = (struct x86_slat_fault){
-		.gpa = gpa, .access = access, .table = how & SLAT_OF_TABLE, .table_write = (how & SLAT_OF_TABLE) && access == MMU_WRITE,
-		.user = how & SLAT_OF_USER,
+		.gpa = gpa, .access = access, .table = how & SLAT_OF_TABLE,
+		.table_write = (how & SLAT_OF_TABLE) && access == MMU_WRITE, .user = how & SLAT_OF_USER,
 	};
 	cpu->mmu->stats.slat_walks++;
 	x86_charge(cpu, 4);

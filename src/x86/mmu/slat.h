@@ -17,7 +17,7 @@ struct walk {
 	const struct memslot *slot[5];
 	gpa_t at[5];
 	gpa_t ngpa[5];                  /* with `nested`: L2's addresses of the same */
-	uint64_t all, above;            /* AND of the entries, and of those but the last: user and write must be set in each */
+	uint64_t all, above;            /* AND of the entries, and of all but the last: user and write must be set in each */
 	bool no_exec, no_exec_above;
 	bool nx_reserved;               /* EFER.NXE clear */
 	bool nested;                    /* there is a second level below */

@@ -347,15 +347,12 @@ static void enter(struct x86_vcpu *v)
 }
 
 /* What VMRUN looks at, in aligned words; what VMLOAD does is another matter.  APM 2, appendix B. */
-#define PART(first, last) \
-	{ offsetof(struct vmcb, first), offsetof(struct vmcb, last) + sizeof(((struct vmcb *)0)->last) - offsetof(struct vmcb, first) }
 static const struct phys_part vmrun_parts[] = {
-	PART(control.cr_read, control.insn_bytes), PART(control.hv, control.hv), PART(save.es, save.tr),
+	VMCB_PART(control.cr_read, control.insn_bytes), VMCB_PART(control.hv, control.hv), VMCB_PART(save.es, save.tr),
 	{ offsetof(struct vmcb, save.efer) - 8, 16 },   /* and CPL */
-	PART(save.cr4, save.rip), PART(save.rsp, save.rsp), PART(save.rax, save.rax), PART(save.cr2, save.cr2),
-	PART(save.g_pat, save.last_exception_to),
+	VMCB_PART(save.cr4, save.rip), VMCB_PART(save.rsp, save.rsp), VMCB_PART(save.rax, save.rax),
+	VMCB_PART(save.cr2, save.cr2), VMCB_PART(save.g_pat, save.last_exception_to),
 };
-#undef PART
 
 void svm_vmrun(struct x86_vcpu *v, const struct insn *i)
 {

@@ -54,28 +54,22 @@ static uint64_t undelivered_event(struct x86_vcpu *v)
 
 /* --- what of the VMCB an exit writes: L1 may be at work on the rest --------------------------------- */
 
-/* From one member to the end of another. */
-#define PART(first, last) \
-	{ offsetof(struct vmcb, first), offsetof(struct vmcb, last) + sizeof(((struct vmcb *)0)->last) - offsetof(struct vmcb, first) }
-
 /* Always; APM 2, 15.6, and APM 3, VMRUN. */
 static const struct phys_part written[] = {
-	PART(control.int_ctl, control.int_ctl), PART(control.int_state, control.exit_int_info),
-	PART(control.event_inj, control.event_inj),
-	PART(save.es, save.ds), PART(save.gdtr, save.gdtr), PART(save.idtr, save.idtr), PART(save.cpl, save.cpl),
-	PART(save.efer, save.efer), PART(save.cr4, save.rip), PART(save.rsp, save.rsp), PART(save.rax, save.rax),
-	PART(save.cr2, save.cr2),
+	VMCB_PART(control.int_ctl, control.int_ctl), VMCB_PART(control.int_state, control.exit_int_info),
+	VMCB_PART(control.event_inj, control.event_inj),
+	VMCB_PART(save.es, save.ds), VMCB_PART(save.gdtr, save.gdtr), VMCB_PART(save.idtr, save.idtr),
+	VMCB_PART(save.cpl, save.cpl), VMCB_PART(save.efer, save.efer), VMCB_PART(save.cr4, save.rip),
+	VMCB_PART(save.rsp, save.rsp), VMCB_PART(save.rax, save.rax), VMCB_PART(save.cr2, save.cr2),
 };
 
 /* Where the processor has the feature, or L1 has asked for it. */
-static const struct phys_part written_nrip = PART(control.next_rip, control.next_rip);
-static const struct phys_part written_bytes = PART(control.insn_len, control.insn_bytes);
-static const struct phys_part written_pat = PART(save.g_pat, save.g_pat);
-static const struct phys_part written_lbr = PART(save.dbgctl, save.last_exception_to);
+static const struct phys_part written_nrip = VMCB_PART(control.next_rip, control.next_rip);
+static const struct phys_part written_bytes = VMCB_PART(control.insn_len, control.insn_bytes);
+static const struct phys_part written_pat = VMCB_PART(save.g_pat, save.g_pat);
+static const struct phys_part written_lbr = VMCB_PART(save.dbgctl, save.last_exception_to);
 
-static const struct phys_part written_invalid[] = { PART(control.exit_code, control.exit_info2) };
-
-#undef PART
+static const struct phys_part written_invalid[] = { VMCB_PART(control.exit_code, control.exit_info2) };
 
 static void write_parts(struct x86_vcpu *v, const struct phys_part *part, unsigned int count)
 {

@@ -71,6 +71,11 @@ struct vmcb {
 	struct vmcb_save save;
 };
 
+/* A struct phys_part: from the start of @first to the end of @last. */
+#define VMCB_PART(first, last) \
+	{ offsetof(struct vmcb, first), \
+	  offsetof(struct vmcb, last) + sizeof(((struct vmcb *)0)->last) - offsetof(struct vmcb, first) }
+
 static_assert(offsetof(struct vmcb_control, iopm) == 0x40, "APM 2, table B-1");
 static_assert(offsetof(struct vmcb_control, exit_code) == 0x70, "APM 2, table B-1");
 static_assert(offsetof(struct vmcb_control, event_inj) == 0xa8, "APM 2, table B-1");

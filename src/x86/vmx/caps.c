@@ -24,9 +24,8 @@
 #define PIN_OFFERED (PIN_EXT_INTR | PIN_NMI | PIN_VIRTUAL_NMI | PIN_TIMER | PIN_POSTED)
 #define PROC_OFFERED (PROC_INTR_WINDOW | PROC_TSC_OFFSET | PROC_HLT | PROC_INVLPG | PROC_MWAIT | PROC_RDPMC | \
 		      PROC_RDTSC | PROC_CR3_LOAD | PROC_CR3_STORE | PROC_CR8_LOAD | PROC_CR8_STORE | PROC_TPR_SHADOW | \
-		      PROC_NMI_WINDOW | \
-		      PROC_MOV_DR | PROC_IO | PROC_IO_BITMAPS | PROC_MONITOR_TRAP | PROC_MSR_BITMAPS | PROC_MONITOR | PROC_PAUSE | \
-		      PROC_SECONDARY)
+		      PROC_NMI_WINDOW | PROC_MOV_DR | PROC_IO | PROC_IO_BITMAPS | PROC_MONITOR_TRAP | \
+		      PROC_MSR_BITMAPS | PROC_MONITOR | PROC_PAUSE | PROC_SECONDARY)
 #define PROC2_OFFERED (PROC2_APIC_ACCESS | PROC2_EPT | PROC2_DESCRIPTORS | PROC2_RDTSCP | PROC2_X2APIC | PROC2_VPID | \
 		       PROC2_WBINVD | PROC2_UNRESTRICTED | PROC2_APIC_REGS | PROC2_VIRTUAL_INTR | PROC2_PAUSE_LOOP | \
 		       PROC2_RDRAND | PROC2_INVPCID | PROC2_VMFUNC | PROC2_SHADOW_VMCS | PROC2_RDSEED | PROC2_PML | \
@@ -200,7 +199,8 @@ int vmx_set_cap(struct x86_vcpu *v, uint32_t index, uint64_t value, bool host)
 {
 	enum vmx_cap cap = index - VMX_MSR_FIRST;
 
-	if (!host || !v->vmx || !x86_has(&v->cpu, X86_F_VMX) || v->vmx->on || !narrowed[cap] || !narrowed[cap](vmx_cap_offered(cap), value))
+	if (!host || !v->vmx || !x86_has(&v->cpu, X86_F_VMX) || v->vmx->on || !narrowed[cap] ||
+	    !narrowed[cap](vmx_cap_offered(cap), value))
 		return -EINVAL;
 	v->msr.vmx[cap] = value;
 	return 0;

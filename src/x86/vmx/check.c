@@ -188,7 +188,7 @@ bool vmx_check_eptp(const struct x86_vcpu *v, uint64_t eptp)
 	       (!(eptp & EPTP_AD) || (caps >> 21 & 1));
 }
 
-/* --- 26.2.1.2, 26.2.1.3: exit and entry controls ------------------------------------------------------------------- */
+/* --- 26.2.1.2, 26.2.1.3: exit and entry controls --------------------------------------------------------------- */
 
 static bool exit_reserved(struct x86_vcpu *v, const struct vmcs *m)
 {
@@ -285,7 +285,7 @@ enum vmx_error vmx_check_controls(struct x86_vcpu *v)
 	return 0;
 }
 
-/* --- 26.2.2 to 26.2.4: host state ---------------------------------------------------------------------------------------- */
+/* --- 26.2.2 to 26.2.4: host state ------------------------------------------------------------------------------ */
 
 static bool host_size(struct x86_vcpu *v, const struct vmcs *m)
 {

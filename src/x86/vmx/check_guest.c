@@ -296,7 +296,8 @@ static const struct {
 	bool (*wrong)(struct x86_vcpu *v, const struct vmcs *m);
 	uint8_t qualification;
 } rows[] = {
-	{ cr0, 0 }, { cr4, 0 }, { cr3, 0 }, { mode, 0 }, { debug, 0 }, { pat, 0 }, { perf, 0 }, { link_pointer, FAIL_LINK }, { efer, 0 },
+	{ cr0, 0 }, { cr4, 0 }, { cr3, 0 }, { mode, 0 }, { debug, 0 }, { pat, 0 }, { perf, 0 },
+	{ link_pointer, FAIL_LINK }, { efer, 0 },
 	{ addresses, 0 }, { vm86_segments, 0 }, { segment_bases, 0 }, { segment_common, 0 }, { code_segment, 0 },
 	{ stack_segment, 0 }, { data_segments, 0 }, { task_register, 0 }, { local_descriptors, 0 },
 	{ descriptor_tables, 0 }, { rip, 0 }, { rflags, 0 }, { activity, 0 }, { event_for_halted, 0 },

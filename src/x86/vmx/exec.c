@@ -176,7 +176,7 @@ static void vmptrst(struct x86_vcpu *v, const struct insn *i)
 	vmx_succeed(v);
 }
 
-/* --- VMREAD, VMWRITE ------------------------------------------------------------------------------------------------ */
+/* --- VMREAD, VMWRITE ------------------------------------------------------------------------------------------- */
 
 static uint64_t gpr(const struct x86_cpu *cpu, uint8_t n)
 {
@@ -285,7 +285,7 @@ static void vmwrite(struct x86_vcpu *v, const struct insn *i)
 		vmx_fail_invalid(v);
 }
 
-/* --- INVEPT, INVVPID ----------------------------------------------------------------------------------------------------- */
+/* --- INVEPT, INVVPID ------------------------------------------------------------------------------------------- */
 
 struct descriptor {
 	uint64_t what, address;
@@ -352,7 +352,7 @@ static void invvpid(struct x86_vcpu *v, const struct insn *i)
 	vmx_succeed(v);
 }
 
-/* --- the table ------------------------------------------------------------------------------------------------------------ */
+/* --- the table ------------------------------------------------------------------------------------------------- */
 
 static const struct {
 	void (*fn)(struct x86_vcpu *v, const struct insn *i);
@@ -397,7 +397,7 @@ void vmx_exec(struct x86_cpu *cpu, const struct insn *i)
 	rows[which].fn(v, i);
 }
 
-/* --- a vCPU's --------------------------------------------------------------------------------------------------------------- */
+/* --- a vCPU's -------------------------------------------------------------------------------------------------- */
 
 static const struct x86_nested_ops ops = {
 	.insn = vmx_insn, .cr_write = vmx_cr_write, .exception = vmx_exception, .triple_fault = vmx_triple_fault,

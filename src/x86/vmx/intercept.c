@@ -19,7 +19,8 @@ static const struct {
 	{ ICPT_CPUID, ALWAYS, REASON_CPUID, 0 }, { ICPT_INVD, ALWAYS, REASON_INVD, 0 },
 	{ ICPT_XSETBV, ALWAYS, REASON_XSETBV, 0 }, { ICPT_HYPERCALL, ALWAYS, REASON_VMCALL, 0 },
 	{ ICPT_TASK_SWITCH, ALWAYS, REASON_TASK_SWITCH, 0 }, { ICPT_MSR, ALWAYS, 0, 0 },
-	{ ICPT_ICEBP, EXCEPTIONS, REASON_EXCEPTION, 1u << X86_DB }, { ICPT_HLT, PROC, REASON_HLT, PROC_HLT }, { ICPT_INVLPG, PROC, REASON_INVLPG, PROC_INVLPG },
+	{ ICPT_ICEBP, EXCEPTIONS, REASON_EXCEPTION, 1u << X86_DB }, { ICPT_HLT, PROC, REASON_HLT, PROC_HLT },
+	{ ICPT_INVLPG, PROC, REASON_INVLPG, PROC_INVLPG },
 	{ ICPT_RDPMC, PROC, REASON_RDPMC, PROC_RDPMC }, { ICPT_RDTSC, PROC, REASON_RDTSC, PROC_RDTSC },
 	{ ICPT_RDTSCP, PROC, REASON_RDTSCP, PROC_RDTSC }, { ICPT_MWAIT, PROC, REASON_MWAIT, PROC_MWAIT },
 	{ ICPT_MONITOR, PROC, REASON_MONITOR, PROC_MONITOR }, { ICPT_PAUSE, PROC, REASON_PAUSE, PROC_PAUSE },
@@ -41,8 +42,8 @@ static const struct {
 	uint8_t icpt;
 	uint32_t control;
 } enabled[] = {
-	{ ICPT_RDTSCP, PROC2_RDTSCP }, { ICPT_RDPID, PROC2_RDTSCP }, { ICPT_INVPCID, PROC2_INVPCID }, { ICPT_XSAVES, PROC2_XSAVES },
-	{ ICPT_XRSTORS, PROC2_XSAVES },
+	{ ICPT_RDTSCP, PROC2_RDTSCP }, { ICPT_RDPID, PROC2_RDTSCP }, { ICPT_INVPCID, PROC2_INVPCID },
+	{ ICPT_XSAVES, PROC2_XSAVES }, { ICPT_XRSTORS, PROC2_XSAVES },
 };
 
 static void set(uint64_t *icpt, unsigned int which)
@@ -147,7 +148,7 @@ static bool msr_exits(struct x86_vcpu *v, uint32_t index, bool write)
 	return true;
 }
 
-/* --- exits of instructions; qualifications of 27.2.1 ----------------------------------------------------------------- */
+/* --- exits of instructions; qualifications of 27.2.1 ----------------------------------------------------------- */
 
 static void cr_read(struct x86_vcpu *v, const struct insn *i, enum x86_icpt which, uint64_t info)
 {
@@ -277,7 +278,7 @@ void vmx_insn(struct x86_cpu *cpu, const struct insn *i, enum x86_icpt which, ui
 	}
 }
 
-/* --- control registers; 25.1.3, 25.3 --------------------------------------------------------------------------------------- */
+/* --- control registers; 25.1.3, 25.3 --------------------------------------------------------------------------- */
 
 enum { CR_MOV_TO = 0, CR_CLTS = 2 << 4, CR_LMSW = 3 << 4, CR_LMSW_MEMORY = 1 << 6 };
 
@@ -332,7 +333,7 @@ uint64_t vmx_cr_write(struct x86_cpu *cpu, unsigned int n, uint64_t value, enum 
 	return (value & ~mask) | (now & mask);
 }
 
-/* --- what happens to L2 otherwise --------------------------------------------------------------------------------------------- */
+/* --- what happens to L2 otherwise ------------------------------------------------------------------------------ */
 
 void vmx_triple_fault(struct x86_cpu *cpu)
 {

@@ -61,7 +61,8 @@ bool vmx_store_msrs(struct x86_vcpu *v, gpa_t at, uint32_t count)
 	for (uint32_t n = 0; n < count; n++) {
 		gpa_t here = at + n * sizeof(e);
 
-		if (n >= AREA_MAX || x86_guest_read(v, here, &e, sizeof(e)) || !may_store(&e) || !read_msr(v, e.index, &e.value) ||
+		if (n >= AREA_MAX || x86_guest_read(v, here, &e, sizeof(e)) || !may_store(&e) ||
+		    !read_msr(v, e.index, &e.value) ||
 		    x86_guest_write(v, here + offsetof(struct entry, value), &e.value, sizeof(e.value)))
 			return false;
 	}

@@ -95,7 +95,7 @@ long vmx_get_nested_state(struct x86_vcpu *v, unsigned long user, uint32_t room)
 	return head.size;
 }
 
-/* --- set: what the header may say, each predicate naming what would be wrong ----------------------------------------- */
+/* --- set: what the header may say, each predicate naming what would be wrong ----------------------------------- */
 
 typedef bool wrong_fn(const struct x86_vcpu *v, const struct kvm_nested_state *s);
 
@@ -148,7 +148,7 @@ static wrong_fn *const wrong[] = {
 	format, outside_operation, operation, unknown_flags, smm, smm_guest_outside_operation, guest_twice, enlightened,
 };
 
-/* --- set ------------------------------------------------------------------------------------------------------------------ */
+/* --- set ------------------------------------------------------------------------------------------------------- */
 
 static void enter_operation(struct x86_vcpu *v, const struct kvm_nested_state *s)
 {

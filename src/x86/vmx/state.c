@@ -90,7 +90,7 @@ static bool pae_paging(const struct x86_cpu *cpu)
 	return (cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !x86_long_mode(cpu);
 }
 
-/* --- entry, 26.3.2 -------------------------------------------------------------------------------------------------- */
+/* --- entry, 26.3.2 --------------------------------------------------------------------------------------------- */
 
 static uint64_t guest_efer(const struct x86_cpu *cpu, const struct vmcs *m, bool entry)
 {
@@ -163,7 +163,7 @@ bool vmx_load_pdptes(struct x86_vcpu *v)
 	return true;
 }
 
-/* --- exit, 27.3 ---------------------------------------------------------------------------------------------------------- */
+/* --- exit, 27.3 ------------------------------------------------------------------------------------------------ */
 
 static void store_controls(struct x86_vcpu *v, struct vmcs *m)
 {
@@ -228,7 +228,7 @@ void vmx_store_guest(struct x86_vcpu *v)
 	store_controls(v, m);
 }
 
-/* --- L1's own, 27.5 -------------------------------------------------------------------------------------------------------- */
+/* --- L1's own, 27.5 -------------------------------------------------------------------------------------------- */
 
 static void host_data(struct x86_seg *s, uint16_t selector)
 {
@@ -254,7 +254,9 @@ static void load_host_segments(struct x86_cpu *cpu, const struct vmcs *m)
 	cpu->ldt = (struct x86_sysseg){ .seg = { .unusable = true } };
 	cpu->tr = (struct x86_sysseg){
 		.base = m->host_tr_base,
-		.seg = { .selector = m->host_selector[VMCS_HOST_TR], .limit = 0x67, .type = SYS_TSS32_BUSY, .present = true },
+		.seg = {
+			.selector = m->host_selector[VMCS_HOST_TR], .limit = 0x67, .type = SYS_TSS32_BUSY, .present = true,
+		},
 	};
 	cpu->gdt = (struct x86_dtable){ m->host_gdtr_base, 0xffff };
 	cpu->idt = (struct x86_dtable){ m->host_idtr_base, 0xffff };
