@@ -53,7 +53,8 @@ void slotmem_drop(struct slotmem *s)
 		close(s->fd);
 }
 
-bool slotmem_has(enum slotmem_kind kind)
+/* Two of the kind: of huge pages this machine may have none. */
+static bool has(enum slotmem_kind kind)
 {
 	struct slotmem m[2];
 	unsigned int n = 0;
@@ -123,7 +124,7 @@ static void becomes(const struct slotmem_user *u, const struct slotmem *m, unsig
 	slotmem_set(u->vm, m);
 }
 
-void slotmem_check(const struct slotmem_user *u, enum slotmem_kind kind, struct slotmem m[2])
+static void check(const struct slotmem_user *u, enum slotmem_kind kind, struct slotmem m[2])
 {
 	becomes(u, &m[0], 0);
 	expect(u, kind, "first", &m[0], u->first);
@@ -141,11 +142,40 @@ void slotmem_check(const struct slotmem_user *u, enum slotmem_kind kind, struct 
 	expect(u, kind, "no memory", &m[1], u->absent);
 }
 
-void slotmem_check_unreadable(const struct slotmem_user *u, struct slotmem *m)
+void slotmem_check(const struct slotmem_guests *g, enum slotmem_kind kind)
 {
-	becomes(u, m, 0);
-	expect(u, SLOTMEM_PRIVATE, "first", m, u->first);
-	assert_int_equal(mprotect(m->m, SLOTMEM_SIZE, PROT_NONE), 0);
-	u->forget(u->guest);
-	expect(u, SLOTMEM_PRIVATE, "nothing behind the slot", m, u->unreadable);
+	if (!has(kind))
+		skip();
+	for (unsigned int row = 0; row < g->count; row++) {
+		struct slotmem_user u;
+		struct slotmem m[2];
+
+		for (unsigned int n = 0; n < 2; n++)
+			assert_true(slotmem_make(kind, &m[n]));
+		if (g->begin(row, &m[0], &u)) {
+			check(&u, kind, m);
+			g->end(u.guest);
+		}
+		for (unsigned int n = 0; n < 2; n++)
+			slotmem_drop(&m[n]);
+	}
+}
+
+void slotmem_check_unreadable(const struct slotmem_guests *g)
+{
+	for (unsigned int row = 0; row < g->count; row++) {
+		struct slotmem_user u;
+		struct slotmem m;
+
+		assert_true(slotmem_make(SLOTMEM_PRIVATE, &m));
+		if (g->begin(row, &m, &u)) {
+			becomes(&u, &m, 0);
+			expect(&u, SLOTMEM_PRIVATE, "first", &m, u.first);
+			assert_int_equal(mprotect(m.m, SLOTMEM_SIZE, PROT_NONE), 0);
+			u.forget(u.guest);
+			expect(&u, SLOTMEM_PRIVATE, "nothing behind the slot", &m, u.unreadable);
+			g->end(u.guest);
+		}
+		slotmem_drop(&m);
+	}
 }

@@ -20,9 +20,6 @@ struct slotmem {
 	int fd;                 /* of a memfd, else -1 */
 };
 
-/** slotmem_has - this machine has two of the kind: of huge pages it need not. */
-bool slotmem_has(enum slotmem_kind kind);
-
 /** slotmem_make - zeroed; false: this machine has none of the kind.  slotmem_drop - ends it. */
 bool slotmem_make(enum slotmem_kind kind, struct slotmem *s);
 void slotmem_drop(struct slotmem *s);
@@ -49,18 +46,29 @@ struct slotmem_user {
 	bool written;           /* the processor writes its first page, with the first contents */
 };
 
+/* The guests of a test, one for each structure. */
+struct slotmem_guests {
+	unsigned int count;
+	bool (*begin)(unsigned int row, const struct slotmem *m, struct slotmem_user *u);       /* false: this device cannot */
+	void (*end)(void *guest);
+};
+
 /**
  * slotmem_check - in memory of one kind: the dirty log has what is written and nothing else, other memory that becomes
- * the slot is looked at, and so is a new page; then there is no slot.  @m: two, the first of which is the slot now.
+ * the slot is looked at, and so is a new page; then there is no slot.  Skips where there is none of the kind.
  */
-void slotmem_check(const struct slotmem_user *u, enum slotmem_kind kind, struct slotmem m[2]);
-/** slotmem_check_unreadable - @m is the slot, and the client takes all access to it away. */
-void slotmem_check_unreadable(const struct slotmem_user *u, struct slotmem *m);
+void slotmem_check(const struct slotmem_guests *g, enum slotmem_kind kind);
+/** slotmem_check_unreadable - the client takes all access to the slot away. */
+void slotmem_check_unreadable(const struct slotmem_guests *g);
 
-/* A test for each kind: @test casts its state to the kind. */
-#define SLOTMEM_TEST(kind, test) { #kind, test, NULL, NULL, (void *)(uintptr_t)(kind) }
-#define SLOTMEM_TESTS(test) \
-	SLOTMEM_TEST(SLOTMEM_SHARED, test), SLOTMEM_TEST(SLOTMEM_PRIVATE, test), SLOTMEM_TEST(SLOTMEM_MEMFD, test), \
-	SLOTMEM_TEST(SLOTMEM_HUGE, test), SLOTMEM_TEST(SLOTMEM_FILE, test)
+/* A test for each kind of @guests, which have to be a constant of that name. */
+#define SLOTMEM_TESTS(guests) \
+static void test_kind(void **state) { slotmem_check(&(guests), (enum slotmem_kind)(uintptr_t)*state); } \
+static void test_unreadable(void **state) { slotmem_check_unreadable(&(guests)); } \
+static const struct CMUnitTest tests[] = { \
+	SLOTMEM_TEST(SLOTMEM_SHARED), SLOTMEM_TEST(SLOTMEM_PRIVATE), SLOTMEM_TEST(SLOTMEM_MEMFD), SLOTMEM_TEST(SLOTMEM_HUGE), \
+	SLOTMEM_TEST(SLOTMEM_FILE), cmocka_unit_test(test_unreadable), \
+}
+#define SLOTMEM_TEST(kind) { #kind, test_kind, NULL, NULL, (void *)(uintptr_t)(kind) }
 
 #endif

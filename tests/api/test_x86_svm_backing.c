@@ -4,6 +4,8 @@
  * where the processor writes it and only there, and ends in a known way where there is no memory.  APM 2, 15.5, 15.10,
  * 15.11, 15.25, 15.30.4.
  */
+#include <stdlib.h>
+
 #include "svm.h"
 #include "slotmem.h"
 
@@ -285,64 +287,36 @@ static bool start(struct cell *c, const struct slotmem *m)
 	return true;
 }
 
-static struct slotmem_user user_of(struct cell *c)
+static bool begin(unsigned int n, const struct slotmem *m, struct slotmem_user *u)
 {
-	const struct row *row = c->row;
+	const struct row *row = &rows[n];
+	struct cell *c = calloc(1, sizeof(*c));
 
+	assert_non_null(c);
+	c->row = row;
+	if (!start(c, m)) {
+		free(c);
+		return false;
+	}
 	/* A table that is walked is like any memory: it has to be there. */
-	return (struct slotmem_user){
+	*u = (struct slotmem_user){
 		.name = row->name, .guest = c, .vm = c->s.g.vm, .fill = fill, .run = run_row, .forget = forget_all,
 		.first = row->first, .second = row->second, .absent = row->absent,
 		.unreadable = row->fill == fill_npt ? FAULT : row->absent, .written = row->how == WRITTEN,
 	};
+	return true;
 }
 
-static void one(const struct row *row, enum slotmem_kind kind)
+static void end(void *guest)
 {
-	struct cell c = { .row = row };
-	struct slotmem m[2];
-	struct slotmem_user u;
+	struct cell *c = guest;
 
-	for (unsigned int n = 0; n < 2; n++)
-		assert_true(slotmem_make(kind, &m[n]));
-	if (start(&c, &m[0])) {
-		u = user_of(&c);
-		slotmem_check(&u, kind, m);
-		svm_end(&c.s);
-	}
-	for (unsigned int n = 0; n < 2; n++)
-		slotmem_drop(&m[n]);
+	svm_end(&c->s);
+	free(c);
 }
 
-static void test_kind(void **state)
-{
-	enum slotmem_kind kind = (enum slotmem_kind)(uintptr_t)*state;
+static const struct slotmem_guests guests = { sizeof(rows) / sizeof(rows[0]), begin, end };
 
-	if (!slotmem_has(kind))
-		skip();
-	for (unsigned int n = 0; n < sizeof(rows) / sizeof(rows[0]); n++)
-		one(&rows[n], kind);
-}
-
-static void test_unreadable(void **state)
-{
-	for (unsigned int n = 0; n < sizeof(rows) / sizeof(rows[0]); n++) {
-		struct cell c = { .row = &rows[n] };
-		struct slotmem m;
-		struct slotmem_user u;
-
-		assert_true(slotmem_make(SLOTMEM_PRIVATE, &m));
-		if (start(&c, &m)) {
-			u = user_of(&c);
-			slotmem_check_unreadable(&u, &m);
-			svm_end(&c.s);
-		}
-		slotmem_drop(&m);
-	}
-}
-
-static const struct CMUnitTest tests[] = {
-	SLOTMEM_TESTS(test_kind), cmocka_unit_test(test_unreadable),
-};
+SLOTMEM_TESTS(guests);
 
 API_MAIN(tests)

@@ -7,13 +7,13 @@
  * keeps them is what the counters of walks and flushes show.
  */
 #include "svm.h"
+#include "trips.h"
 
 #define TABLES SVM_FREE                 /* L2's own: four, with 4 KiB pages */
 #define DATA 0x6000UL
 #define MORE 0x7000UL
 #define ABS(a) (a) & 0xff, (a) >> 8 & 0xff, (a) >> 16 & 0xff, (a) >> 24 & 0xff
 #define LOAD(a) 0x8a, 0x04, 0x25, ABS(a)                /* mov al,[a] */
-#define ROUNDS 50
 #define EXIT_PF 0x4e
 #define EXIT_GP 0x4d
 #define CR0_WP (1ULL << 16)
@@ -80,29 +80,9 @@ static uint64_t stat(struct svm *s, const char *name)
 
 /* --- what a round trip costs --------------------------------------------------- */
 
-enum { RUNS, EXITS, FLUSHES, CONTEXTS, WALKS, SLAT_WALKS, COUNTERS };
-
-static void counters(struct svm *s, uint64_t *c)
+static uint8_t once(void *guest)
 {
-	static const char *const names[] = {
-		"nested_run", "nested_exits", "tlb_flush", "mmu_contexts", "page_walks", "slat_walks",
-	};
-
-	for (unsigned int n = 0; n < COUNTERS; n++)
-		c[n] = stat(s, names[n]) - c[n];
-}
-
-static void round_trips(struct svm *s, uint64_t *c)
-{
-	for (unsigned int n = 0; n < 3; n++)
-		assert_int_equal(loaded(s), 1);
-	memset(c, 0, COUNTERS * sizeof(*c));
-	counters(s, c);
-	for (unsigned int n = 0; n < ROUNDS; n++)
-		assert_int_equal(loaded(s), 1);
-	counters(s, c);
-	assert_int_equal(c[RUNS], ROUNDS);
-	assert_int_equal(c[EXITS], ROUNDS);
+	return loaded(guest);
 }
 
 static void costs(bool npt)
@@ -110,15 +90,15 @@ static void costs(bool npt)
 	struct svm s = start(npt);
 	uint64_t c[COUNTERS];
 
-	round_trips(&s, c);
+	round_trips(s.g.vcpu, once, &s, c);
 	for (unsigned int n = FLUSHES; n < COUNTERS; n++)
 		assert_int_equal(c[n], 0);
 	/* And when it is told to flush, it does. */
 	svm_put(&s, C_TLB, 1, TLB_ASID);
-	round_trips(&s, c);
-	assert_int_equal(c[FLUSHES], ROUNDS);
-	assert_true(c[WALKS] >= ROUNDS);
-	assert_int_equal(c[SLAT_WALKS] >= ROUNDS, npt);
+	round_trips(s.g.vcpu, once, &s, c);
+	assert_int_equal(c[FLUSHES], TRIPS);
+	assert_true(c[WALKS] >= TRIPS);
+	assert_int_equal(c[SLAT_WALKS] >= TRIPS, npt);
 	assert_int_equal(c[CONTEXTS], 0);
 	svm_end(&s);
 }

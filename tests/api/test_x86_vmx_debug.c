@@ -244,12 +244,7 @@ static struct vmx in_l2(void)
 {
 	struct vmx s = START(WRITE_DEBUGCTL(BTF), 0xe6, PORT, READ_DEBUGCTL, VMCALL);
 
-	vmx_clear(&s, F_PROC, P_IO);
-	vmx_enter(&s);
-	guest_port(&s.g, PORT);
-	s.g.run->immediate_exit = 1;
-	api_fails(EINTR, api_ioctl(s.g.vcpu, KVM_RUN, 0));
-	s.g.run->immediate_exit = 0;
+	vmx_stop(&s, PORT);
 	assert_int_equal(live(&s), BTF);
 	return s;
 }

@@ -41,12 +41,7 @@ static struct vmx in_l2(bool irqchip)
 	static const uint8_t code[] = { OUT_PORT, VMCALL };
 	struct vmx s = vmx_start(code, sizeof(code), 0, irqchip);
 
-	vmx_clear(&s, F_PROC, P_IO);
-	vmx_enter(&s);
-	guest_port(&s.g, PORT);
-	s.g.run->immediate_exit = 1;
-	api_fails(EINTR, api_ioctl(s.g.vcpu, KVM_RUN, 0));
-	s.g.run->immediate_exit = 0;
+	vmx_stop(&s, PORT);
 	return s;
 }
 

@@ -3,9 +3,9 @@
  * Between L1 and L2: what each knows of its memory is kept where tags tell it apart, and dropped where they do not;
  * SDM 3C, 28.3.  What else an L2's translations depend on, PAE's four entries and protection keys, counts at once.
  */
+#include "trips.h"
 #include "vmx_own.h"
 
-#define ROUNDS 50
 #define F_EXCEPTIONS 0x4004
 #define F_EXIT_EVENT_ERROR 0x4406
 #define F_PDPTE0 0x280a
@@ -27,29 +27,9 @@ static uint64_t stat(struct vmx *s, const char *name)
 
 /* --- what a round trip costs --------------------------------------------------- */
 
-enum { RUNS, EXITS, FLUSHES, CONTEXTS, WALKS, SLAT_WALKS, COUNTERS };
-
-static void counters(struct vmx *s, uint64_t *c)
+static uint8_t once(void *guest)
 {
-	static const char *const names[] = {
-		"nested_run", "nested_exits", "tlb_flush", "mmu_contexts", "page_walks", "slat_walks",
-	};
-
-	for (unsigned int n = 0; n < COUNTERS; n++)
-		c[n] = stat(s, names[n]) - c[n];
-}
-
-static void round_trips(struct vmx *s, uint64_t *c)
-{
-	for (unsigned int n = 0; n < 3; n++)
-		assert_int_equal(loaded(s), 1);
-	memset(c, 0, COUNTERS * sizeof(*c));
-	counters(s, c);
-	for (unsigned int n = 0; n < ROUNDS; n++)
-		assert_int_equal(loaded(s), 1);
-	counters(s, c);
-	assert_int_equal(c[RUNS], ROUNDS);
-	assert_int_equal(c[EXITS], ROUNDS);
+	return loaded(guest);
 }
 
 /* With a VPID nothing is lost, nor made anew.  Without one an entry and an exit drop L1's and L2's. */
@@ -58,13 +38,13 @@ static void tagged(bool ept)
 	struct vmx s = with_vpid(ept);
 	uint64_t c[COUNTERS];
 
-	round_trips(&s, c);
+	round_trips(s.g.vcpu, once, &s, c);
 	for (unsigned int n = FLUSHES; n < COUNTERS; n++)
 		assert_int_equal(c[n], 0);
 	vmx_clear(&s, F_PROC2, P2_VPID);
-	round_trips(&s, c);
-	assert_true(c[FLUSHES] >= 2 * ROUNDS);
-	assert_true(c[WALKS] >= 2 * ROUNDS);
+	round_trips(s.g.vcpu, once, &s, c);
+	assert_true(c[FLUSHES] >= 2 * TRIPS);
+	assert_true(c[WALKS] >= 2 * TRIPS);
 	assert_int_equal(c[CONTEXTS], 0);
 	/* What was found in EPT belongs to no VPID. */
 	assert_int_equal(c[SLAT_WALKS], 0);

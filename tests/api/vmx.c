@@ -202,6 +202,16 @@ void vmx_load(struct vmx *s)
 	VMX_DO(s, 0x0f, 0xc7, 0x34, 0x25, 0x08, 0x20, 0x10, 0);
 }
 
+void vmx_stop(struct vmx *s, uint16_t port)
+{
+	vmx_clear(s, F_PROC, P_IO);
+	vmx_enter(s);
+	guest_port(&s->g, port);
+	s->g.run->immediate_exit = 1;
+	api_fails(EINTR, api_ioctl(s->g.vcpu, KVM_RUN, 0));
+	s->g.run->immediate_exit = 0;
+}
+
 void vmx_goto(struct vmx *s, uint64_t rip)
 {
 	vmx_put(s, F_RIP, rip);

@@ -128,6 +128,8 @@ void vmx_load(struct vmx *s);
 void vmx_narrow(struct vmx *s, uint64_t cr3, uint64_t rip);
 /** vmx_flip_capability - of an MSR IA32_VMX_*, between two runs. */
 void vmx_flip_capability(struct vmx *s, uint32_t msr, uint64_t bits);
+/** vmx_stop - the client's time while L2 runs: L2 has done OUT to @port, which is complete. */
+void vmx_stop(struct vmx *s, uint16_t port);
 /** vmx_goto, vmx_next - L2 goes on at @rip, or behind the instruction that has exited. */
 void vmx_goto(struct vmx *s, uint64_t rip);
 void vmx_next(struct vmx *s);
