@@ -473,7 +473,7 @@ static void test_cr2(void **state)
 	/* mov rax,cr2; mov ecx,12345h; mov cr2,rcx; vmmcall */
 	struct svm s = SVM(0, 0, 0x0f, 0x20, 0xd0, 0xb9, ABS(0x12345), 0x0f, 0x22, 0xd1, VMMCALL);
 
-	for (uint64_t n = 0; n < 1000; n++) {
+	for (uint64_t n = 0; n < 100000; n++) {
 		svm_put8(&s, S_CR2, n << 32 | 0x777);
 		svm_expect(&s, EXIT_VMMCALL);
 		svm_rewind(&s);

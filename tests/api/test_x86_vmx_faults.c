@@ -87,7 +87,7 @@ static void test_cr2(void **state)
 	struct vmx s = VMX(0, 0xb8, ABS(0x12345), 0x0f, 0x22, 0xd0, HLT, 0x0f, 0x20, 0xd0, HLT);
 
 	vmx_expect(&s, R_HLT);
-	for (unsigned int n = 0; n < 1000; n++) {
+	for (unsigned int n = 0; n < 100000; n++) {
 		*vmx_reg(&s, 0) = 0;
 		vmx_goto(&s, VMX_L2 + 9);
 		vmx_expect(&s, R_HLT);
