@@ -283,6 +283,18 @@ void host_guard_disarm(struct host_guard *g)
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
+void host_guard_unwind(struct host_guard *g)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	innermost = g;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+void host_guard_fail(void)
+{
+	host_jump_to(&innermost->jump, HOST_FAULT_SEGV);
+}
+
 int host_copy(void *dst, const void *src, size_t n)
 {
 	struct host_guard g;

@@ -65,6 +65,10 @@ int host_fault_sigaction(int sig, const struct sigaction *act, struct sigaction 
  */
 void host_guard_arm(struct host_guard *g);
 void host_guard_disarm(struct host_guard *g);
+/** host_guard_unwind - @g is the innermost again: what was armed since has been jumped out of. */
+void host_guard_unwind(struct host_guard *g);
+/** host_guard_fail - resumes at the innermost guard, as from a fault of its access.  There must be one. */
+void host_guard_fail(void) __attribute__((noreturn));
 
 /**
  * host_copy - memcpy() between client and library memory that survives a bad

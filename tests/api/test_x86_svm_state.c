@@ -104,6 +104,26 @@ static void test_errors(void **state)
 	svm_end(&s);
 }
 
+/* The client gives L2 the tables of PAE where L1 maps nothing: no entry of them is there, and that is all. */
+static void test_sregs_nowhere(void **state)
+{
+	struct svm s = SVM(SVM_NPT_BIT, 0, 0xe6, 0x20, VMMCALL);
+	struct kvm_sregs was, k;
+
+	svm_npt(&s);
+	guest_port(&s.g, 0x20);
+	api_ok(api_ioctl(s.g.vcpu, KVM_GET_SREGS, &was));
+	k = was;
+	k.efer &= ~(1ULL << 8 | 1ULL << 10);
+	k.cs.l = 0;
+	k.cr3 = 0x40000000;
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_SREGS, &k));
+	assert_int_equal(get_state(&s).head.flags & GUEST_MODE, GUEST_MODE);
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_SREGS, &was));
+	svm_expect(&s, EXIT_VMMCALL);
+	svm_end(&s);
+}
+
 /* Without EFER.SVME there is no other state than that of a vCPU which has never had it. */
 static void test_without_svme(void **state)
 {
@@ -319,7 +339,7 @@ static void test_smi_intercept(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_size),
-	cmocka_unit_test(test_errors),
+	cmocka_unit_test(test_errors), cmocka_unit_test(test_sregs_nowhere),
 	cmocka_unit_test(test_without_svme),
 	cmocka_unit_test(test_failed_entry),
 	cmocka_unit_test(test_gif),

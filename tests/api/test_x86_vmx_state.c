@@ -97,6 +97,29 @@ static void test_restored(void **state)
 	vmx_end(&s);
 }
 
+/* The client gives L2 the tables of PAE where L1 maps nothing: no entry of them is there, and that is all. */
+static void test_sregs_nowhere(void **state)
+{
+	static const uint8_t code[] = { OUT_PORT, VMCALL };
+	struct vmx s = vmx_start(code, sizeof(code), P2_EPT, false);
+	struct kvm_sregs was, k;
+
+	vmx_ept(&s, 0);
+	vmx_stop(&s, PORT);
+	api_ok(api_ioctl(s.g.vcpu, KVM_GET_SREGS, &was));
+	k = was;
+	k.efer = 0;
+	k.cs.l = 0;
+	k.cr3 = 0x40000000;
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_SREGS, &k));
+	api_ok(api_ioctl(s.g.vcpu, KVM_GET_SREGS, &k));
+	assert_int_equal(k.cr3, 0x40000000);
+	assert_int_equal(get_state(&s).head.flags, GUEST_MODE);
+	api_ok(api_ioctl(s.g.vcpu, KVM_SET_SREGS, &was));
+	expect(&s, R_VMCALL);
+	vmx_end(&s);
+}
+
 /* The event that VM entry injected has been delivered, and its handler has interrupts off: no rule of VM entry's is broken. */
 static void test_injected_before(void **state)
 {
@@ -260,8 +283,8 @@ static void test_triple_fault(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_sizes), cmocka_unit_test(test_restored), cmocka_unit_test(test_injected_before),
-	cmocka_unit_test(test_errors),
+	cmocka_unit_test(test_sizes), cmocka_unit_test(test_restored), cmocka_unit_test(test_sregs_nowhere),
+	cmocka_unit_test(test_injected_before), cmocka_unit_test(test_errors),
 	cmocka_unit_test(test_init_in_l2), cmocka_unit_test(test_init_in_l1), cmocka_unit_test(test_wait_for_sipi),
 	cmocka_unit_test(test_triple_fault),
 };

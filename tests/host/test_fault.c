@@ -111,6 +111,32 @@ static void nested(void **state)
 	assert_int_equal(outer.addr, 24);
 }
 
+/* A jump out of an inner guard's reach, to the outer one, which is the innermost then. */
+static void unwound(void **state)
+{
+	volatile int seen = 0;
+	struct host_guard outer, inner;
+
+	assert_int_equal(host_fault_init(), 0);
+	host_guard_arm(&outer);
+	switch (host_jump_set(&outer.jump)) {
+	case 0:
+		host_guard_arm(&inner);
+		host_jump_to(&outer.jump, 100);
+	case 100:
+		host_guard_unwind(&outer);
+		touch((uintptr_t)8);
+		break;
+	case HOST_FAULT_SEGV:
+		/* The second time without a fault. */
+		if (!seen++)
+			host_guard_fail();
+	}
+	host_guard_disarm(&outer);
+	assert_int_equal(seen, 2);
+	assert_int_equal(outer.addr, 8);
+}
+
 static void divide_error(void **state)
 {
 	struct host_guard g;
@@ -290,7 +316,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(copies),
 		cmocka_unit_test(truncated_file),
-		cmocka_unit_test(nested),
+		cmocka_unit_test(nested), cmocka_unit_test(unwound),
 		cmocka_unit_test(divide_error),
 		cmocka_unit_test(chained),
 		cmocka_unit_test(looked_for),

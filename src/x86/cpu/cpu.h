@@ -365,6 +365,7 @@ struct x86_cpu {
 	struct x86_counting count;
 	struct x86_lbr lbr;
 	struct host_guard guard;
+	bool in_run;                    /* the guard is the run loop's, for x86_leave() */
 	_Atomic bool in_guest;          /* may hold pointers to blocks and slots */
 	_Atomic bool parked;            /* in the guest, and touches none of its memory: see mem_lock() */
 	bool bus_locked;

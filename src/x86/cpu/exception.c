@@ -24,8 +24,14 @@ const struct insn x86_no_insn;
 
 /* -------------------------------------------------------------------- raising */
 
+/*
+ * A request of the client's, outside the run loop, may meet what only the loop can bring about, as a page of L2's tables
+ * that L1 does not map: its access has failed then.
+ */
 void x86_leave(struct x86_cpu *cpu, enum x86_leave how)
 {
+	if (unlikely(!cpu->in_run))
+		host_guard_fail();
 	host_jump_to(&cpu->guard.jump, how);
 }
 

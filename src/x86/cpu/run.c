@@ -700,8 +700,13 @@ static int run(struct x86_cpu *cpu)
 {
 	int how = host_jump_set(&cpu->guard.jump);
 
+	cpu->in_run = true;
 	if (how) {
-		int r = resume(cpu, how);
+		int r;
+
+		/* The way out may have led through others. */
+		host_guard_unwind(&cpu->guard);
+		r = resume(cpu, how);
 
 		if (r)
 			return r;
@@ -738,6 +743,7 @@ enum x86_run_result x86_cpu_run(struct x86_cpu *cpu)
 	/* Nobody asks one that is outside what it has written. */
 	code_changes_settle(cpu);
 	atomic_store(&cpu->in_guest, false);
+	cpu->in_run = false;
 	host_guard_disarm(&cpu->guard);
 	return r;
 }
